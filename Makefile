@@ -1,0 +1,61 @@
+# Every target makes what it needs in .venv and does nothing twice: the stamp file is newer than
+# pyproject.toml and constraints.txt when the environment is complete.
+
+VENV  ?= .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.complete
+# The first of these that is Python 3.11 or newer makes the environment.
+PYTHONS ?= python3 python3.13 python3.12 python3.11 python
+# Another torch build: make TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# Two test processes with one thread each are faster than one process with two.
+JOBS  ?= 2
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench docs wheel clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
+
+$(BIN)/python:
+	@for python in $(PYTHONS); do \
+	  if command -v $$python > /dev/null && $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+	    echo "making $(VENV) with $$($$python --version)"; \
+	    $$python -m venv $(VENV) 2> /dev/null && exit 0; \
+	    rm -rf $(VENV); \
+	    $$python -m venv --without-pip $(VENV) && $$python -m pip --python $(BIN)/python install --quiet pip; exit; \
+	  fi; \
+	done; echo "keeptune needs Python 3.11 or newer" >&2; exit 1
+
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV); the first time takes minutes"
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the built-in study: verdict, table, runs/demo/report.html
+	$(BIN)/keeptune demo
+
+test: $(STAMP) ## all tests
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+
+check: $(STAMP) ## format, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## speed of a training step and of choice scoring, as JSON
+	$(BIN)/python benchmarks/engine.py
+
+docs: $(STAMP) ## links resolve and snippets run
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
+
+wheel: $(STAMP) ## dist/*.whl
+	$(BIN)/python -m build --wheel --outdir dist .
+
+clean: ## removes the environment and built files, keeps runs
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
