@@ -1,0 +1,1 @@
+"""The vocabulary that every other room may import. Pure Python: no torch, no numpy."""

@@ -1,0 +1,302 @@
+"""What a run leaves on disk: typed JSONL rows while it runs, one summary when it is done.
+
+Everything that later reads a run (the report, the console table, `compare`) reads only these records.
+Scores and changes are fractions in [0, 1] unless the field says otherwise; changes are oriented so that
+positive is better, for every metric (bits per byte are negated before they become a change).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from keeptune.core.errors import DataError
+
+Verdict = Literal["Not measurable", "Retained", "Harmed", "Inconclusive"]
+Part = Literal["train", "validation", "test"]
+
+
+class Record(BaseModel):
+    """A frozen row. Unknown fields are errors, so that old readers notice new files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StepRecord(Record):
+    """One optimiser step (steps.jsonl)."""
+
+    step: int
+    loss: float  # nats per trained token, mean over the global batch
+    lr: float
+    grad_norm: float  # before clipping
+    tokens: int  # non-pad tokens of this step
+    trained_tokens: int  # tokens with loss mask 1 of this step
+    seconds: float  # wall time of this step
+
+
+class ValidationRecord(Record):
+    """Validation loss after a step (validation.jsonl)."""
+
+    step: int
+    loss: float  # nats per trained token
+    best: bool
+
+
+class ItemRecord(Record):
+    """One item of one suite answered by one arm (items/<suite>.jsonl)."""
+
+    suite: str
+    id: str
+    cluster: str
+    score: float  # higher is better; bits per byte of a text block are stored as they are, lower is better
+    weight: float = 1.0  # bytes of a text block; 1 elsewhere
+    label: str | None = None
+    prediction: str | None = None
+    prompt: str | None = None
+    references: tuple[str, ...] = ()
+
+
+class Interval(Record):
+    """A two-sided confidence interval, in the unit of the number that it surrounds."""
+
+    low: float
+    high: float
+    level: float = 0.95
+
+
+class Score(Record):
+    """A mean over items with its interval."""
+
+    metric: str
+    mean: float
+    interval: Interval
+    n: int  # items
+    clusters: int
+    higher_is_better: bool = True
+
+
+class SuiteVerdict(Record):
+    """What happened to one retained suite under one arm. `change` = after - before, positive is better."""
+
+    suite: str
+    metric: str
+    verdict: Verdict
+    sentence: str  # the wording of the verdict, with its numbers
+    n: int
+    clusters: int
+    before: float  # in the metric's own unit (fraction, or bits per byte)
+    after: float
+    chance: float | None  # larger of 1/k and the majority share; None where there is none
+    change: float  # fraction, or relative change for bits per byte
+    interval: Interval | None  # two-sided 95 % of change
+    lower_bound: float | None  # one-sided 95 % lower bound of change
+    margin: float
+    p: float | None  # one-sided: is it worse than before?
+    p_holm: float | None  # adjusted over the suites of this arm
+    gained: int | None  # items 0 -> 1
+    lost: int | None  # items 1 -> 0
+    flips: float | None  # share of items that changed
+    smallest_decidable: float | None  # smallest margin that this many items can decide with power .8
+    n_needed: int | None  # items that would settle the margin; only where Inconclusive
+    small_loss: bool = False  # Retained, yet the two-sided interval excludes 0
+    relative: bool = False  # change and margin are relative (bits per byte)
+
+
+class Costs(Record):
+    """What one arm costs. None: does not apply or was not measured."""
+
+    trainable_parameters: int = 0
+    total_parameters: int = 0
+    peak_memory_bytes: int | None = None
+    train_seconds: float | None = None
+    tokens_per_second: float | None = None  # real tokens in training
+    train_tokens: int | None = None  # all tokens of the training run
+    trained_tokens: int | None = None  # those with loss mask 1
+    tokens_per_request: float | None = None  # mean prompt tokens, shots included
+    window_share: float | None = None  # tokens_per_request / context window
+    shots_dropped: float | None = None  # mean demonstrations per request left out for lack of room
+    seconds_per_request: float | None = None
+    bytes_on_disk: int | None = None  # what has to be stored beside the base model
+    break_even_requests: int | None = None  # requests after which training is cheaper than the best prompting
+
+
+class TaskScore(Record):
+    """The score on one task of a mixture of targets."""
+
+    task: str
+    score: Score
+
+
+class ArmSummary(Record):
+    """One row of the table."""
+
+    name: str  # "base", "prompt-4shot", "full", "lora"
+    label: str  # as people read it: "LoRA r=16"
+    family: str  # "prompt" or the method's name
+    target: Score
+    gain: Interval | None = None  # target score minus the best prompting's, paired
+    gain_mean: float | None = None
+    suites: tuple[SuiteVerdict, ...] = ()
+    costs: Costs = Costs()
+    lr: float | None = None
+    shots: int | None = None
+    seed_scores: tuple[float, ...] = ()  # target score of every seed
+    tasks: tuple[TaskScore, ...] = ()  # the score on each task, where there are several targets
+    pareto: bool = False  # no other arm is better on target and on worst retained change
+    folder: str | None = None  # relative to the run folder
+    note: str | None = None  # "diverged", "base model, zero-shot"
+
+
+class FrontierPoint(Record):
+    """One trial on validation items: what a rate gained and what it kept."""
+
+    arm: str
+    lr: float
+    seed: int
+    target: float
+    retained_change: float | None  # mean change over the measurable suites, validation parts
+    worst_change: float | None = None  # smallest change over the measurable suites, validation parts
+    validation_loss: float | None  # nats per trained token
+    picked: bool
+    diverged: bool = False
+
+
+class Recommendation(Record):
+    """The decision, in words that the numbers carry."""
+
+    arm: str | None  # None: nothing is feasible
+    headline: str  # one line: "Take LoRA (rank 16, lr 2e-3)."
+    paragraph: str
+    provisional: bool
+    binding: str | None  # the constraint that decided
+    runner_up: str | None
+
+
+class SampleOutput(Record):
+    """One test item, answered by several arms."""
+
+    id: str
+    prompt: str
+    references: tuple[str, ...]
+    outputs: dict[str, str]  # arm name -> text
+    scores: dict[str, float]
+
+
+class DataCard(Record):
+    """What was learned from and measured on."""
+
+    name: str
+    source: str  # path, hub name or "builtin:name"
+    sha256: str
+    rows: int
+    counts: dict[str, int]  # part -> examples
+    clusters: int
+    quarantined: int
+    duplicates: int
+    near_duplicates: int  # left train
+    leaks: str  # one sentence
+    prompt_tokens: tuple[int, int, int]  # median, 95th percentile, max
+    completion_tokens: tuple[int, int, int]
+    templates: tuple[str, ...]
+    example_prompt: str
+    example_completion: str
+
+
+class Manifest(Record):
+    """What made this run: enough to do it again."""
+
+    keeptune: str
+    command: str
+    started: str  # ISO 8601, UTC
+    python: str
+    platform: str
+    device: str
+    precision: str
+    versions: dict[str, str]
+    seeds: tuple[int, ...]
+    config: dict[str, object]  # the resolved study configuration
+    config_hash: str
+    model: str
+    model_hash: str
+    data_hashes: dict[str, str]
+
+
+class Summary(Record):
+    """summary.json: all that the report and the console table say."""
+
+    title: str
+    model: str
+    target: str
+    metric: str
+    date: str
+    wall_seconds: float
+    seeds: tuple[int, ...]
+    arms: tuple[ArmSummary, ...]
+    recommendation: Recommendation
+    frontier: tuple[FrontierPoint, ...] = ()
+    samples: tuple[SampleOutput, ...] = ()
+    cards: tuple[DataCard, ...] = ()
+    warnings: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()  # what the numbers could not tell
+    manifest: Manifest
+
+
+R = TypeVar("R", bound=Record)
+
+
+def write_records(path: Path, records: Iterable[Record], *, append: bool = False) -> None:
+    """Write records as JSONL; whole files appear at once (written beside, then renamed)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = "".join(record.model_dump_json() + "\n" for record in records)
+    if append:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(lines)
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(lines, encoding="utf-8")
+    partial.replace(path)
+
+
+def read_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """Read a JSONL file of one kind of record.
+
+    Raises:
+        DataError: a line that is not such a record, with file and line.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                raise DataError(
+                    f"not a {kind.__name__}: {error.errors()[0]['msg']}",
+                    path=path,
+                    line=number,
+                    remedy="the file was cut short or written by another version; run the arm again",
+                ) from error
+
+
+def write_json(path: Path, record: Record) -> None:
+    """Write one record as indented JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path, kind: type[R]) -> R:
+    """Read one record written by `write_json`.
+
+    Raises:
+        DataError: the file is missing or is not such a record.
+    """
+    if not path.is_file():
+        raise DataError("no such file", path=path, remedy="name a run folder that finished")
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise DataError(f"not a {kind.__name__}: {error.errors()[0]['msg']}", path=path) from error

@@ -1,0 +1,50 @@
+"""Numbers as people read them. Scores are fractions in the code and points (x100) on the page."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def content_hash(value: Any, length: int = 16) -> str:
+    """Hex digest of a JSON-able value; equal values give equal digests in every process."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def human_bytes(n: float) -> str:
+    """12_345_678 -> '12.3 MB' (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(n) < 1000:
+            return f"{n:.0f} {unit}" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def human_count(n: float) -> str:
+    """5_234_000 -> '5.2M'."""
+    for unit in ("", "k", "M", "B"):
+        if abs(n) < 1000:
+            return f"{n:.0f}" if unit == "" else f"{n:.1f}{unit}"
+        n /= 1000
+    return f"{n:.1f}T"
+
+
+def human_seconds(seconds: float) -> str:
+    """95 -> '1 min 35 s'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"
+
+
+def points(fraction: float, signed: bool = False, digits: int = 1) -> str:
+    """0.1234 -> '12.3'; signed: '+12.3'. A typographic minus keeps columns readable."""
+    text = f"{100 * fraction:{'+' if signed else ''}.{digits}f}"
+    return text.replace("-", "−")
