@@ -1,0 +1,63 @@
+"""Scores of an arm and differences between arms, from item records."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keeptune.core.errors import DataError
+from keeptune.core.records import ItemRecord
+from keeptune.retention.intervals import mean_interval, paired_binary_interval
+from keeptune.retention.scores import difference, score
+
+
+def records(
+    scores: np.ndarray, clusters: np.ndarray | None = None, weight: np.ndarray | None = None
+) -> list[ItemRecord]:
+    return [
+        ItemRecord(
+            suite="s",
+            id=f"i{i}",
+            cluster=f"c{i if clusters is None else clusters[i]}",
+            score=float(value),
+            weight=1.0 if weight is None else float(weight[i]),
+        )
+        for i, value in enumerate(scores)
+    ]
+
+
+def test_binary_score_has_wilsons_interval() -> None:
+    values = np.array([1.0] * 30 + [0.0] * 10)
+    found = score(records(values), "accuracy", "binary")
+    assert (found.mean, found.n, found.clusters, found.higher_is_better) == (0.75, 40, 40, True)
+    assert (found.interval.low, found.interval.high) == mean_interval(values, np.arange(40))
+
+
+def test_bits_per_byte_weigh_by_bytes_and_are_better_low() -> None:
+    found = score(records(np.array([1.0, 2.0]), weight=np.array([300.0, 100.0])), "bits_per_byte", "bits_per_byte")
+    assert found.mean == pytest.approx(1.25)
+    assert not found.higher_is_better
+
+
+def test_difference_is_a_minus_b_whatever_the_order() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, 100).astype(float), rng.integers(0, 2, 100).astype(float)
+    mean, interval = difference(records(a)[::-1], records(b))
+    assert mean == pytest.approx(a.mean() - b.mean())
+    assert (interval.low, interval.high) == paired_binary_interval(b, a)
+
+
+def test_clustered_difference_is_resampled() -> None:
+    rng = np.random.default_rng(1)
+    clusters = np.repeat(np.arange(50), 4)
+    a, b = rng.uniform(0.5, 1, 200), rng.uniform(0, 0.5, 200)
+    mean, interval = difference(records(a, clusters), records(b, clusters))
+    assert mean == pytest.approx((a - b).mean())
+    assert interval.low < mean < interval.high
+
+
+def test_scores_outside_zero_to_one_are_refused() -> None:
+    with pytest.raises(DataError, match="outside 0 to 1"):
+        score(records(np.array([40.0, 60.0])), "bleu", "mean")
+    with pytest.raises(DataError, match="outside 0 to 1"):
+        difference(records(np.array([40.0])), records(np.array([1.0])))

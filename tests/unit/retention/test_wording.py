@@ -1,0 +1,36 @@
+"""How numbers look in sentences."""
+
+from __future__ import annotations
+
+import pytest
+
+from keeptune.core.records import Interval
+from keeptune.retention import wording
+from keeptune.retention.pairs import Suite
+
+SKILL = Suite("qa", "accuracy", "binary", 0.025)
+PROSE = Suite("prose", "bits_per_byte", "bits_per_byte", 0.01)
+
+
+def test_margins_carry_their_unit() -> None:
+    assert wording.margin_text(SKILL) == "2.5 pt"
+    assert wording.margin_text(PROSE) == "1 %"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "+0.0"), (-0.0, "+0.0"), (-0.0003, "−0.0"), (-0.0123, "−1.2")])
+def test_a_rounded_zero_shows_its_side(value: float, text: str) -> None:
+    assert wording.points(value, signed=True) == text
+
+
+def test_spread_and_size() -> None:
+    assert wording.spread_text(Interval(low=-0.029, high=0.004, level=0.9)) == "90 % CI −2.9 to +0.4"
+    assert wording.size_text(1546, 1546) == "n = 1,546"
+    assert wording.size_text(1500, 500) == "n = 1,500 in 500 clusters"
+
+
+def test_small_p_is_not_printed_as_zero() -> None:
+    interval = Interval(low=-0.05, high=-0.01)
+    assert wording.harmed(PROSE, -0.03, interval, 0.0002, "n = 80").endswith("Holm p < 0.001)")
+    assert wording.harmed(PROSE, -0.03, interval, 0.0312, "n = 80") == (
+        "lost 3.0 % on prose (95 % CI 1.0 to 5.0, n = 80, Holm p = 0.031)"
+    )
