@@ -1,0 +1,122 @@
+"""The end of a run in the terminal: the verdict in words, then one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from keeptune.core.records import ArmSummary, SuiteVerdict, Summary
+from keeptune.core.units import human_bytes, human_count, human_seconds
+from keeptune.report.wording import (
+    MISSING,
+    change_interval,
+    change_text,
+    change_unit,
+    count,
+    headline_text,
+    interval_text,
+    known,
+    metric_name,
+    metric_number,
+)
+
+STYLES = {"Retained": "green", "Harmed": "red", "Inconclusive": "yellow", "Not measurable": "dim"}
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print the recommendation and one row per arm.
+
+    Suites that are not Retained follow by name, a line per arm. Colour only repeats what the words say;
+    columns in which no arm has a number are left out.
+    """
+    advice = summary.recommendation
+    headline = Text(headline_text(advice.headline, advice.provisional), style="bold")
+    if advice.provisional:
+        headline = Text("Provisional: ", style="bold yellow") + headline
+    console.print()
+    console.print(headline, highlight=False)
+    console.print(Text(advice.paragraph), highlight=False)
+    console.print()
+    console.print(_table(summary, narrow=console.width < 110), highlight=False)
+    for arm in summary.arms:
+        suites = _suites(arm)
+        if suites is not None:
+            console.print(suites, highlight=False)
+
+
+def _table(summary: Summary, *, narrow: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1), show_edge=False)
+    table.add_column("arm", min_width=11)
+    columns = [(title, [write(arm) for arm in summary.arms]) for title, write in _columns(summary)]
+    columns = [(title, cells) for title, cells in columns if any(cell.plain != MISSING for cell in cells)]
+    for title, _ in columns:
+        if title == "suites":
+            table.add_column(title, min_width=14)
+        else:
+            table.add_column(title, justify="right", no_wrap=True)
+    for index, arm in enumerate(summary.arms):
+        chosen = arm.name == summary.recommendation.arm
+        name = Text(f"{arm.label}{' (take)' if chosen else ''}", style="bold" if chosen else "")
+        cells = (column[index] for _, column in columns)
+        table.add_row(name, *(_stack(cell) if narrow and not cell.spans else cell for cell in cells))
+    return table
+
+
+def _columns(summary: Summary) -> list[tuple[str, Callable[[ArmSummary], Text]]]:
+    return [
+        (metric_name(summary.metric), _score),
+        ("suites", _verdicts),
+        ("trained", lambda arm: _number(arm.costs.trainable_parameters or None, human_count)),
+        ("memory", lambda arm: _number(arm.costs.peak_memory_bytes, human_bytes)),
+        ("time", lambda arm: _number(arm.costs.train_seconds, human_seconds)),
+        ("tokens/\nrequest", lambda arm: _number(arm.costs.tokens_per_request, count)),
+        ("on disk", lambda arm: _number(arm.costs.bytes_on_disk, human_bytes)),
+    ]
+
+
+def _number(value: float | None, write: Callable[[float], str]) -> Text:
+    return Text(write(value) if value is not None and known(value) else MISSING)
+
+
+def _stack(cell: Text) -> Text:
+    """A number above its unit: '412.0 MB' and '1 min 34 s' take half the width on two lines."""
+    words = cell.plain.split(" ")
+    middle = (len(words) + 1) // 2
+    return Text(" ".join(words[:middle]) + ("\n" if middle < len(words) else "") + " ".join(words[middle:]))
+
+
+def _score(arm: ArmSummary) -> Text:
+    """Mean above its interval: two short lines keep the table narrow."""
+    target = arm.target
+    if target.n == 0 or not known(target.mean):
+        return Text(MISSING)
+    interval = Text(interval_text(target.interval, target.metric), style="dim")
+    return Text(metric_number(target.mean, target.metric) + "\n") + interval
+
+
+def _verdicts(arm: ArmSummary) -> Text:
+    """The number of suites under each verdict, one line each."""
+    found = [verdict.verdict for verdict in arm.suites]
+    lines = [Text(f"{found.count(word)} {word}", style=style) for word, style in STYLES.items() if word in found]
+    return Text("\n").join(lines) if lines else Text(MISSING)
+
+
+def _suites(arm: ArmSummary) -> Text | None:
+    """'Full fine-tuning: Harmed addition −31.0 pt; Inconclusive sorting −1.4 pt': all that is not Retained."""
+    groups = []
+    for word in ("Harmed", "Inconclusive", "Not measurable"):
+        names = [_change(verdict) for verdict in arm.suites if verdict.verdict == word]
+        if names:
+            groups.append(Text(f"{word} ", style=STYLES[word]) + Text(", ".join(names), style="default"))
+    return Text(f"{arm.label}: ") + Text("; ").join(groups) if groups else None
+
+
+def _change(verdict: SuiteVerdict) -> str:
+    if verdict.verdict == "Not measurable":
+        return verdict.suite
+    change = f"{change_text(verdict.change)} {change_unit(verdict)}"
+    return f"{verdict.suite} {change} ({change_interval(verdict.interval)})"

@@ -1,0 +1,147 @@
+"""How numbers and names are written on the page and in the terminal. None and NaN become a dash."""
+
+from __future__ import annotations
+
+import math
+
+from keeptune.core.records import Interval, Score, SuiteVerdict
+from keeptune.core.units import points
+
+MISSING = "—"
+METRIC_NAMES = {
+    "accuracy_norm": "accuracy (length-normalised)",
+    "bits_per_byte": "bits per byte",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "exact_match": "exact match",
+    "json_f1": "JSON field F1",
+    "json_valid": "valid JSON",
+    "macro_f1": "macro-F1",
+    "rouge1": "ROUGE-1",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+    "rougeLsum": "ROUGE-Lsum",
+    "token_f1": "token F1",
+}
+
+
+def known(value: float | None) -> bool:
+    """True for a finite number."""
+    return value is not None and math.isfinite(value)
+
+
+def metric_name(metric: str) -> str:
+    """'rougeL' -> 'ROUGE-L'; an unknown name keeps its words."""
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def sentence_case(text: str) -> str:
+    """A capital at the front, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def metric_unit(metric: str) -> str:
+    """Unit of a score on the page: fractions are shown in points, bits per byte as they are."""
+    return "bits per byte" if metric == "bits_per_byte" else "points"
+
+
+def metric_number(value: float | None, metric: str, *, signed: bool = False) -> str:
+    """A score in its own unit: '41.2' points, or '1.234' bits per byte."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    if metric != "bits_per_byte":
+        return signed_zero(points(value, signed))
+    return signed_zero(f"{value:{'+' if signed else ''}.3f}".replace("-", "−"))
+
+
+def signed_zero(text: str) -> str:
+    """Drops the sign of a number that is zero at the shown precision."""
+    return text if text.strip("+−0.") else text.lstrip("+−")
+
+
+def interval_text(interval: Interval | None, metric: str, *, signed: bool = False) -> str:
+    """'39.8 to 42.6', or a dash."""
+    if interval is None or not (known(interval.low) and known(interval.high)):
+        return MISSING
+    return (
+        f"{metric_number(interval.low, metric, signed=signed)} to {metric_number(interval.high, metric, signed=signed)}"
+    )
+
+
+def score_text(score: Score) -> str:
+    """'41.2 (39.8 to 42.6)'; a dash where nothing was scored."""
+    if score.n == 0 or not known(score.mean):
+        return MISSING
+    return f"{metric_number(score.mean, score.metric)} ({interval_text(score.interval, score.metric)})"
+
+
+def change_unit(verdict: SuiteVerdict) -> str:
+    """Points of a score, or per cent where change and margin are relative."""
+    return "%" if verdict.relative else "pt"
+
+
+def change_text(value: float | None, *, digits: int = 1) -> str:
+    """A change with its sign, in points or per cent: '−3.1'."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return signed_zero(points(value, signed=True, digits=digits))
+
+
+def size_text(value: float) -> str:
+    """A margin in points or per cent, without a sign and without idle zeros: 0.02 -> '2', 0.0205 -> '2.05'."""
+    return f"{100 * value:.3g}"
+
+
+def change_interval(interval: Interval | None) -> str:
+    """'−4.9 to −1.3', or a dash."""
+    if interval is None:
+        return MISSING
+    return f"{change_text(interval.low)} to {change_text(interval.high)}"
+
+
+def level_text(level: float) -> str:
+    """0.95 -> '95 %'."""
+    return f"{100 * level:g} %"
+
+
+def share(value: float | None) -> str:
+    """0.123 -> '12 %'; small shares keep a digit."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{100 * value:.1f} %" if value < 0.0995 else f"{100 * value:.0f} %"
+
+
+def count(value: float | None) -> str:
+    """12345 -> '12,345'."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
+def p_text(value: float | None) -> str:
+    """A p value as journals print it."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def rate_text(value: float | None) -> str:
+    """A learning rate: 0.0003 -> '3e-4'."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    mantissa, _, exponent = f"{value:.2e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}".replace("e0", "") if value else "0"
+
+
+def clip(text: str, length: int) -> str:
+    """At most `length` characters, the cut named."""
+    if len(text) <= length:
+        return text
+    return f"{text[:length].rstrip()} … ({len(text) - length:,} more characters in the records)"
+
+
+def headline_text(headline: str, provisional: bool) -> str:
+    """The headline without a leading 'Provisional:', which is shown as a mark of its own."""
+    prefix = "provisional:"
+    if provisional and headline.lower().startswith(prefix):
+        rest = headline[len(prefix) :].strip()
+        return sentence_case(rest)
+    return headline

@@ -1,0 +1,70 @@
+"""The verdict and the table in the terminal."""
+
+from __future__ import annotations
+
+import io
+
+import fixture_summary as fixture
+import pytest
+from rich.console import Console
+
+from keeptune.core.records import Summary
+from keeptune.report.console import print_summary
+
+
+def printed(summary: Summary, width: int = 120) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    print_summary(summary, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_verdict_comes_before_the_table() -> None:
+    text = printed(fixture.study())
+    assert text.index("Provisional: Take LoRA (rank 16, lr 2e-3).") < text.index("It scores +18.2") < text.index("arm")
+    assert text.count("Provisional") == 1
+
+
+def test_the_table_has_a_row_for_every_arm() -> None:
+    text = printed(fixture.study())
+    rows = {arm.label: next(line for line in text.splitlines() if line.startswith(arm.label)) for arm in fixture.arms()}
+    assert "43.6" in rows["Full fine-tuning"]
+    assert "7.3M" in rows["Full fine-tuning"]
+    assert "412.0 MB" in rows["Full fine-tuning"]
+    assert "1 min 34 s" in rows["Full fine-tuning"]
+    assert "1.6 MB" in rows["LoRA r=16"]
+    assert "(take)" in rows["LoRA r=16"]
+    assert "390" in rows["Prompting, 4 shots"]
+    assert "41.7 to 45.5" in text
+    assert "3 Harmed" in text
+
+
+def test_every_suite_that_is_not_retained_is_named() -> None:
+    text = " ".join(printed(fixture.study()).split())
+    assert "Full fine-tuning: Harmed addition −31.0 pt (−33.4 to −28.6), odd one out" in text
+    assert "LoRA r=16: Inconclusive addition −1.2 pt (−3.0 to +0.6); Not measurable sentiment" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_no_column_is_lost(width: int) -> None:
+    text = printed(fixture.study(), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    for part in ("on disk", "request", "14.7", "58", "Inconclusive", "43.6"):
+        assert part in text
+
+
+def test_a_comparison_shows_only_what_it_knows() -> None:
+    text = printed(fixture.compare())
+    assert "Harmed: 2 of 3 suites" in text
+    assert "memory" not in text
+    assert "on disk" not in text
+
+
+def test_markup_in_names_is_printed_as_it_is() -> None:
+    study = fixture.study()
+    arm = study.arms[0].model_copy(update={"label": "[red]x[/red]"})
+    assert "[red]x[/red]" in printed(fixture.study(arms=(arm,)))
+
+
+def test_nothing_known_prints_without_failing() -> None:
+    assert "Nothing is feasible." in printed(fixture.bare())
