@@ -1,0 +1,91 @@
+"""`keeptune data`: look at the data before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from keeptune.core.errors import ConfigError
+
+app = typer.Typer(
+    help="Look at data before training: what is in it, and what the model will see.", no_args_is_help=True
+)
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="A .jsonl, .json, .csv, .tsv or .parquet file, a folder of parts, or hf:owner/name."
+    ),
+]
+FieldMap = Annotated[
+    list[str] | None,
+    typer.Option("--field", metavar="ROLE=COLUMN", help="Map a column, e.g. completion=answer. May be repeated."),
+]
+
+
+@app.command("check")
+def check_command(
+    source: Source,
+    fields: FieldMap = None,
+    cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
+) -> None:
+    """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
+    from keeptune.cli.data_view import print_check
+    from keeptune.data.check import check
+
+    print_check(check(source, fields=field_map(fields), cluster=cluster), Console())
+
+
+@app.command("preview")
+def preview_command(
+    source: Source,
+    model: Annotated[str, typer.Option(help="Model folder or hub name, or builtin; only its tokenizer is loaded.")],
+    rows: Annotated[int, typer.Option(min=1, help="How many rows to print.")] = 3,
+    shots: Annotated[int, typer.Option(min=0, help="Worked examples in front of each prompt.")] = 0,
+    template: Annotated[
+        list[str] | None, typer.Option("--template", help="A wording: 'prompt ||| completion'. May be repeated.")
+    ] = None,
+    fields: FieldMap = None,
+    seed: Annotated[int, typer.Option(help="Seed of the wordings and of the worked examples.")] = 0,
+) -> None:
+    """Print rows as the model sees them, with the tokens that are trained on marked."""
+    from keeptune.cli.data_view import print_preview
+    from keeptune.data.encode import Encoder
+    from keeptune.data.load import load_examples
+    from keeptune.data.preview import load_tokenizer, preview_rows, wordings
+
+    loaded = load_examples(source, fields=field_map(fields), templated=bool(template))
+    tokenizer, context = load_tokenizer(_model_path(model))
+    chat = bool(getattr(tokenizer, "chat_template", None))
+    encoder = Encoder(tokenizer, context=context, chat=chat)
+    templates = wordings(loaded.layout, template or ()).for_chat(chat)
+    shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
+    print_preview(shown, context, Console())
+
+
+def field_map(pairs: list[str] | None) -> dict[str, str] | None:
+    """['completion=answer'] -> {'completion': 'answer'}.
+
+    Raises:
+        ConfigError: a pair without '='.
+    """
+    if not pairs:
+        return None
+    fields: dict[str, str] = {}
+    for pair in pairs:
+        role, equals, column = pair.partition("=")
+        if not equals or not role.strip() or not column:
+            raise ConfigError(f"--field {pair} is no pair", remedy="write --field ROLE=COLUMN, e.g. completion=answer")
+        fields[role.strip()] = column
+    return fields
+
+
+def _model_path(model: str) -> str:
+    """A model's name as transformers reads it."""
+    if model != "builtin":
+        return model
+    from keeptune.builtin import model_path
+
+    return str(model_path())

@@ -1,0 +1,1 @@
+"""Raw rows in, encoded examples out: readers, templates, splits, leak checks, token ids."""

@@ -1,0 +1,206 @@
+"""What is in a data set: counts, lengths, labels, copies, leaks, unusable rows. No tokenizer, no torch."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from keeptune.core.errors import DataError
+from keeptune.data.examples import Example, Splits
+from keeptune.data.leakage import LeakReport, find_leaks, keep_together
+from keeptune.data.load import Loaded, load_examples
+from keeptune.data.quarantine import Quarantined, reasons
+from keeptune.data.recognise import Layout
+from keeptune.data.splits import split
+
+PARTS = ("train", "validation", "test")
+BINS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """``n`` texts with ``low`` <= length < ``high``; the last bin has no upper end (None)."""
+
+    low: int
+    high: int | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long the prompts or the completions are."""
+
+    name: str
+    unit: str  # words, or characters where the script has no spaces
+    median: int
+    p95: int
+    longest: int
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartCount:
+    """One part: as the source names it, or as training would carve it out of train."""
+
+    name: str
+    examples: int
+    clusters: int
+    carved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Rows that repeat others."""
+
+    exact: int  # rows that equal an earlier row in every field
+    prompts: int  # rows whose prompt an earlier row has, the completion being another
+    example: str | None  # places of the first two rows with one prompt and two completions
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """All that `keeptune data check` prints."""
+
+    source: str
+    sha256: str
+    layout: Layout
+    rows: int
+    examples: int
+    clusters: int
+    most_references: int
+    parts: tuple[PartCount, ...]
+    lengths: tuple[Lengths, ...]
+    labels: Mapping[str, Mapping[str, int]]  # label -> part -> examples, most frequent first
+    copies: Copies
+    leaks: LeakReport | None  # None: there is only one part
+    quarantined: tuple[tuple[str, int, Quarantined], ...]  # reason, rows, first row
+    notes: tuple[str, ...]
+
+
+def check(source: str, *, fields: Mapping[str, str] | None = None, cluster: str | None = None) -> CheckReport:
+    """Read a source and describe it.
+
+    Raises:
+        DataError: the source cannot be read, recognised or mostly used (see `load_examples`).
+    """
+    loaded = load_examples(source, fields=fields, cluster=cluster)
+    assert loaded.layout is not None  # without templates of the caller, no layout is an error
+    splits, carved, notes = _parts(loaded)
+    parts = {name: splits.part(name) for name in PARTS if splits.part(name)}
+    return CheckReport(
+        source=source,
+        sha256=loaded.sha256,
+        layout=loaded.layout,
+        rows=len(loaded.examples) + len(loaded.quarantined),
+        examples=len(loaded.examples),
+        clusters=len({example.cluster for example in loaded.examples}),
+        most_references=max(len(_references(example, loaded.layout)) for example in loaded.examples),
+        parts=tuple(
+            PartCount(name, len(rows), len({row.cluster for row in rows}), name in carved)
+            for name, rows in parts.items()
+        ),
+        lengths=_lengths(loaded.examples, loaded.layout),
+        labels=_labels(parts),
+        copies=_copies(loaded.examples, loaded.layout),
+        leaks=find_leaks(splits, loaded.layout.prompt_columns) if len(parts) > 1 else None,
+        quarantined=tuple(reasons(loaded.quarantined)),
+        notes=(*loaded.notes, *notes),
+    )
+
+
+def _parts(loaded: Loaded) -> tuple[Splits, set[str], tuple[str, ...]]:
+    """The parts that training would use, which of them are carved out, and why there are none."""
+    named = {example.part for example in loaded.examples}
+    try:
+        splits = split(keep_together(loaded.examples, loaded.layout.prompt_columns))
+    except DataError as error:
+        return Splits(loaded.examples, (), ()), set(), (f"not split: {error.message}",)
+    return splits, {name for name in PARTS[1:] if name not in named}, ()
+
+
+def prompt_text(example: Example, layout: Layout) -> str:
+    """The row's own prompt columns, one per line, as the lengths count them."""
+    return "\n".join(str(example.fields[column]) for column in layout.prompt_columns if example.fields.get(column))
+
+
+def _references(example: Example, layout: Layout) -> Sequence[str]:
+    value = example.fields[layout.completion]
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _lengths(examples: Sequence[Example], layout: Layout) -> tuple[Lengths, ...]:
+    texts = {
+        "prompt": [prompt_text(example, layout) for example in examples],
+        "completion": [_references(example, layout)[0] for example in examples],
+    }
+    return tuple(_measure(name, column) for name, column in texts.items())
+
+
+def _measure(name: str, texts: Sequence[str]) -> Lengths:
+    """Lengths in words; in characters where 'words' are longer than 15 characters on average."""
+    words = [len(text.split()) for text in texts]
+    characters = [len(text) for text in texts]
+    unspaced = sum(characters) > 15 * sum(words)
+    counts = sorted(characters if unspaced else words)
+    last = len(counts) - 1
+    p95 = counts[round(0.95 * last)]
+    return Lengths(
+        name=name,
+        unit="characters" if unspaced else "words",
+        median=counts[last // 2],
+        p95=p95,
+        longest=counts[-1],
+        bins=_bins(counts, p95),
+    )
+
+
+def _bins(counts: Sequence[int], p95: int) -> tuple[Bin, ...]:
+    """At most eight bins of one round width up to the 95th percentile, and one for the tail."""
+    width = next(
+        step * scale
+        for scale in (1, 10, 100, 1_000, 10_000, 100_000, 10**9)
+        for step in (1, 2, 5)
+        if step * scale * (BINS - 1) > p95
+    )
+    in_bin = Counter(min(count // width, BINS - 1) for count in counts)
+    last = max(in_bin)
+    return tuple(
+        Bin(i * width, (i + 1) * width if i < BINS - 1 else None, in_bin[i]) for i in range(min(in_bin), last + 1)
+    )
+
+
+def _labels(parts: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, int]]:
+    """Label -> part -> examples, the most frequent label first; empty where examples have no labels."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, rows in parts.items():
+        for row in rows:
+            if row.label is not None:
+                table[row.label][name] += 1
+    ranked = sorted(table, key=lambda label: (-table[label].total(), label))
+    return {label: dict(table[label]) for label in ranked}
+
+
+def _copies(examples: Sequence[Example], layout: Layout) -> Copies:
+    """Rows that repeat others, judged on texts with their outer spaces removed."""
+    first: dict[str, Example] = {}
+    answers: dict[str, set[str]] = defaultdict(set)
+    exact = prompts = 0
+    where: str | None = None
+    for example in examples:
+        prompt = prompt_text(example, layout).strip()
+        answer = "\0".join(_references(example, layout)).strip()
+        if answer in answers[prompt]:
+            exact += 1
+        elif prompt in first:
+            prompts += 1
+            other = first[prompt]
+            where = where or f"{place(other)} and {place(example)}"
+        first.setdefault(prompt, example)
+        answers[prompt].add(answer)
+    return Copies(exact, prompts, where)
+
+
+def place(example: Example) -> str:
+    """'line 12', as the source counts."""
+    return f"line {example.line}"

@@ -1,0 +1,280 @@
+"""Rendered text to token ids: prompt and completion apart, one code path for training and evaluation.
+
+The boundary. Prompt and completion are tokenised apart and their ids are put one behind the other, so the ids of a
+prompt are the same when a completion is trained on, scored or generated. Some tokenizers (sentencepiece style) add
+a space to every text they see, which would put a space too many at the boundary; a completion is therefore
+tokenised behind an anchor and accepted only when anchor + completion decodes to exactly that text.
+
+The end. Every completion ends with one end token: the tokenizer's EOS or, with a chat template, the token which the
+template puts after an assistant's turn. The loss mask follows the position and never the value of a token, so an
+EOS that doubles as padding is trained like any other token.
+
+The start. Plain prompts begin as the tokenizer begins its texts (one BOS, or none); chat prompts begin as the chat
+template prints them. A second BOS is an error.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from keeptune.core.errors import DataError, ModelError
+from keeptune.data.chat import AssistantTurn, assistant_turn, render_chat
+from keeptune.data.examples import Encoded, Rendered
+
+OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
+SHOT_SEPARATOR = "\n\n"  # between worked examples in a plain prompt, and after a plain system text
+_ANCHORS = ("a", ":", "\n", "0", ".", ")")  # texts that a completion is tokenised behind, tried in turn
+_PROBES = (("Say it", " again now"), ("Say it:\n", "again"), ("Say it:", "\n\nagain"), ("Say (", "again)"))
+
+
+@dataclass(frozen=True, slots=True)
+class Overlong:
+    """A row that was left out because it does not fit the context window."""
+
+    id: str
+    prompt_tokens: int
+    completion_tokens: int
+    reason: str
+    path: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSet:
+    """Rows ready for training, and the rows that were left out."""
+
+    rows: tuple[Encoded, ...]
+    dropped: tuple[Overlong, ...] = ()
+    truncated: int = 0  # rows whose prompt lost tokens at its left end
+
+    def reasons(self) -> dict[str, int]:
+        """Reason -> number of dropped rows."""
+        return dict(Counter(row.reason for row in self.dropped))
+
+
+class Encoder:
+    """Turns rendered examples into token ids for one tokenizer.
+
+    Args:
+        tokenizer: a transformers tokenizer (fast or slow).
+        context: tokens that the model can see, prompt and completion together.
+        chat: apply the tokenizer's chat template; examples must be rendered with ``chat=True`` too.
+        overlong: what `encode` does with a row longer than ``context``: ``drop`` it (counted, with the reason),
+            ``truncate_prompt`` (the prompt loses tokens at its left end, after BOS) or raise an ``error``.
+            A completion is never cut: one that leaves no room for a prompt token is dropped, or raises.
+
+    Raises:
+        ModelError: no EOS, no chat template although ``chat`` is set, a chat template whose prompt is not the
+            beginning of the full conversation, a doubled BOS, or a tokenizer that cannot be cut at a boundary.
+    """
+
+    def __init__(self, tokenizer: Any, *, context: int, chat: bool = False, overlong: OverlongPolicy = "drop") -> None:
+        if tokenizer.eos_token_id is None:
+            raise ModelError(
+                "the tokenizer has no end-of-sequence token, so no completion could ever end",
+                where=_name(tokenizer),
+                remedy="set eos_token in tokenizer_config.json",
+            )
+        self.tokenizer = tokenizer
+        self.context = context
+        self.chat = chat
+        self.overlong = overlong
+        self.start_ids = _start_ids(tokenizer)
+        self._turn: AssistantTurn | None = assistant_turn(tokenizer) if chat else None
+        self.end_id: int = self._turn.end_id if self._turn else int(tokenizer.eos_token_id)
+        self._anchors = tuple((text, self._ids(text)) for text in _ANCHORS)
+        self._completion_body = lru_cache(maxsize=65_536)(self._split_off)
+        self._prove_boundaries()
+
+    def prompt(self, rendered: Rendered, shots: Sequence[Rendered] = ()) -> tuple[int, ...]:
+        """Token ids of the prompt, BOS included where the tokenizer uses one, worked examples in front.
+
+        Raises:
+            DataError: the text brings a BOS of its own.
+            ValueError: rendered for chat and encoded as plain text, or the other way round.
+        """
+        for row in (rendered, *shots):
+            if row.chat != self.chat:
+                raise ValueError(
+                    f"example {row.id} was rendered with chat={row.chat}, the encoder has chat={self.chat}"
+                )
+        if self.chat:
+            return self._single_bos(self._ids(render_chat(self.tokenizer, rendered, shots)), rendered)
+        body = self._ids(self.plain_text(rendered, shots))
+        ids = (*self.start_ids, *body)
+        return self._single_bos(ids or (self._fallback_start(),), rendered)
+
+    def prompt_text(self, rendered: Rendered, shots: Sequence[Rendered] = ()) -> str:
+        """The text whose ids `prompt` returns, without the BOS that a tokenizer adds to plain text."""
+        return render_chat(self.tokenizer, rendered, shots) if self.chat else self.plain_text(rendered, shots)
+
+    @staticmethod
+    def plain_text(rendered: Rendered, shots: Sequence[Rendered] = ()) -> str:
+        """System text, worked examples and prompt as one text."""
+        blocks = [rendered.system] if rendered.system else []
+        blocks += [shot.prompt + shot.completion for shot in shots]
+        return SHOT_SEPARATOR.join([*blocks, rendered.prompt])
+
+    def completion(self, text: str) -> tuple[int, ...]:
+        """Token ids of a completion and its end token.
+
+        Raises:
+            DataError: the text is empty or spells the end token itself.
+        """
+        if not text.strip():
+            raise DataError("an empty completion has nothing to learn from or to score", remedy="remove the row")
+        ids = self.choice(text)
+        if self.end_id in ids:
+            raise DataError(
+                f"a completion contains the end token {self.tokenizer.convert_ids_to_tokens(self.end_id)!r} as text",
+                remedy="remove it from the data; it is put there by the encoder",
+            )
+        return (*ids, self.end_id)
+
+    def choice(self, text: str) -> tuple[int, ...]:
+        """Token ids of a completion without its end token: what choice scoring adds up."""
+        return self._completion_body(self._turn.wrap(text) if self._turn else text)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text that completion ids stand for, up to the end token; inverse of `completion`."""
+        ids = list(ids)
+        if self.end_id in ids:
+            ids = ids[: ids.index(self.end_id)]
+        anchor, anchor_ids = self._anchors[0]
+        text = self._decode((*anchor_ids, *ids))
+        return text[len(anchor) :] if text.startswith(anchor) else self._decode(ids)
+
+    def encode(self, rendered: Rendered) -> Encoded | Overlong:
+        """Ids of one example, or why it was left out.
+
+        Raises:
+            DataError: an empty completion, an end token or a BOS in the text; a row longer than the window
+                where the policy is ``error``.
+        """
+        try:
+            prompt, completion = self.prompt(rendered), self.completion(rendered.completion)
+        except DataError as error:
+            raise _placed(error, rendered) from error
+        if len(prompt) + len(completion) <= self.context:
+            return Encoded(rendered.id, prompt, completion)
+        too_long = self._overlong(rendered, len(prompt), len(completion))
+        room = self.context - len(completion)
+        if self.overlong == "error":
+            raise DataError(
+                f"{too_long.reason}: {len(prompt)} prompt + {len(completion)} completion tokens, window {self.context}",
+                path=rendered.path or None,
+                line=rendered.line or None,
+                remedy="set overlong to 'drop' or 'truncate_prompt', or use a model with a longer window",
+            )
+        if self.overlong == "drop" or room <= len(self.start_ids):
+            return too_long
+        return Encoded(rendered.id, self.cut(prompt, room), completion)
+
+    def encode_all(self, rows: Iterable[Rendered]) -> EncodedSet:
+        """Encode every row; rows that do not fit are listed with the reason."""
+        kept: list[Encoded] = []
+        dropped: list[Overlong] = []
+        truncated = 0
+        for rendered in rows:
+            result = self.encode(rendered)
+            if isinstance(result, Overlong):
+                dropped.append(result)
+                continue
+            kept.append(result)
+            truncated += self.overlong == "truncate_prompt" and result.prompt_ids != self.prompt(rendered)
+        return EncodedSet(tuple(kept), tuple(dropped), truncated)
+
+    def cut(self, prompt_ids: Sequence[int], room: int) -> tuple[int, ...]:
+        """The last tokens of a prompt that fit into ``room`` tokens, BOS kept in front."""
+        if len(prompt_ids) <= room:
+            return tuple(prompt_ids)
+        start = self.start_ids if tuple(prompt_ids[: len(self.start_ids)]) == self.start_ids else ()
+        return (*start, *prompt_ids[len(prompt_ids) - (room - len(start)) :])
+
+    def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:
+        fits = completion < self.context - len(self.start_ids)
+        reason = "prompt and completion exceed the window" if fits else "the completion alone exceeds the window"
+        return Overlong(rendered.id, prompt, completion, reason, rendered.path, rendered.line)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        decoded = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return str(decoded)
+
+    def _split_off(self, text: str) -> tuple[int, ...]:
+        """Ids of ``text`` as it continues another text: no space lost, none added."""
+        direct = self._ids(text)
+        anchor, anchor_ids = self._anchors[0]
+        if self._decode((*anchor_ids, *direct)) == anchor + text:
+            return direct
+        for anchor, anchor_ids in self._anchors:
+            joint = self._ids(anchor + text)
+            cut = joint[len(anchor_ids) :]
+            if joint[: len(anchor_ids)] == anchor_ids and self._decode((*anchor_ids, *cut)) == self._decode(joint):
+                return cut
+        if any(self._decode(self._ids(anchor + text)) == anchor + text for anchor, _ in self._anchors):
+            raise ModelError(
+                f"the tokenizer cannot be cut in front of the completion {text[:40]!r}",
+                where=_name(self.tokenizer),
+                remedy="put a line break at the end of the prompt, or use another tokenizer",
+            )
+        return direct  # the tokenizer does not keep this text in any case (unknown characters)
+
+    def _prove_boundaries(self) -> None:
+        for prompt, completion in _PROBES:
+            joint = self._decode(self._ids(prompt + completion))
+            if joint == prompt + completion and self._decode(self._ids(prompt) + self._split_off(completion)) != joint:
+                raise ModelError(
+                    f"tokenising {prompt!r} and {completion!r} apart changes the text",
+                    where=_name(self.tokenizer),
+                    remedy="use a tokenizer whose tokens can be put one behind the other",
+                )
+
+    def _fallback_start(self) -> int:
+        """What an empty prompt begins with when the tokenizer adds no BOS of its own."""
+        bos = self.tokenizer.bos_token_id
+        return int(self.tokenizer.eos_token_id if bos is None else bos)
+
+    def _single_bos(self, ids: Sequence[int], rendered: Rendered) -> tuple[int, ...]:
+        bos = self.tokenizer.bos_token_id
+        if bos is not None and list(ids[:2]) == [bos, bos]:
+            raise DataError(
+                "the prompt begins with two BOS tokens",
+                path=rendered.path or None,
+                line=rendered.line or None,
+                remedy=f"remove {self.tokenizer.bos_token!r} from the template; the encoder puts it there",
+            )
+        return tuple(ids)
+
+
+def _start_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The special tokens that the tokenizer puts before a text."""
+    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
+    full = list(tokenizer("a", add_special_tokens=True)["input_ids"])
+    start = next((full[:i] for i in range(len(full)) if full[i : i + len(bare)] == bare), [])
+    if tokenizer.bos_token_id is not None and start.count(tokenizer.bos_token_id) > 1:
+        raise ModelError(
+            "the tokenizer puts two BOS tokens before a text",
+            where=_name(tokenizer),
+            remedy="remove one of them from its post-processor",
+        )
+    return tuple(start)
+
+
+def _placed(error: DataError, rendered: Rendered) -> DataError:
+    """The same error with file and line of the row."""
+    if error.path is not None or not rendered.path:
+        return error
+    return DataError(
+        error.message, path=rendered.path, line=rendered.line or None, field=error.field, remedy=error.remedy
+    )
+
+
+def _name(tokenizer: Any) -> str:
+    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)

@@ -1,0 +1,205 @@
+"""From a source to examples: read, recognise, turn cells into texts, set unusable rows aside, find clusters."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.records import Part
+from keeptune.core.units import content_hash
+from keeptune.data.columns import identifiers, part_column, renamed, renamings, template_names
+from keeptune.data.examples import Example
+from keeptune.data.groups import few_answers, share_clusters
+from keeptune.data.quarantine import Quarantined, refuse_many, write_quarantine
+from keeptune.data.readers import Row, read_rows, source_files
+from keeptune.data.recognise import COMPLETION, Layout, columns_of, recognise
+from keeptune.data.values import UnusableValue, as_choices, as_references, as_text, chosen
+
+__all__ = ["Loaded", "Quarantined", "load_examples", "write_quarantine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The usable examples of one source, and what was learned on the way.
+
+    ``layout`` is None where no layout fits and the caller brings templates of its own.
+    """
+
+    source: str
+    examples: Sequence[Example]
+    layout: Layout | None
+    quarantined: Sequence[Quarantined]
+    sha256: str  # of the file's bytes; of all files of a folder; of the rows of a hub set
+    notes: tuple[str, ...] = ()
+
+
+def load_examples(
+    source: str,
+    *,
+    fields: Mapping[str, str] | None = None,
+    cluster: str | None = None,
+    label: str | None = None,
+    templated: bool = False,
+) -> Loaded:
+    """Read a source into examples.
+
+    In an example's fields, columns with a role hold texts (a list of texts where a row has several
+    references), other columns what the source holds. The part column and row identifiers are left out.
+    Rows with the same prompt share a cluster, and so do rows with the same context or premise, unless
+    ``cluster`` names a column.
+
+    Args:
+        source: see `read_rows`.
+        fields: role -> column, where the columns cannot be recognised (roles: see `Layout`; "prompt" is
+            any single prompt column).
+        cluster: column whose equal values mark rows from one source.
+        label: column to stratify by; otherwise the answer, where answers are few.
+        templated: the caller has templates, so columns that fit no layout are no error.
+
+    Raises:
+        DataError: unreadable source, unrecognised columns, no rows, or more than 5 % unusable rows.
+        ConfigError: ``fields``, ``cluster`` or ``label`` names a column that is not there.
+    """
+    rows = list(read_rows(source))
+    if not rows:
+        raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
+    names = template_names(columns_of(row.fields for row in rows))
+    rows = [renamed(row, names) for row in rows]
+    columns = list(names.values())
+    fields = None if fields is None else {role: names.get(column, column) for role, column in fields.items()}
+    cluster, label = (column and names.get(column, column) for column in (cluster, label))
+    for option, column in (("cluster", cluster), ("label", label)):
+        if column is not None and column not in columns:
+            raise ConfigError(
+                f"{option} names the column '{column}', which {source} does not have",
+                remedy=f"columns seen: {', '.join(columns)}",
+            )
+    parts, said_in = part_column(rows, columns)
+    content = [column for column in columns if column != said_in]
+    layout = _layout(content, fields, source, templated)
+    builder = _Builder(layout, identifiers(content, layout), cluster, label, said_in)
+    for row, part in zip(rows, parts, strict=True):
+        builder.add(row, part)
+    refuse_many(builder.quarantined, len(rows), source)
+    examples = share_clusters(builder.examples, layout) if cluster is None else builder.examples
+    if layout is not None:
+        layout = replace(layout, part=said_in, choices=few_answers(examples, layout))
+        if label is None and layout.choices is not None:
+            examples = [replace(example, label=example.fields[layout.completion]) for example in examples]
+    notes = (*renamings(names), *builder.notes())
+    return Loaded(source, examples, layout, builder.quarantined, _sha256(source, rows), notes)
+
+
+class _Builder:
+    """Turns rows into examples, one after another."""
+
+    def __init__(
+        self, layout: Layout | None, left_out: set[str], cluster: str | None, label: str | None, part: str | None
+    ) -> None:
+        self.layout, self.cluster, self.label = layout, cluster, label
+        self.left_out = left_out | ({part} if part else set())
+        self.examples: list[Example] = []
+        self.quarantined: list[Quarantined] = []
+        self.numbers: Counter[str] = Counter()  # column -> rows whose number became a text
+
+    def add(self, row: Row, part: Part | None) -> None:
+        """The row as an example, or into quarantine."""
+        try:
+            fields = {name: value for name, value in row.fields.items() if name not in self.left_out}
+            if self.layout is not None:
+                self._with_roles(fields, self.layout)
+            cluster = self._named(row, self.cluster)
+            label = self._named(row, self.label)
+        except UnusableValue as error:
+            self.quarantined.append(Quarantined(row.path, row.line, str(error), row.fields))
+            return
+        self.examples.append(
+            Example.make(fields, cluster=cluster, label=label, part=part, path=row.path, line=row.line)
+        )
+
+    def _with_roles(self, fields: dict[str, Any], layout: Layout) -> None:
+        """Columns with a role become texts, in place."""
+        raw = dict(fields)
+        for role, column in layout.roles.items():
+            if role not in {COMPLETION, "choices"}:
+                fields[column] = self._text(raw.get(column), column)
+                if not fields[column].strip() and role not in {"input", "instruction", "context", "system"}:
+                    raise UnusableValue(f"field '{column}' is empty")
+        if layout.name == "instruction" and not any(
+            fields[layout.roles[role]].strip() for role in ("instruction", "input") if role in layout.roles
+        ):
+            raise UnusableValue(f"field '{layout.roles['instruction']}' is empty")
+        fields[layout.completion] = self._completion(raw, fields, layout)
+        for column in layout.references:
+            fields.pop(column, None)
+
+    def _completion(self, raw: Mapping[str, Any], fields: dict[str, Any], layout: Layout) -> str | list[str]:
+        """The text to be learned, or the list of references."""
+        column = layout.completion
+        if "choices" in layout.roles and raw.get(layout.roles["choices"]) is not None:
+            texts, labels = as_choices(raw[layout.roles["choices"]], layout.roles["choices"])
+            fields[layout.roles["choices"]] = texts
+            return chosen(raw.get(column), texts, labels, column)
+        references: list[str] = []
+        for name in (column, *layout.references):
+            if isinstance(raw.get(name), int | float):
+                self.numbers[name] += 1
+            references += as_references(raw.get(name), name)
+        references = list(dict.fromkeys(references))
+        if not references:
+            raise UnusableValue(f"field '{column}' is {'null' if raw.get(column) is None else 'empty'}")
+        return references[0] if len(references) == 1 else references
+
+    def _text(self, value: Any, column: str) -> str:
+        if isinstance(value, int | float):
+            self.numbers[column] += 1
+        return as_text(value, column)
+
+    def _named(self, row: Row, column: str | None) -> str | None:
+        """The value of the cluster or label column.
+
+        Raises:
+            UnusableValue: it is empty.
+        """
+        if column is None:
+            return None
+        text = as_text(row.fields.get(column), column)
+        if not text.strip():
+            raise UnusableValue(f"field '{column}' is empty")
+        return text
+
+    def notes(self) -> tuple[str, ...]:
+        """What was changed without being wrong."""
+        return tuple(
+            f"field '{name}': numbers or truth values in {n} rows were read as text" for name, n in self.numbers.items()
+        )
+
+
+def _layout(columns: Sequence[str], fields: Mapping[str, str] | None, source: str, templated: bool) -> Layout | None:
+    try:
+        return recognise(columns, fields=fields, path=source)
+    except DataError:
+        if templated:
+            return None
+        raise
+
+
+def _sha256(source: str, rows: Sequence[Row]) -> str:
+    """Hex digest of what was read."""
+    files = source_files(source)
+    if not files:
+        return content_hash([dict(row.fields) for row in rows], length=64)
+    digests = [_file_sha256(file) for file in files]
+    if Path(source).expanduser().is_file():
+        return digests[0]
+    return content_hash([(file.name, digest) for file, digest in zip(files, digests, strict=True)], length=64)
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

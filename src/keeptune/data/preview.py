@@ -1,0 +1,199 @@
+"""Rows as the model sees them: which tokens it reads, which it is trained on, where the prompt ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from keeptune.core.errors import DataError, ModelError
+from keeptune.core.units import content_hash
+from keeptune.data.encode import Encoder
+from keeptune.data.examples import Example, Rendered
+from keeptune.data.recognise import Layout
+from keeptune.data.templates import Template, TemplateSet, default_templates
+
+Kind = Literal["prompt", "trained", "expected"]  # expected: the answer to a few-shot prompt, never trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of tokens of one kind, decoded; special tokens stand alone."""
+
+    text: str
+    kind: Kind
+    special: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One row, ready to be printed."""
+
+    id: str
+    place: str
+    part: str
+    wording: str  # the template's name
+    segments: tuple[Segment, ...]
+    prompt_tokens: int
+    completion_tokens: int  # end token included
+    boundary: str  # how the prompt ends and the completion begins, spaces visible
+    references: tuple[str, ...]  # further accepted completions
+    choices: tuple[str, ...]
+    shots: int
+    problem: str | None = None  # why the row would be left out
+
+
+def load_tokenizer(model: str) -> tuple[Any, int]:
+    """The tokenizer of a model folder or hub name, and its context window in tokens. Loads no weights.
+
+    Raises:
+        ModelError: no such model, or it has no tokenizer.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        lines = str(error).strip().splitlines()
+        raise ModelError(
+            f"the tokenizer cannot be loaded: {lines[0] if lines else type(error).__name__}",
+            where=model,
+            remedy="name a model folder with tokenizer files, or a model of the hub (owner/name)",
+        ) from error
+    text_config = config.get_text_config()
+    window = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
+    return tokenizer, int(window or min(tokenizer.model_max_length, 1 << 20))
+
+
+def wordings(layout: Layout | None, texts: Sequence[str] = ()) -> TemplateSet:
+    """The user's wordings, or the neutral one of the layout, with the answers that the layout knows.
+
+    Raises:
+        ConfigError: neither a layout nor a wording.
+    """
+    if layout is None:
+        return TemplateSet(_parsed(texts))
+    answers: str | tuple[str, ...] | None = layout.choices
+    if "choices" in layout.roles:
+        answers = f"{{{{ {layout.roles['choices']} | join(' ||| ') }}}}"
+    system = f"{{{{ {layout.roles['system']} }}}}" if "system" in layout.roles else None
+    return TemplateSet(_parsed(texts) or default_templates(layout), answer_choices=answers, system=system)
+
+
+def _parsed(texts: Sequence[str]) -> tuple[Template, ...]:
+    return tuple(Template.parse(text, name=f"wording {number}") for number, text in enumerate(texts, 1))
+
+
+def preview_rows(
+    examples: Sequence[Example],
+    templates: TemplateSet,
+    encoder: Encoder,
+    *,
+    rows: int = 3,
+    shots: int = 0,
+    seed: int = 0,
+) -> list[Shown]:
+    """The first ``rows`` examples of the training part (else of all) as token runs.
+
+    Args:
+        examples: in the order of the source.
+        templates: the wordings; each row shows the one that training with ``seed`` draws for it.
+        encoder: holds the tokenizer; the same object that training and evaluation use.
+        rows: how many.
+        shots: worked examples in front of each prompt, drawn from train by ``seed``; nothing is then trained on.
+        seed: of wordings and worked examples.
+    """
+    train = [example for example in examples if example.part in (None, "train")] or list(examples)
+    return [_show(example, train, templates, encoder, shots, seed) for example in train[:rows]]
+
+
+def _show(
+    example: Example, pool: Sequence[Example], templates: TemplateSet, encoder: Encoder, shots: int, seed: int
+) -> Shown:
+    rendered = templates.for_training(example, seed)
+    demonstrations = [templates.fixed(other) for other in _draw(example, pool, shots, seed)]
+    prompt: tuple[int, ...] = ()
+    completion: tuple[int, ...] = ()
+    problem = None
+    try:
+        prompt = encoder.prompt(rendered, demonstrations)
+        completion = encoder.completion(rendered.completion)
+        if len(prompt) + len(completion) > encoder.context:
+            problem = f"{len(prompt) + len(completion)} tokens do not fit the window of {encoder.context}"
+    except DataError as error:
+        problem = error.message
+    answer: Kind = "expected" if shots else "trained"
+    return Shown(
+        id=example.id,
+        place=f"{example.path}:{example.line}",
+        part=example.part or "",
+        wording=_wording(templates, rendered, example),
+        segments=(
+            *segments(encoder.tokenizer, prompt, "prompt"),
+            *segments(encoder.tokenizer, completion, answer, before=prompt),
+        ),
+        prompt_tokens=len(prompt),
+        completion_tokens=len(completion),
+        boundary=f"{visible(rendered.prompt[-12:])}|{visible(rendered.completion[:12])}",
+        references=rendered.references[1:],
+        choices=rendered.choices or (),
+        shots=len(demonstrations),
+        problem=problem,
+    )
+
+
+def _draw(example: Example, pool: Sequence[Example], shots: int, seed: int) -> list[Example]:
+    """Worked examples from other clusters, the same ones whatever the order of the rows."""
+    others = [other for other in pool if other.cluster != example.cluster] if shots else []
+    return sorted(others, key=lambda other: content_hash([seed, example.id, other.id]))[:shots]
+
+
+def _wording(templates: TemplateSet, rendered: Rendered, example: Example) -> str:
+    """The name of the template that gave this rendering."""
+    names = [template.name for template in templates.templates]
+    return next(name for i, name in enumerate(names) if templates.fixed(example, i) == rendered)
+
+
+def segments(tokenizer: Any, ids: Sequence[int], kind: Kind, before: Sequence[int] = ()) -> list[Segment]:
+    """Ids as runs of ordinary text and single special tokens.
+
+    Each run is what it adds to the decoded text in front of it, so no space is lost or added; ``before`` are
+    the ids that stand in front of the first run.
+    """
+    special = set(tokenizer.all_special_ids)
+    runs: list[Segment] = []
+    start = 0
+    for end in range(1, len(ids) + 1):
+        here = ids[start] in special
+        if end < len(ids) and not here and ids[end] not in special:
+            continue
+        text = _added(tokenizer, [*before, *ids[:start]], [*before, *ids[:end]])
+        if here:
+            text = str(tokenizer.convert_ids_to_tokens(ids[start]))
+        runs.append(Segment(text, kind, here))
+        start = end
+    return runs
+
+
+def _added(tokenizer: Any, left: Sequence[int], whole: Sequence[int]) -> str:
+    """What the ids behind ``left`` add to its text."""
+    base, full = _decode(tokenizer, left), _decode(tokenizer, whole)
+    return full[len(base) :] if full.startswith(base) else _decode(tokenizer, whole[len(left) :])
+
+
+def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which could steer a terminal: each becomes its picture (U+2400...)."""
+    return text.translate(CONTROLS)
+
+
+def visible(text: str) -> str:
+    """Spaces, tabs and line ends as signs."""
+    return printable(text).replace(" ", "\u2423").replace("\t", "\u21e5").replace("\n", "\u21b5")

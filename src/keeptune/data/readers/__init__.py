@@ -1,0 +1,68 @@
+"""Raw rows from any supported source: files, folders of parts, the hub."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+from keeptune.core.errors import DataError
+from keeptune.data.readers.files import read_file
+from keeptune.data.readers.folder import part_files, read_folder
+from keeptune.data.readers.hub import PREFIX, read_hub
+from keeptune.data.readers.row import Row
+
+__all__ = ["Row", "read_rows", "source_files"]
+
+
+def read_rows(source: str) -> Iterator[Row]:
+    """Rows of a source, one at a time.
+
+    Args:
+        source: a .jsonl, .json, .csv, .tsv (each also .gz) or .parquet file, a folder of part files, or
+            hf:owner/name[:config].
+
+    Raises:
+        DataError: the source is missing or cannot be read; names file, line and remedy.
+    """
+    if source.startswith(PREFIX):
+        return read_hub(source)
+    path = existing(source)
+    return read_folder(path) if path.is_dir() else read_file(path)
+
+
+def source_files(source: str) -> list[Path]:
+    """The files that a local source consists of; none for a hub set."""
+    if source.startswith(PREFIX):
+        return []
+    path = existing(source)
+    return [file for file, _ in part_files(path)] if path.is_dir() else [path]
+
+
+def existing(source: str) -> Path:
+    """The source as a path that exists.
+
+    Raises:
+        DataError: it does not; names similar files beside it.
+    """
+    path = Path(source).expanduser()
+    try:
+        if path.exists():
+            return path
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        beside = sorted(entry.name for entry in folder.iterdir())
+    except (OSError, ValueError) as error:
+        raise DataError(f"not a usable path ({error})", path=source[:200], remedy="name a file or a folder") from error
+    missing = path.relative_to(folder).parts[0]
+    if folder != path.parent:
+        message = f"no such file: '{folder}' has no folder '{missing}'"
+    else:
+        message = "no such file"
+    near = difflib.get_close_matches(missing, beside, n=3, cutoff=0.5)
+    if near:
+        remedy = f"did you mean {' or '.join(near)}?"
+    elif source.count("/") == 1 and not path.suffix:
+        remedy = f"a data set of the hub is written hf:{source}"
+    else:
+        remedy = "the folder holds: " + (", ".join(beside[:6]) or "nothing") + (", ..." if len(beside) > 6 else "")
+    raise DataError(message, path=source, remedy=remedy)

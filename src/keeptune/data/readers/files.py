@@ -1,0 +1,56 @@
+"""Which reader reads a file, by the end of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from keeptune.core.errors import DataError
+from keeptune.data.readers.csv_file import read_csv
+from keeptune.data.readers.json_file import read_json
+from keeptune.data.readers.jsonl import read_jsonl
+from keeptune.data.readers.parquet import read_parquet
+from keeptune.data.readers.row import Row
+
+Reader = Callable[[Path], Iterator[Row]]
+
+READERS: Mapping[str, Reader] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".tab": read_csv,
+    ".parquet": read_parquet,
+}
+
+
+def read_file(path: Path) -> Iterator[Row]:
+    """Rows of one file; text formats may be packed (.jsonl.gz).
+
+    Raises:
+        DataError: no reader for this name, or the file cannot be read.
+    """
+    reader = _reader(path)
+    if reader is None:
+        raise DataError(
+            f"no reader for the ending '{path.suffix}'", path=path, remedy=f"known endings: {', '.join(READERS)}"
+        )
+    try:
+        yield from reader(path)
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror or error})", path=path, remedy="check the file and its permissions"
+        ) from error
+
+
+def has_reader(path: Path) -> bool:
+    """Whether the name ends in a known way."""
+    return _reader(path) is not None
+
+
+def _reader(path: Path) -> Reader | None:
+    name = path.name.lower()
+    packed = name.endswith(".gz")
+    reader = READERS.get(Path(name.removesuffix(".gz")).suffix)
+    return None if packed and reader is read_parquet else reader

@@ -1,0 +1,66 @@
+"""Parquet through pyarrow, one batch of rows at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from keeptune.core.errors import DataError, MissingExtra
+from keeptune.data.readers.row import Row
+
+ROWS_PER_BATCH = 1024
+
+
+def read_parquet(path: Path) -> Iterator[Row]:
+    """Rows of a .parquet file; class numbers become class names where the file tells them (hub files do).
+
+    Raises:
+        DataError: not Parquet, damaged, or with texts that are not UTF-8.
+        MissingExtra: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "data") from error
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            names = _class_names(file.schema_arrow.metadata or {})
+            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(named_classes(fields, names), str(path), number)
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
+        raise DataError(
+            f"not readable as Parquet after row {number}: {str(error).splitlines()[0] if str(error) else error!r}",
+            path=path,
+            remedy="write or download the file again",
+        ) from error
+
+
+def named_classes(fields: Mapping[str, Any], names: Mapping[str, list[str]]) -> Mapping[str, Any]:
+    """The row with class numbers replaced by their names; -1 (the hub's 'no label') becomes None."""
+    if not names:
+        return fields
+    row = dict(fields)
+    for column, classes in names.items():
+        value = row.get(column)
+        if isinstance(value, int):
+            row[column] = classes[value] if 0 <= value < len(classes) else None
+    return row
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Column -> class names, from the note that the `datasets` library leaves in its files."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            column: [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+        }
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {}

@@ -1,0 +1,321 @@
+"""Which columns are the prompt and which is the completion.
+
+A layout is a list of roles; a role is found under any of its names (case and separators do not matter). Exactly
+one layout must fit: where none or several do, the error lists the columns seen and says what to write.
+The names are those of the tools people come from (TRL, axolotl, LLaMA-Factory, torchtune, ms-swift, LitGPT).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from keeptune.core.errors import ConfigError, DataError
+
+COMPLETION = "completion"
+
+ANSWERS = ("output", "outputs", "response", "completion", "answer", "answers", "target", "targets", "generation")
+LABELS = ("label_text", "label_name", "label", "labels", "category", "class", "sentiment", "intent", "emotion")
+REPLIES = tuple(name for name in ANSWERS if name not in {"answer", "answers"})
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A layout to look for: role -> column names, best first."""
+
+    name: str
+    required: Mapping[str, tuple[str, ...]]
+    optional: Mapping[str, tuple[str, ...]]
+    completion: tuple[str, ...]
+
+
+# Earlier patterns win where two use the same columns.
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern("prompt-completion", {"prompt": ("prompt",)}, {}, ("completion", "completions")),
+    Pattern(
+        "instruction",
+        {"instruction": ("instruction", "instructions")},
+        {"input": ("input", "inputs", "context"), "system": ("system", "system_prompt")},
+        ANSWERS,
+    ),
+    Pattern(
+        "question",
+        {"question": ("question", "query", "problem")},
+        {
+            "context": ("context", "passage", "paragraph"),
+            "choices": ("choices", "options"),
+            "system": ("system_prompt",),
+        },
+        (
+            "answer",
+            "answers",
+            "answerkey",
+            "response",
+            "solution",
+            "output",
+            "outputs",
+            "target",
+            "targets",
+            "completion",
+            "label",
+        ),
+    ),
+    Pattern(
+        "inference",
+        {
+            "premise": ("premise", "sentence1", "question1", "text1"),
+            "hypothesis": ("hypothesis", "sentence2", "question2", "text2"),
+        },
+        {},
+        LABELS,
+    ),
+    Pattern(
+        "summary",
+        {"document": ("dialogue", "dialog", "document", "article", "conversation", "text")},
+        {},
+        ("summary", "summaries", "highlights", "abstract", "tldr"),
+    ),
+    Pattern(
+        "classification",
+        {"text": ("text", "sentence", "review", "content", "tweet", "utterance", "message", "comment", "document")},
+        {},
+        LABELS,
+    ),
+    Pattern(
+        "source-target",
+        {"source": ("source", "src", "input", "inputs", "prompt", "original", "user")},
+        {"system": ("system", "system_prompt")},
+        (*REPLIES, "tgt", "translation", "reference", "references", "simplification", "simplifications", "correction"),
+    ),
+)
+
+# Shapes that other tools train on and this one does not (yet): a better answer than "nothing fits".
+FOREIGN: tuple[tuple[frozenset[str], str, str], ...] = (
+    (frozenset({"messages"}), "rows are conversations", "write each row as prompt and completion (one turn)"),
+    (frozenset({"conversations"}), "rows are conversations", "write each row as prompt and completion (one turn)"),
+    (frozenset({"conversation"}), "rows are conversations", "write each row as prompt and completion (one turn)"),
+    (frozenset({"chosen", "rejected"}), "rows are preference pairs", "keep the chosen answer as the completion"),
+    (frozenset({"input_ids"}), "rows are already tokenised", "give the text: token ids belong to one tokenizer"),
+    (frozenset({"segments"}), "rows are lists of segments", "write each row as prompt and completion"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How to read the columns of one source.
+
+    ``roles`` maps a role to its column, prompt roles first in the order in which they are shown, "completion"
+    last. Which roles occur follows from ``name``:
+
+    ==================  ==========================================  =========================================
+    prompt-completion   prompt                                      left as they are: the user glued them
+    instruction         instruction, input?, system?                input may be empty in some rows
+    question            question, context?, choices?, system?       choices: a list of texts in each row
+    inference           premise, hypothesis
+    summary             document
+    classification      text
+    source-target       source, system?
+    custom              what the user's field map says
+    ==================  ==========================================  =========================================
+
+    ``references`` are further columns that hold accepted completions in some rows ("outputs" beside "output",
+    "summary2"). After loading, the completion's column holds a text, or a list of texts where a row has several
+    references; ``choices`` are the answers of the whole set (sorted) where they are few and repeated.
+    """
+
+    name: str
+    roles: Mapping[str, str]
+    references: tuple[str, ...] = ()
+    part: str | None = None
+    choices: tuple[str, ...] | None = None
+    metadata: tuple[str, ...] = ()  # columns without a role
+
+    @property
+    def completion(self) -> str:
+        """The completion's column."""
+        return self.roles[COMPLETION]
+
+    @property
+    def prompt_columns(self) -> tuple[str, ...]:
+        """The columns that the prompt is made of."""
+        return tuple(column for role, column in self.roles.items() if role != COMPLETION)
+
+    @property
+    def raw(self) -> bool:
+        """Prompt and completion stand in the source exactly as the model shall see them."""
+        return self.name == "prompt-completion"
+
+    def describe(self) -> str:
+        """'instruction: instruction + input -> output'."""
+        arrow = " + ".join(self.prompt_columns) or "template"
+        return f"{self.name}: {arrow} -> {self.completion}"
+
+
+def recognise(columns: Sequence[str], *, fields: Mapping[str, str] | None = None, path: str | None = None) -> Layout:
+    """Find the layout of a source from its columns.
+
+    Args:
+        columns: all column names of the source, in order of appearance.
+        fields: the user's own map, role -> column; it then decides alone.
+        path: named in errors.
+
+    Raises:
+        DataError: no layout fits, or several do.
+        ConfigError: ``fields`` names a column that is not there or has no completion.
+    """
+    if fields is not None:
+        return _mapped(columns, fields)
+    found = [layout for layout in (_match(pattern, columns, path) for pattern in PATTERNS) if layout]
+    found = [layout for i, layout in enumerate(found) if not any(_covers(found, j, i) for j in range(len(found)))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(
+            f"the columns {_listed(columns)} can be read in {len(found)} ways: "
+            + "; ".join(layout.describe() for layout in found),
+            path=path,
+            remedy=_map_remedy(found[0]),
+        )
+    raise _nothing_fits(columns, path)
+
+
+def columns_of(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """All column names, in order of first appearance."""
+    return list(dict.fromkeys(column for row in rows for column in row))
+
+
+def canonical(column: str) -> str:
+    """'Input-Text ' -> 'input_text': the spelling in which names are compared."""
+    return re.sub(r"[\s\-]+", "_", column.strip().lower())
+
+
+def _match(pattern: Pattern, columns: Sequence[str], path: str | None) -> Layout | None:
+    """The layout that a pattern makes of these columns, or None."""
+    roles: dict[str, str] = {}
+    for role, names in (*pattern.required.items(), *pattern.optional.items()):
+        column = _find(names, columns)
+        if column is not None:
+            roles[role] = column
+        elif role in pattern.required:
+            return None
+    taken = set(roles.values())
+    stems = set(map(_stem, pattern.completion))
+    answers = [column for column in columns if column not in taken and _stem(column) in stems]
+    completion = _find_completion(pattern.completion, answers)
+    if completion is None:
+        return None
+    if pattern.completion is not LABELS and len({_stem(column) for column in answers} - {"label"}) > 1:
+        raise DataError(
+            f"several columns may be the completion: {_listed(answers)} (read as {pattern.name})",
+            path=path,
+            remedy=_map_remedy(Layout(pattern.name, {**roles, COMPLETION: completion})),
+        )
+    same = [column for column in answers if column != completion and _stem(column) == _stem(completion)]
+    roles[COMPLETION] = completion
+    used = {*roles.values(), *same}
+    rest = tuple(column for column in columns if column not in used)
+    return Layout(pattern.name, _in_order(pattern, roles), references=tuple(same), metadata=rest)
+
+
+def _in_order(pattern: Pattern, roles: Mapping[str, str]) -> dict[str, str]:
+    """Roles as they are shown: the system text first, a context before its question, choices after it."""
+    order = ["system", "context", *pattern.required, *pattern.optional, COMPLETION]
+    return {role: roles[role] for role in dict.fromkeys(order) if role in roles}
+
+
+def _find(names: Sequence[str], columns: Sequence[str]) -> str | None:
+    """The column with the best name."""
+    spelled = {canonical(column): column for column in reversed(columns)}
+    return next((spelled[name] for name in names if name in spelled), None)
+
+
+def _find_completion(names: Sequence[str], columns: Sequence[str]) -> str | None:
+    """The same for a completion, which may also stand under numbered names only ('summary1', 'summary2')."""
+    stems = set(map(_stem, names))
+    return _find(names, columns) or next((column for column in columns if _stem(column) in stems), None)
+
+
+def _stem(column: str) -> str:
+    """'outputs', 'output_2' -> 'output'; 'summaries' -> 'summary': one completion's columns share a stem."""
+    name = re.sub(r"_?\d+$", "", canonical(column))
+    if name == "class":
+        return name
+    return name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
+
+
+def _covers(found: Sequence[Layout], i: int, j: int) -> bool:
+    """Layout i uses all columns of layout j and more, or the same and comes first."""
+    mine, other = set(found[i].roles.values()), set(found[j].roles.values())
+    return mine > other or (mine == other and i < j)
+
+
+def _mapped(columns: Sequence[str], fields: Mapping[str, str]) -> Layout:
+    """The layout that the user wrote down."""
+    for role, column in fields.items():
+        if column not in columns:
+            raise ConfigError(
+                f"fields.{role} names the column '{column}', which the data do not have",
+                remedy=f"columns seen: {_listed(columns)}",
+            )
+    if COMPLETION not in fields:
+        raise ConfigError("fields names no completion", remedy=f"add completion: one of {_listed(columns)}")
+    roles = {("source" if role == "prompt" else role): column for role, column in fields.items()}
+    wanted = set(roles) - {COMPLETION}
+    name = "custom"
+    for pattern in PATTERNS:
+        if set(pattern.required) <= wanted <= {*pattern.required, *pattern.optional}:
+            name, roles = pattern.name, _in_order(pattern, roles)
+            break
+    roles[COMPLETION] = roles.pop(COMPLETION)
+    rest = tuple(column for column in columns if column not in roles.values())
+    return Layout(name, roles, metadata=rest)
+
+
+def _nothing_fits(columns: Sequence[str], path: str | None) -> DataError:
+    """The error that names the columns seen and the nearest layout."""
+    names = {canonical(column) for column in columns}
+    for marks, meaning, remedy in FOREIGN:
+        if marks <= names:
+            message = f"{meaning} (columns {_listed(columns)}), which cannot be read yet"
+            return DataError(message, path=path, remedy=remedy)
+    if names == {"text"}:
+        remedy = "a row needs a completion beside its text; whole texts can be a retained suite (text: FILE)"
+        return DataError("the only column is 'text': nothing says what is to be learned", path=path, remedy=remedy)
+    best = max(PATTERNS, key=lambda pattern: _overlap(pattern, columns))
+    have, missing = _presence(best, columns)
+    near = (
+        f"nearest layout: {best.name}, which has {_listed(have)} and misses {' and '.join(missing)}; " if have else ""
+    )
+    remedy = f"{near}rename the columns, or map them: --field prompt=COLUMN --field completion=COLUMN"
+    return DataError(f"no layout fits the columns {_listed(columns)}", path=path, remedy=remedy)
+
+
+def _overlap(pattern: Pattern, columns: Sequence[str]) -> float:
+    """How much of a pattern is there: share of its roles, the completion counted as one of them."""
+    have, missing = _presence(pattern, columns)
+    return len(have) / (len(have) + len(missing))
+
+
+def _presence(pattern: Pattern, columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Columns that fill a role of the pattern, and descriptions of the roles that nothing fills."""
+    have, missing = [], []
+    for role, names in (*pattern.required.items(), (COMPLETION, pattern.completion)):
+        column = _find_completion(names, columns) if role == COMPLETION else _find(names, columns)
+        if column is not None:
+            have.append(column)
+        else:
+            missing.append(f"the {role} (one of {', '.join(names[:5])})")
+    return have, missing
+
+
+def _map_remedy(layout: Layout) -> str:
+    """How to say which reading is meant, with the first reading as the example."""
+    pairs = " ".join(f"--field {role}={column}" for role, column in layout.roles.items())
+    return f"say which: {pairs} (in a recipe: fields: {{...}})"
+
+
+def _listed(columns: Sequence[str]) -> str:
+    """'a, b, c' ; long lists are cut."""
+    shown = ", ".join(f"'{column}'" for column in columns[:12])
+    return shown + (f" and {len(columns) - 12} more" if len(columns) > 12 else "")

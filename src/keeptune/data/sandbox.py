@@ -1,0 +1,197 @@
+"""Jinja for templates that come from strangers: no attribute tricks, no endless loops, no exploding text.
+
+On top of jinja2's immutable sandbox: the steps of all loops of one rendering and the length of every text are
+limited, macros, recursive loops and includes are refused, and filters that draw at random or blow text up are gone
+(a template must print the same text whenever it is rendered).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from jinja2 import StrictUndefined, nodes, pass_context
+from jinja2.exceptions import SecurityError
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+
+MAX_CHARACTERS = 2_000_000  # of one rendered text, and of every value on the way
+MAX_STEPS = 100_000  # of all loops of one rendering together
+STATE = "keeptune_state"  # the context variable that holds a Rendering
+
+_REMOVED_FILTERS = (
+    *("random", "center", "indent", "format", "urlize", "xmlattr", "pprint", "wordwrap", "filesizeformat"),
+    *("batch", "slice", "sum"),
+)
+_REFUSED_NODES: tuple[tuple[type[nodes.Node], str], ...] = (
+    (nodes.Macro, "macros"),
+    (nodes.CallBlock, "call blocks"),
+    (nodes.Include, "includes"),
+    (nodes.Import, "imports"),
+    (nodes.FromImport, "imports"),
+    (nodes.Extends, "inheritance"),
+    (nodes.Block, "blocks"),
+)
+# fmt: off
+_TEXT_METHODS = frozenset({
+        "strip", "lstrip", "rstrip", "lower", "upper", "title", "capitalize", "swapcase", "casefold", "split",
+        "rsplit", "splitlines", "partition", "rpartition", "startswith", "endswith", "find", "rfind", "index",
+        "rindex", "count", "replace", "join", "removeprefix", "removesuffix", "isdigit", "isalpha", "isalnum",
+        "isupper", "islower", "isspace", "istitle", "isnumeric", "isdecimal", "isascii",
+})
+# fmt: on
+
+
+@dataclass
+class Rendering:
+    """What one rendering has used up, and which element of a printed list it prints."""
+
+    pick: int = 0
+    steps: int = 0
+    lengths: set[int] = field(default_factory=set)  # of the lists of texts that were printed
+
+
+class TemplateSandbox(ImmutableSandboxedEnvironment):
+    """The environment that all templates of data are rendered in."""
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self) -> None:
+        super().__init__(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True, finalize=_finalize)
+        for name in _REMOVED_FILTERS:
+            self.filters.pop(name, None)
+        self.filters.update(
+            tojson=_to_json, join=_join, replace=_replace, keeptune_steps=_counted, keeptune_small=_small
+        )
+        self.globals = {
+            "range": self.globals["range"],
+            "dict": dict,
+            "zip": zip,
+            "namespace": self.globals["namespace"],
+        }
+
+    def guarded(self, source: str) -> nodes.Template:
+        """Parse and put a guard around every loop and every joined text.
+
+        Raises:
+            SecurityError: the source uses a construct that could run without end.
+            jinja2.TemplateSyntaxError: the source is no template.
+        """
+        tree = self.parse(source)
+        for kind, words in _REFUSED_NODES:
+            if tree.find(kind) is not None:
+                raise SecurityError(f"{words} are not available in templates")
+        for loop in tree.find_all(nodes.For):
+            if loop.recursive:
+                raise SecurityError("recursive loops are not available in templates")
+            loop.iter = _through(loop.iter, "keeptune_steps")
+        return _GuardValues().visit(tree)  # type: ignore[no-any-return]
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Arithmetic whose result stays small."""
+        if operator == "%" and isinstance(left, str):
+            raise SecurityError("'%' formatting is not available in templates; put the value in {{ }}")
+        if operator == "*" and not _small_product(left, right):
+            raise SecurityError("a product in the template is too large")
+        if operator == "**" and not (abs(right) <= 64 and abs(left) <= 1_000_000):
+            raise SecurityError("a power in the template is too large")
+        return _small(super().call_binop(context, operator, left, right))
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """A call; methods of texts only from a list, and only where the result stays small."""
+        owner = getattr(__obj, "__self__", None)
+        if isinstance(owner, str):
+            if __obj.__name__ not in _TEXT_METHODS:
+                raise SecurityError(f"the text method '{__obj.__name__}' is not available in templates")
+            if __obj.__name__ == "replace":
+                return _replace(owner, *args, **kwargs)
+            if __obj.__name__ == "join":
+                return _join(args[0], owner)
+        return _small(super().call(__context, __obj, *args, **kwargs))
+
+
+class _GuardValues(NodeTransformer):
+    """Puts every ``a ~ b``, list and dict through the size check: what doubles in a loop must not fill the memory."""
+
+    def _guard(self, node: nodes.Expr) -> nodes.Expr:
+        self.generic_visit(node)
+        return node if getattr(node, "ctx", "load") == "store" else _through(node, "keeptune_small")
+
+    visit_Concat = visit_List = visit_Tuple = visit_Dict = _guard
+
+
+def _through(node: nodes.Node, name: str) -> nodes.Filter:
+    """``node``, an expression, passed through a filter."""
+    return nodes.Filter(cast(nodes.Expr, node), name, [], [], None, None, lineno=node.lineno)
+
+
+@pass_context
+def _finalize(context: Context, value: Any) -> Any:
+    """What ``{{ value }}`` prints: a list of texts stands for several references and prints one of them."""
+    if value is None:
+        raise SecurityError("a printed value is null")
+    if isinstance(value, (list, tuple)) and value and all(isinstance(item, str) for item in value):
+        state: Rendering = context[STATE]
+        state.lengths.add(len(value))
+        return value[min(state.pick, len(value) - 1)]
+    if isinstance(value, (list, tuple, dict)):
+        raise SecurityError("a list or an object is printed as it is; use the filter 'join' or 'tojson'")
+    return value
+
+
+@pass_context
+def _counted(context: Context, values: Any) -> Iterator[Any]:
+    state: Rendering = context[STATE]
+    for value in values:
+        state.steps += 1
+        if state.steps > MAX_STEPS:
+            raise SecurityError(f"the loops of the template take more than {MAX_STEPS:,} steps")
+        yield value
+
+
+def _small(value: Any) -> Any:
+    """``value``, if it and everything in it is at most MAX_CHARACTERS long together."""
+    size, open_values = 0, [value]
+    while open_values:
+        current = open_values.pop()
+        size += len(current) if isinstance(current, str) else 1
+        if isinstance(current, (list, tuple)):
+            open_values.extend(current)
+        elif isinstance(current, dict):
+            open_values.extend(current.values())
+        if size + len(open_values) > MAX_CHARACTERS:
+            raise SecurityError(f"a value in the template grows beyond {MAX_CHARACTERS:,} characters")
+    return value
+
+
+def _small_product(left: Any, right: Any) -> bool:
+    for text, count in ((left, right), (right, left)):
+        if isinstance(text, (str, list, tuple)):
+            return len(text) * int(count) <= MAX_CHARACTERS
+    return bool(abs(left) <= 2**64 and abs(right) <= 2**64)
+
+
+def _join(values: Any, separator: str = "", attribute: str | None = None) -> str:
+    pieces = []
+    length = 0
+    for value in values:
+        piece = str(value if attribute is None else value[attribute])
+        length += len(piece) + len(separator)
+        if length > MAX_CHARACTERS:
+            raise SecurityError(f"a joined text grows beyond {MAX_CHARACTERS:,} characters")
+        pieces.append(piece)
+    return separator.join(pieces)
+
+
+def _replace(text: str, old: str, new: str, count: int = -1) -> str:
+    if len(text) + text.count(old) * len(new) > MAX_CHARACTERS:
+        raise SecurityError(f"a replaced text grows beyond {MAX_CHARACTERS:,} characters")
+    return text.replace(old, new, count)
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    """JSON as a model should read it: no HTML escapes, letters as they are."""
+    return json.dumps(_small(value), ensure_ascii=False, indent=min(indent, 8) if indent else None)

@@ -1,0 +1,113 @@
+"""The two data commands: what they print, how they fail, and what they do not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from keeptune.cli.data import app, field_map
+from keeptune.cli.data_view import bar
+from keeptune.core.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "mail.jsonl"
+    rows = [
+        {"text": f"letter {i} about matter {i * 37} and {i * i}", "label": ["spam", "ham"][i % 2]} for i in range(80)
+    ]
+    rows[7]["label"] = ""
+    rows[11] = {**rows[10]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "110", "NO_COLOR": "1"})
+
+
+def test_check(source: Path) -> None:
+    result = run("check", str(source))
+    assert result.exit_code == 0, result.output
+    shown = result.output
+    assert "classification: text -> label" in shown
+    assert "79 examples from 80 rows" in shown
+    assert "would be carved out of train" in shown
+    assert "2 labels" in shown
+    assert "█" in shown
+    assert "! copies   1 rows repeat" in shown
+    assert "1 x field 'label' is empty (first:" in shown
+    assert "mail.jsonl:8)" in shown
+    assert "✓ leaks    no leaks between the parts, judged on text" in shown
+
+
+def test_check_lists_leaks(source: Path) -> None:
+    row = json.dumps({"text": "the very same letter about nothing", "label": "ham"})
+    parts = source.parent / "parts"
+    parts.mkdir()
+    lines = source.read_text().splitlines()
+    (parts / "train.jsonl").write_text("\n".join([*lines[:40], row]))
+    (parts / "valid.jsonl").write_text("\n".join(lines[40:50]))
+    (parts / "test.jsonl").write_text("\n".join([*lines[50:], row]))
+    shown = run("check", str(parts)).output
+    assert "! leaks    1 exact leaks" in shown
+    assert "train.jsonl:41 = test" in shown.replace("\n", "")
+
+
+def test_errors_reach_the_entry_point(source: Path) -> None:
+    result = run("check", str(source.with_name("mial.jsonl")))
+    assert isinstance(result.exception, DataError)
+    assert "did you mean mail.jsonl?" in str(result.exception)
+
+
+def test_mapped_columns(source: Path) -> None:
+    result = run("check", str(source), "--field", "prompt=label", "--field", "completion=text")
+    assert "source-target: label -> text" in result.output
+    with pytest.raises(ConfigError, match="is no pair"):
+        field_map(["completion"])
+    assert field_map(["a=b=c", " d =e"]) == {"a": "b=c", "d": "e"}
+    assert field_map(None) is None
+
+
+def test_bar() -> None:
+    assert (bar(1, 4), bar(0.5, 4), bar(0.03, 4), bar(0, 4)) == ("████", "██", "▏", "")
+
+
+def test_check_imports_no_heavy_library(source: Path) -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from keeptune.cli.data import app;"
+        f"result = CliRunner().invoke(app, ['check', {str(source)!r}]);"
+        "assert result.exit_code == 0, result.output;"
+        "print(sorted({'torch', 'transformers', 'datasets', 'pandas', 'pyarrow', 'scipy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_preview(source: Path, tiny_folder: Path) -> None:
+    result = run("preview", str(source), "--model", str(tiny_folder), "--rows", "2")
+    assert result.exit_code == 0, result.output
+    shown = result.output
+    assert shown.count("trained tokens") == 2
+    assert "⟦ spam</s>⟧" in shown
+    assert "letter 0 about matter 0 and 0" in shown
+    assert "boundary" in shown
+    assert "choices  ␣ham / ␣spam" in shown
+
+
+def test_preview_with_shots_and_a_wording(source: Path, tiny_folder: Path) -> None:
+    result = run(
+        *("preview", str(source), "--model", str(tiny_folder), "--rows", "1", "--shots", "2"),
+        *("--template", "Mail: {{ text }} Kind: ||| {{ label }}"),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.count("Mail:") == 3
+    assert "2 worked examples" in result.output
+    assert "⟦expected answer, not trained on⟧" in result.output

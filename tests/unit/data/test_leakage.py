@@ -1,0 +1,243 @@
+"""Leaks between the parts: found, refused with the pairs listed, or dropped."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from keeptune.core.errors import DataError
+from keeptune.data.examples import Example, Splits
+from keeptune.data.leakage import find_leaks, guard, keep_together, normalise, own_fields
+from keeptune.data.minhash import similar_pairs
+from keeptune.data.splits import split
+
+INSTRUCTION = "Summarise the dialogue in one sentence."
+WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r", "s", "l", "m", "ck", "nd", "")]
+
+
+def text(seed: int, words: int = 60) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=words))
+
+
+def row(source: str, line: int, label: str | None = None, cluster: str | None = None, **more: str) -> Example:
+    fields = {"instruction": INSTRUCTION, "input": source, **more}
+    return Example.make(fields, label=label, cluster=cluster, path="data.jsonl", line=line)
+
+
+def parts(train: list[Example], test: list[Example], validation: list[Example] | None = None) -> Splits:
+    return Splits(train, validation if validation is not None else [row(text(9_000), 9_000)], test)
+
+
+TRAIN = [row(text(i), i) for i in range(200)]
+TEST = [row(text(1_000 + i), 1_000 + i) for i in range(100)]
+
+
+def test_clean_parts_pass_and_the_shared_instruction_is_no_leak() -> None:
+    cleaned, report = guard(parts(TRAIN, TEST))
+    assert report.fields == ("input",)
+    assert not (report.copies or report.near or report.duplicates)
+    assert list(cleaned.train) == TRAIN and list(cleaned.test) == TEST
+
+
+def test_exact_copy_is_refused_with_both_places_and_the_remedy() -> None:
+    with pytest.raises(DataError, match=r"1 rows repeat.*data\.jsonl:7 = test data\.jsonl:2000.*on_leak: drop"):
+        guard(parts(TRAIN, [*TEST, row(text(7), 2000)]))
+
+
+def test_normalised_copy_is_refused() -> None:
+    shouted = row(text(7).upper().replace(" ", ",  ") + "!", 2000)
+    report = find_leaks(parts(TRAIN, [*TEST, shouted]))
+    assert [(pair.kind, pair.where, pair.other_where) for pair in report.copies] == [
+        ("normalised", "data.jsonl:7", "data.jsonl:2000")
+    ]
+    with pytest.raises(DataError, match="1 normalised leaks"):
+        guard(parts(TRAIN, [*TEST, shouted]))
+
+
+def test_five_pairs_are_shown_and_the_rest_counted() -> None:
+    with pytest.raises(DataError, match="20 rows repeat.*and 15 more") as error:
+        guard(parts(TRAIN, [*TEST, *(row(text(i), 3_000 + i) for i in range(20))]))
+    assert str(error.value).count(" = test ") == 5
+
+
+def test_dropping_moves_copies_out_of_the_earlier_part() -> None:
+    valid = [row(text(3), 501), row(text(1_001), 502), row(text(700), 503)]
+    cleaned, report = guard(parts(TRAIN, TEST, valid), on_leak="drop")
+    assert {example.line for example in TRAIN} - {example.line for example in cleaned.train} == {3}
+    assert [example.line for example in cleaned.validation] == [501, 503]
+    assert list(cleaned.test) == TEST
+    assert len(report.exact) == 2
+    assert any("2 exact leaks" in note for note in cleaned.notes)
+
+
+def test_same_input_with_another_answer_is_a_leak_too() -> None:
+    train = [row(text(i), i, label=str(i % 2), output=str(i % 2)) for i in range(60)]
+    test = [row(text(5), 100, label="0", output="0"), *(row(text(100 + i), i, label="1", output="1") for i in range(9))]
+    assert [pair.where for pair in find_leaks(parts(train, test)).exact] == ["data.jsonl:5"]
+
+
+def test_a_cluster_in_two_parts_is_a_leak() -> None:
+    train = [*TRAIN, row("one summary of it " + text(50_000), 600, cluster="dialogue 1")]
+    test = [*TEST, row("another summary of it " + text(50_001), 601, cluster="dialogue 1")]
+    report = find_leaks(parts(train, test))
+    assert [(pair.where, pair.other_where) for pair in report.cluster] == [("data.jsonl:600", "data.jsonl:601")]
+
+
+def near(seed: int, changed: int = 1) -> str:
+    words = text(seed).split()
+    for place in range(changed):
+        words[-1 - place] = f"z{seed}q{place}"
+    return " ".join(words)
+
+
+def test_near_duplicates_leave_train_and_are_listed() -> None:
+    test = [*TEST, row(near(7), 2000)]
+    cleaned, report = guard(parts(TRAIN, test))
+    assert [(pair.where, pair.other_where) for pair in report.near] == [("data.jsonl:7", "data.jsonl:2000")]
+    assert 0.8 <= report.near[0].similarity < 1
+    assert 7 not in {example.line for example in cleaned.train} and len(cleaned.train) == len(TRAIN) - 1
+    assert cleaned.near_duplicates == 1
+    assert len(cleaned.test) == len(test)
+
+
+def test_too_many_near_duplicates_are_refused() -> None:
+    test = [*TEST, *(row(near(i), 2000 + i) for i in range(3))]
+    with pytest.raises(DataError, match=r"3 of 103 test rows have near-duplicates.*1%.*data\.jsonl:0 = test"):
+        guard(parts(TRAIN, test))
+    cleaned, _ = guard(parts(TRAIN, test), on_leak="drop")
+    assert len(cleaned.train) == len(TRAIN) - 3
+
+
+def test_many_test_rows_near_one_train_row_all_count() -> None:
+    test = [*TEST, *(row(near(7, changed), 2000 + changed) for changed in (1, 2, 3))]
+    report = find_leaks(parts(TRAIN, test))
+    assert len(report.near) == 1 and report.near_held_out["test"] == 3
+
+
+def test_different_texts_are_no_near_duplicates() -> None:
+    half = row(" ".join([*text(7).split()[:30], *text(8_888).split()[:30]]), 2000)
+    assert not find_leaks(parts(TRAIN, [*TEST, half])).near
+
+
+def test_an_instruction_inside_every_prompt_does_not_make_prompts_alike() -> None:
+    long = " ".join(text(1, 200).split())
+    train = [Example.make({"prompt": f"{long} {text(i, 20)}"}) for i in range(100)]
+    test = [Example.make({"prompt": f"{long} {text(500 + i, 20)}"}) for i in range(50)]
+    assert not find_leaks(Splits(train, [], test)).near
+
+
+def short(texts: list[str], label: bool = True) -> list[Example]:
+    return [Example.make({"text": text, "label": "ab"[i % 2]}, label="ab"[i % 2]) for i, text in enumerate(texts)]
+
+
+def test_short_texts_one_word_apart_are_different_and_a_typo_is_not() -> None:
+    filler = short([text(i, 7) for i in range(60)])
+    train = [*filler, *short(["what is the capital city of peru", "how do i reset the password of my account"])]
+    held = short([text(100 + i, 7) for i in range(120)])
+    test = [*held, *short(["what is the capital city of cuba", "how do i reset the passwords of my account"])]
+    found = find_leaks(Splits(train, [], test)).near
+    assert [pair.id for pair in found] == [train[-1].id]
+
+
+def test_sums_with_other_numbers_are_different_rows() -> None:
+    long = "please work out the following sum as carefully as you can and say what"
+    train = short([f"{text(i, 8)} {long} 1234 plus 5678 is" for i in range(10)])
+    test = short([f"{text(i, 8)} {long} 1234 plus 5679 is" for i in range(10)])
+    assert not find_leaks(Splits(train, [], test)).near
+
+
+def test_repeated_rows_inside_train_are_kept_once_and_listed() -> None:
+    train = [*TRAIN, row(text(7), 700), row(text(8).title(), 701)]
+    cleaned, report = guard(parts(train, TEST))
+    assert [(pair.where, pair.other_where) for pair in report.duplicates] == [
+        ("data.jsonl:700", "data.jsonl:7"),
+        ("data.jsonl:701", "data.jsonl:8"),
+    ]
+    assert [example.line for example in cleaned.train] == [example.line for example in TRAIN]
+    assert cleaned.duplicates == 2
+
+
+def test_two_answers_to_one_question_inside_train_both_stay() -> None:
+    train = [*TRAIN, row(text(7), 700, output="other")]
+    cleaned, report = guard(parts(train, TEST), fields=["instruction", "input"])
+    assert not report.duplicates and len(cleaned.train) == len(train)
+
+
+def test_a_part_that_repeats_another_whole() -> None:
+    with pytest.raises(DataError, match="every row of train repeats"):
+        guard(Splits(TRAIN[:5], [], [row(text(i), 2000 + i) for i in range(5)]), on_leak="drop")
+
+
+def test_own_fields_leave_out_what_rows_share_and_the_label() -> None:
+    rows = [
+        Example.make({"task": "t", "kind": "xy"[i % 2], "text": f"row {i}", "label": "ab"[i % 2]}, label="ab"[i % 2])
+        for i in range(100)
+    ]
+    assert own_fields(rows) == ("text",)
+    assert own_fields(rows, among=("task", "text")) == ("text",)
+    assert own_fields([Example.make({"a": "x"}), Example.make({"a": "x"})]) == ("a",)
+
+
+def test_normalise() -> None:
+    assert normalise("  Don't  SHOUT,\nÉmile! ") == "don t shout émile"
+    assert normalise("?!") == "?!"
+
+
+def exact(one: str, other: str, characters: bool) -> float:
+    def shingles(text: str) -> set[tuple[str, ...]]:
+        tokens, size = (list(text), 4) if characters else (text.split(), 5)
+        return {tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)}
+
+    return len(shingles(one) & shingles(other)) / len(shingles(one) | shingles(other))
+
+
+@pytest.mark.parametrize("characters", [True, False])
+def test_minhash_equals_brute_force(characters: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keeptune.data.minhash.COMMON", 1.0)
+    texts = [text(i) for i in range(60)] + [near(i, changed=1 + i % 12) for i in range(60)]
+    groups = [0] * 60 + [1] * 60
+    found = {(i, j): s for i, j, s in similar_pairs(texts, groups, 0.8, characters=characters)}
+    scores = {(i, j): exact(texts[i], texts[j], characters) for i in range(60) for j in range(60, 120)}
+    expected = {pair: score for pair, score in scores.items() if score >= 0.8}
+    assert len(expected) > 10
+    assert found == pytest.approx(expected)
+
+
+def test_look_alikes_that_are_still_to_be_divided_share_a_cluster() -> None:
+    words = [f"w{number}" for number in range(400)]
+    rng = random.Random(3)
+    texts = [" ".join(rng.sample(words, 40)) for _ in range(60)]
+    texts += [text + " and more" for text in texts[:20]]  # near-duplicates
+    texts += [texts[30].upper()]  # a normalised copy
+    examples = [Example.make({"text": text, "n": str(i)}) for i, text in enumerate(texts)]
+    grouped = keep_together(examples, ["text"])
+    assert len({example.cluster for example in grouped}) == 60
+    shuffled = rng.sample(examples, len(examples))
+    assert {e.id: e.cluster for e in keep_together(shuffled, ["text"])} == {e.id: e.cluster for e in grouped}
+    splits, report = guard(split(grouped, validation=0.2, test=0.2), ["text"])
+    assert not report.copies
+    assert not report.near
+    assert min(len(splits.validation), len(splits.test)) > 5
+
+
+def test_rows_of_the_source_s_own_held_out_parts_keep_their_clusters() -> None:
+    examples = [Example.make({"text": "the same words in a row here", "n": str(i)}, part="test") for i in range(4)]
+    assert keep_together(examples, ["text"]) == examples
+
+
+def test_a_form_filled_in_many_times_is_not_one_cluster() -> None:
+    examples = [Example.make({"text": "the form that everybody fills in" + "!" * i}) for i in range(40)]
+    assert len({e.cluster for e in keep_together(examples, ["text"])}) == 40
+
+
+def test_near_duplicates_in_validation_leave_train_and_are_no_reason_to_refuse() -> None:
+    rng = random.Random(5)
+    words = [f"w{number}" for number in range(300)]
+    train = [Example.make({"text": " ".join(rng.sample(words, 60))}) for _ in range(30)]
+    close = [Example.make({"text": str(row.fields["text"]) + " more"}) for row in train[:10]]
+    test = [Example.make({"text": " ".join(rng.sample(words, 60))}) for _ in range(10)]
+    kept, report = guard(Splits(train, close, test), ["text"])
+    assert (len(kept.train), len(kept.validation), len(report.near)) == (20, 10, 10)
+    with pytest.raises(DataError, match="10 of 10 test rows"):
+        guard(Splits(train, test, close), ["text"])
