@@ -1,0 +1,26 @@
+"""`keeptune demo`: the built-in study, from nothing to a verdict, without network or data of your own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    quick: Annotated[
+        bool, typer.Option(help="Fewer items and one rate per method: a verdict within a minute.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/demo or runs/demo-quick.")] = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
+) -> None:
+    """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""
+    from keeptune.builtin import recipe_path
+    from keeptune.core.config import read_recipe
+    from keeptune.study.config import StudyConfig
+    from keeptune.study.run import run_study
+
+    name = "demo-quick" if quick else "demo"
+    config = read_recipe(StudyConfig, recipe_path(name), overrides or ())
+    run_study(config, out or Path("runs") / name)

@@ -1,0 +1,47 @@
+"""`keeptune evaluate`: one model on one task, zero- to k-shot, with intervals and what the shots cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="Hub name, local folder, or 'builtin'.")],
+    task: Annotated[list[str], typer.Option(help="A data file, a text file, a task's YAML file, or builtin:name.")],
+    adapter: Annotated[Path | None, typer.Option(help="An adapter folder, as peft saves it.")] = None,
+    shots: Annotated[str, typer.Option(help="Numbers of demonstrations, for example 0,1,4.")] = "0",
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the demonstrations, averaged.")] = 3,
+    part: Annotated[str, typer.Option(help="validation or test.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many items.")] = None,
+    template: Annotated[str, typer.Option(help="fixed, or each: average over all wordings.")] = "fixed",
+    on_leak: Annotated[str, typer.Option(help="error, or drop: see `keeptune train`.")] = "error",
+    out: Annotated[Path | None, typer.Option(help="Write the item records as JSONL into this folder.")] = None,
+) -> None:
+    """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
+    from rich.console import Console
+
+    from keeptune.core.config import validate
+    from keeptune.core.errors import ConfigError
+    from keeptune.study.scoring import ScoringConfig, score_tasks, scores_table
+
+    try:
+        numbers = tuple(int(number) for number in shots.split(","))
+    except ValueError as error:
+        raise ConfigError(f"'{shots}' is not a list of numbers", where="--shots", remedy="write 0,1,4") from error
+    values = {
+        "model": model,
+        "adapter": adapter,
+        "tasks": task,
+        "shots": numbers,
+        "draws": draws,
+        "part": part,
+        "limit": limit,
+        "template": template,
+        "on_leak": on_leak,
+    }
+    settings = validate(ScoringConfig, values, source="keeptune evaluate")
+    console = Console()
+    console.print(scores_table(score_tasks(settings, console, out)))

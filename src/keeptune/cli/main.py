@@ -1,0 +1,55 @@
+"""`keeptune`: the commands, and the one place where errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from keeptune import __version__
+from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
+from keeptune.core.errors import KeeptuneError
+
+app = typer.Typer(
+    name="keeptune",
+    help="Fine-tune language models on instructions and see what they gained and what they forgot.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("study")(study.study)
+app.command("train")(train.train)
+app.command("compare")(compare.compare)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(data.app, name="data")
+app.command("report")(report.report)
+app.command("doctor")(doctor.doctor)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"keeptune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Prompt, LoRA or full fine-tuning? See on your own data what each gains and what it breaks."""
+
+
+def main() -> None:
+    """Entry point: runs the command; a foreseen error prints one line and exits with its family's code."""
+    try:
+        app()
+    except KeeptuneError as error:
+        Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; finished arms are kept, run the same command to go on")
+        sys.exit(130)

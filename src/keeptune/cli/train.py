@@ -1,0 +1,48 @@
+"""`keeptune train`: one method on your data, no configuration needed. A study with one arm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    model: Annotated[str, typer.Option(help="Hub name, local folder, or 'builtin'.")],
+    data: Annotated[
+        list[str], typer.Option(help="A file, a folder of split files, or hf:owner/name. May be repeated.")
+    ],
+    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
+    retain: Annotated[
+        list[str] | None,
+        typer.Option(help="What must not get worse: a data file, a text file, a task's YAML file. May be repeated."),
+    ] = None,
+    margin: Annotated[float | None, typer.Option(help="Points that a retained task may lose.")] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="Peak rate; several are tried. Default: a grid of four.")
+    ] = None,
+    on_leak: Annotated[
+        str, typer.Option(help="error, or drop: rows that leak across the parts leave training.")
+    ] = "error",
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
+) -> None:
+    """Split, train, and print base against tuned on the held-out rows, with an interval."""
+    import yaml
+
+    from keeptune.core.config import parse_recipe
+    from keeptune.study.config import StudyConfig, entry_of
+    from keeptune.study.run import run_study
+
+    recipe = {
+        "model": model,
+        "target": [{"data": source, "split": {"on_leak": on_leak}} for source in data],
+        "retain": [entry_of(spec, margin) for spec in retain or ()],
+        "arms": ["prompt", method],
+        "prompt": {"shots": [0]},
+        "title": " + ".join(Path(source).stem for source in data),
+        **({method: {"rates": rate}} if rate else {}),
+    }
+    config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
+    run_study(config, out)

@@ -1,0 +1,121 @@
+"""The composition root: from a recipe to the objects of a study."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from keeptune.core.errors import ConfigError
+from keeptune.core.records import DataCard
+from keeptune.data.encode import Encoder
+from keeptune.data.load import write_quarantine
+from keeptune.data.splits import freeze
+from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.config import TaskConfig, TextConfig
+from keeptune.evaluate.task import Task, build_task, build_text
+from keeptune.models.load import load
+from keeptune.retention.precheck import margin_warning
+from keeptune.study.bench import Bench
+from keeptune.study.config import StudyConfig, TaskFile, relative_to
+
+
+def build(config: StudyConfig, folder: Path, console: Console, data_root: Path = Path()) -> Bench:
+    """Load the model, build the tasks, freeze their splits.
+
+    Args:
+        data_root: relative data paths of the recipe are below it (those of task files: below the file's folder).
+
+    Raises:
+        KeeptuneError: whatever is wrong with recipe, data or model, before anything is trained.
+    """
+    targets = [build_entry(entry, data_root) for entry in config.target]
+    suites = [build_entry(entry, data_root) for entry in config.retain]
+    _distinct([*targets, *suites])
+    lm = load(config.model, device=config.device, precision=config.precision)
+    encoder = Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong)
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in (*targets, *suites):
+        freeze(task.splits, folder / "splits" / f"{task.name}.json")
+        if task.loaded is not None and task.loaded.quarantined:
+            write_quarantine(folder / "quarantine" / f"{task.name}.jsonl", task.loaded.quarantined)
+    return Bench(
+        config=config,
+        folder=folder,
+        console=console,
+        lm=lm,
+        encoder=encoder,
+        targets=targets,
+        suites=suites,
+        cache=EvaluationCache(cache_folder()),
+        base_hash=str(lm.hash),
+        parameters=sum(parameter.numel() for parameter in lm.model.parameters()),
+    )
+
+
+def build_entry(entry: TaskFile | TaskConfig | TextConfig, data_root: Path = Path()) -> Task:
+    """The task or text of one entry of a recipe."""
+    config = entry.read() if isinstance(entry, TaskFile) else relative_to(entry, data_root)
+    return build_task(config) if isinstance(config, TaskConfig) else build_text(config)
+
+
+def cache_folder() -> Path:
+    """Where base scores are kept: $KEEPTUNE_CACHE, or keeptune below the user's cache folder."""
+    given = os.environ.get("KEEPTUNE_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(given) if given else home / "keeptune" / "scores"
+
+
+def warnings(bench: Bench) -> list[str]:
+    """What should be known before training: margins that the items cannot decide, notes on the data."""
+    found = []
+    for suite in bench.suites:
+        items = suite.splits.test[: suite.limit]
+        n = min(len(items), bench.config.test_items or len(items))
+        clusters = min(n, len({item.cluster for item in items}))
+        warning = margin_warning(suite.suite(), n, clusters=clusters if clusters < n else None)
+        found += [warning] if warning else []
+    found += [f"{task.name}: {note}" for task in (*bench.targets, *bench.suites) for note in task.splits.notes]
+    return found
+
+
+def data_card(bench: Bench, task: Task) -> DataCard:
+    """What a target task consists of, with one example as the model sees it."""
+    wordings = task.wordings(bench.encoder.chat)
+    rows = [wordings.fixed(example) for example in task.splits.train]
+    prompts = [len(bench.encoder.prompt(row)) for row in rows]
+    completions = [len(bench.encoder.completion(row.completion)) for row in rows]
+    everything = [example for part in ("train", "validation", "test") for example in task.splits.part(part)]
+    loaded = task.loaded
+    return DataCard(
+        name=task.name,
+        source=task.source,
+        sha256=task.sha256,
+        rows=len(everything) + (len(loaded.quarantined) if loaded else 0),
+        counts={part: len(task.splits.part(part)) for part in ("train", "validation", "test")},
+        clusters=len({example.cluster for example in everything}),
+        quarantined=len(loaded.quarantined) if loaded else 0,
+        duplicates=task.splits.duplicates,
+        near_duplicates=task.splits.near_duplicates,
+        leaks=task.leaks.sentence() if task.leaks else "",
+        prompt_tokens=_spread(prompts),
+        completion_tokens=_spread(completions),
+        templates=tuple(template.text for template in wordings.templates),
+        example_prompt=bench.encoder.prompt_text(rows[0]),
+        example_completion=rows[0].completion,
+    )
+
+
+def _spread(values: list[int]) -> tuple[int, int, int]:
+    """(median, 95th percentile, largest)."""
+    middle, high = np.percentile(values, [50, 95])
+    return round(middle), round(high), max(values)
+
+
+def _distinct(tasks: list[Task]) -> None:
+    names = [task.name for task in tasks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"two tasks are called '{twice[0]}'", remedy="give one of them another name:")

@@ -1,0 +1,84 @@
+"""`compare` for two models: both answer the same items, whoever trained the second one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from keeptune.core.errors import ConfigError
+from keeptune.core.records import ItemRecord
+from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.task import Task
+from keeptune.models.language_model import LanguageModel
+from keeptune.models.load import ADAPTER_CONFIG, load
+from keeptune.study.build import cache_folder
+from keeptune.study.manifest import manifest_of
+from keeptune.study.progress import progress
+from keeptune.study.scoring import build_tasks
+from keeptune.study.side_by_side import Comparison, SuitePair, side_by_side
+
+
+def compare_models(
+    base: str,
+    tuned: str,
+    retain: Sequence[str],
+    *,
+    target: str | None = None,
+    margin: float | None = None,
+    limit: int | None = None,
+    console: Console,
+    command: str = "",
+) -> Comparison:
+    """Judge what ``tuned`` lost against ``base``.
+
+    Args:
+        base: hub name, folder or "builtin".
+        tuned: the same, or a folder with a peft adapter for ``base``.
+        retain: what must not get worse: data files, text files, task files, builtin:name.
+        target: the task that was trained for; it is reported and not judged.
+        margin: points that a retained task may lose, where it does not say so itself.
+        limit: test items of each task that are scored; all if None.
+        console: for progress.
+        command: as the report quotes it.
+
+    Raises:
+        ConfigError: nothing to compare on.
+        KeeptuneError: a model or data that cannot be used.
+    """
+    if not retain:
+        raise ConfigError("nothing to compare on", where="--retain", remedy="name a task, a data file or a text file")
+    started, clock = datetime.now(UTC), time.monotonic()
+    tasks = build_tasks(retain, margin=margin)
+    aim = build_tasks([target])[0] if target else None
+    everything = [*tasks, *([aim] if aim else [])]
+    cache = EvaluationCache(cache_folder())
+
+    def answers(lm: LanguageModel, task: Task) -> tuple[ItemRecord, ...]:
+        with progress(console, f"{lm.name}: {task.name}") as update:
+            return cache.evaluate(lm, task, "test", limit=limit, progress=update).items
+
+    before_lm = load(base)
+    before = {task.name: answers(before_lm, task) for task in everything}
+    after_lm = load(base, adapter=tuned) if (Path(tuned) / ADAPTER_CONFIG).is_file() else load(tuned)
+    after = {task.name: answers(after_lm, task) for task in everything}
+    pairs = [SuitePair(task.suite(), before[task.name], after[task.name]) for task in everything]
+    settings = {
+        "base": base,
+        "tuned": tuned,
+        "retain": list(retain),
+        "target": target,
+        "margin": margin,
+        "limit": limit,
+    }
+    manifest = manifest_of(before_lm, settings, everything, command=command, started=started)
+    return side_by_side(
+        (before_lm.name, Path(tuned).name if Path(tuned).is_dir() else tuned),
+        pairs,
+        manifest,
+        target=aim.name if aim else None,
+        wall_seconds=time.monotonic() - clock,
+    )

@@ -1,0 +1,188 @@
+"""The recipe of a study: what to learn, what to keep, which arms to run. Every field but model and target has a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from keeptune.core.config import Config, read_recipe
+from keeptune.evaluate.config import TaskConfig, TextConfig
+from keeptune.methods.base import Method
+from keeptune.methods.full import FullConfig
+from keeptune.methods.lora import LoraConfig
+from keeptune.train.loop import TrainConfig
+
+BUILTIN = "builtin:"
+
+
+class TaskFile(Config):
+    """A task that stands in a file of its own; its data path is relative to that file."""
+
+    task: str  # a YAML file with the fields of a task, or builtin:name
+    margin: float | str | None = None  # overrides the file's
+
+    def read(self) -> TaskConfig | TextConfig:
+        """The task or text that the file describes.
+
+        Raises:
+            ConfigError: no such file, or a key that neither a task nor a text has.
+        """
+        if self.task.startswith(BUILTIN):
+            from keeptune.builtin import task_path
+
+            path = task_path(self.task.removeprefix(BUILTIN))
+        else:
+            path = Path(self.task)
+        config = read_recipe(_TaskOrText, path).entry
+        changes: dict[str, Any] = {} if self.margin is None else {"margin": self.margin}
+        if not config.name:
+            changes["name"] = path.stem
+        return relative_to(config.model_copy(update=changes), path.parent)
+
+
+def relative_to(config: TaskConfig | TextConfig, root: Path) -> TaskConfig | TextConfig:
+    """The same entry with its relative paths below ``root``."""
+    field = "data" if isinstance(config, TaskConfig) else "text"
+    place = str(getattr(config, field))
+    if place.startswith("hf:") or Path(place).is_absolute():
+        return config
+    return config.model_copy(update={field: str(root / place)})
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, TaskFile | TaskConfig | TextConfig):
+        return {TaskFile: "(file)", TaskConfig: "(task)", TextConfig: "(text)"}[type(value)]
+    keys = value.keys() if isinstance(value, dict) else ()
+    return "(file)" if "task" in keys else "(text)" if "text" in keys and "data" not in keys else "(task)"
+
+
+def entry_of(spec: str, margin: float | None = None) -> dict[str, Any]:
+    """What a command line names as one entry: a task's YAML file, builtin:name, text files, or a data file.
+
+    ``margin`` is in points and holds for data files and for tasks that stand in files of their own; free text keeps
+    its relative margin.
+    """
+    points = {} if margin is None else {"margin": margin}
+    if spec.startswith(BUILTIN) or spec.endswith((".yaml", ".yml")):
+        return {"task": spec, **points}
+    if spec.endswith((".txt", ".md")):
+        return {"text": spec}
+    return {"data": spec, **points}
+
+
+_Inline = Annotated[Annotated[TaskConfig, Tag("(task)")] | Annotated[TextConfig, Tag("(text)")], Discriminator(_kind)]
+Entry = Annotated[
+    Annotated[TaskFile, Tag("(file)")] | Annotated[TaskConfig, Tag("(task)")] | Annotated[TextConfig, Tag("(text)")],
+    Discriminator(_kind),
+]
+TargetEntry = Annotated[Annotated[TaskFile, Tag("(file)")] | Annotated[TaskConfig, Tag("(task)")], Discriminator(_kind)]
+
+
+class _TaskOrText(Config):
+    """A file that is one entry."""
+
+    entry: _Inline
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wrap(cls, value: Any) -> Any:
+        return {"entry": value}
+
+
+class RetainList(Config):
+    """Entries that do not stand in a recipe."""
+
+    entries: tuple[Entry, ...]
+
+
+class PromptConfig(Config):
+    """The prompting arms."""
+
+    shots: tuple[int, ...] = (0, 1, 4)
+    draws: int = Field(3, ge=1)  # of the demonstrations; item scores are averaged over them
+
+    @field_validator("shots")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(k < 0 for k in value) or len(set(value)) < len(value):
+            raise ValueError("give different numbers of shots, 0 or more")
+        return tuple(sorted(value))
+
+
+class FullArm(FullConfig):
+    """Full fine-tuning and its rates."""
+
+    rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
+
+
+class LoraArm(LoraConfig):
+    """LoRA and its rates, centred ten times above those of full fine-tuning."""
+
+    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
+
+
+class StudyConfig(Config):
+    """One target, one retained suite, several arms."""
+
+    model: str  # hub name, local folder or "builtin"
+    target: tuple[TargetEntry, ...]  # one task, or several that are learned together
+    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse
+    arms: tuple[Literal["prompt", "full", "lora"], ...] = ("prompt", "full", "lora")
+    seeds: tuple[int, ...] = (0,)
+    prompt: PromptConfig = PromptConfig()
+    train: TrainConfig = TrainConfig()
+    full: FullArm = FullArm()
+    lora: LoraArm = LoraArm()
+    title: str = ""
+    device: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    overlong: Literal["error", "drop", "truncate_prompt"] = "drop"
+    validation_items: int = Field(200, ge=20)  # per task and suite, for choosing rates and shots
+    test_items: int | None = Field(None, ge=20)  # per task and suite; all where not given
+    indifference: float = Field(1.0, ge=0)  # points of target score that do not matter to you
+    requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_target(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict | Config) else value
+
+    @field_validator("retain", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return [] if value in (None, "none") else value
+
+    @model_validator(mode="after")
+    def _complete(self) -> StudyConfig:
+        if not self.target:
+            raise ValueError("a study needs a target")
+        if not self.arms or len(set(self.arms)) < len(self.arms):
+            raise ValueError("name each arm once: prompt, full, lora")
+        if not self.seeds:
+            raise ValueError("give at least one seed")
+        for name in self.methods:
+            rates = self.rates(name)
+            if not rates or any(rate <= 0 for rate in rates):
+                raise ValueError(f"{name}.rates must be one or more positive numbers")
+        return self
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The arms that train."""
+        return tuple(arm for arm in self.arms if arm != "prompt")
+
+    def rates(self, method: str) -> tuple[float, ...]:
+        """Peak learning rates to try."""
+        return tuple(sorted(getattr(self, method).rates))
+
+    def build_method(self, method: str) -> Method:
+        """A fresh instance of a method."""
+        built: Method = getattr(self, method).build()
+        return built
+
+    def method_settings(self, method: str) -> dict[str, Any]:
+        """What, besides the rate, makes the method."""
+        settings: dict[str, Any] = getattr(self, method).model_dump(mode="json", exclude={"rates"})
+        return settings

@@ -1,0 +1,56 @@
+"""From the verdicts on one changed model to a decision that a person reads and a CI job obeys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from keeptune.core.records import Recommendation, SuiteVerdict
+from keeptune.retention.wording import arm_sentence
+
+RETAINED, HARMED, UNDECIDED = 0, 10, 11
+
+
+def exit_code(verdicts: Iterable[SuiteVerdict]) -> int:
+    """0 where every suite is Retained, 10 where one is Harmed, 11 otherwise (also where there is no suite)."""
+    found = {verdict.verdict for verdict in verdicts}
+    if "Harmed" in found:
+        return HARMED
+    return RETAINED if found == {"Retained"} else UNDECIDED
+
+
+def gate(arm: str, verdicts: Sequence[SuiteVerdict]) -> Recommendation:
+    """May `arm` replace the model that it was compared with? The same rule as `exit_code`, in words."""
+    code = exit_code(verdicts)
+    open_suites = [v for v in verdicts if v.verdict in ("Inconclusive", "Not measurable")]
+    harmed = [v for v in verdicts if v.verdict == "Harmed"]
+    telling = harmed + open_suites
+    retained = sum(v.verdict == "Retained" for v in verdicts)
+    counted = f"{retained} of {len(verdicts)} suites Retained."
+    if code == RETAINED:
+        headline = arm_sentence(verdicts)
+    elif code == HARMED:
+        headline = f"Do not ship: {_names(harmed)} harmed."
+    elif open_suites:
+        headline = f"Undecided: {_names(open_suites)}."
+    else:
+        headline = "Undecided: no suite was measured."
+    return Recommendation(
+        arm=None if code == HARMED else arm,
+        headline=headline,
+        paragraph=" ".join([counted, *(_sentence(v) for v in telling or verdicts)]),
+        provisional=code == UNDECIDED,
+        binding=_sentence(telling[0]) if telling else None,
+        runner_up=None,
+    )
+
+
+def _sentence(verdict: SuiteVerdict) -> str:
+    """The wording of a verdict as a sentence of its own."""
+    return f"{verdict.sentence[:1].upper()}{verdict.sentence[1:].rstrip('.')}."
+
+
+def _names(verdicts: Sequence[SuiteVerdict], shown: int = 4) -> str:
+    """'a, b, c, d and 3 more'."""
+    names = [v.suite for v in verdicts]
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,0 +1,44 @@
+"""What made a run, so that somebody else can make it again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+from keeptune import __version__
+from keeptune.core.records import Manifest
+from keeptune.core.units import content_hash
+from keeptune.evaluate.task import Task
+from keeptune.models.language_model import LanguageModel
+
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "rouge-score", "sacrebleu")
+
+
+def manifest_of(
+    lm: LanguageModel,
+    settings: Mapping[str, object],
+    tasks: Sequence[Task],
+    *,
+    seeds: tuple[int, ...] = (),
+    command: str,
+    started: datetime,
+) -> Manifest:
+    """Versions, settings, hashes and seeds. ``lm`` is the base, as it was loaded."""
+    return Manifest(
+        keeptune=__version__,
+        command=command,
+        started=started.isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        device=str(lm.device),
+        precision=str(lm.dtype).removeprefix("torch."),
+        versions={name: version(name) for name in PACKAGES},
+        seeds=seeds,
+        config=dict(settings),
+        config_hash=content_hash(settings),
+        model=lm.name,
+        model_hash=str(lm.hash),
+        data_hashes={task.name: task.sha256 for task in tasks},
+    )

@@ -1,0 +1,117 @@
+"""A study from its recipe to its verdict. Finished arms are skipped, an interrupted one starts again."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from keeptune.core.records import Summary, write_json
+from keeptune.report.console import print_summary
+from keeptune.report.html import write_report
+from keeptune.study.build import build, data_card, warnings
+from keeptune.study.config import StudyConfig
+from keeptune.study.manifest import manifest_of
+from keeptune.study.prompting import prompting_arms
+from keeptune.study.summarise import Measured, summarise
+from keeptune.study.tuning import tuned_arms
+
+
+TUNED = "tuned"  # a name in the run folder that later commands can use
+
+
+def run_study(
+    config: StudyConfig,
+    folder: Path,
+    *,
+    console: Console | None = None,
+    data_root: Path = Path(),
+    command: str | None = None,
+) -> Summary:
+    """Run every arm that is not finished; write summary.json and report.html; print verdict and table.
+
+    Args:
+        config: the recipe.
+        folder: the run's folder; arms that finished there under the same recipe, data and model are kept.
+        console: where progress and verdict go.
+        data_root: relative data paths of the recipe are below it.
+        command: as the report quotes it; by default this process's command line.
+
+    Raises:
+        KeeptuneError: anything foreseen; finished arms are kept.
+    """
+    console = console or Console()
+    started, clock = datetime.now(UTC), time.monotonic()
+    bench = build(config, folder, console, data_root)
+    notes = warnings(bench)
+    for note in notes:
+        console.print(f"warning: {note}", style="yellow", highlight=False)
+    base = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
+    prompting, best = prompting_arms(bench) if "prompt" in config.arms else ([], "")
+    tuned, frontier = {}, []
+    for method in config.methods:
+        tuned[method], points = tuned_arms(bench, method)
+        frontier += points
+    measured = Measured(
+        metrics={task.name: (task.metric.name, task.metric.kind) for task in bench.targets},
+        suites={suite.name: suite.suite() for suite in bench.suites},
+        base_suites=base,
+        prompting=prompting,
+        best_prompting=best,
+        tuned=tuned,
+        frontier=frontier,
+        warnings=notes,
+        cards=[data_card(bench, task) for task in bench.targets],
+    )
+    manifest = manifest_of(
+        bench.lm,
+        config.model_dump(mode="json"),
+        [*bench.targets, *bench.suites],
+        seeds=config.seeds,
+        command=command or shlex.join(["keeptune", *sys.argv[1:]]),
+        started=started,
+    )
+    summary = summarise(
+        measured,
+        manifest,
+        title=config.title or folder.name,
+        wall_seconds=time.monotonic() - clock,
+        indifference=config.indifference / 100,
+        requests=config.requests,
+    )
+    write_json(folder / "summary.json", summary)
+    write_json(folder / "manifest.json", summary.manifest)
+    page = write_report(folder)
+    print_summary(summary, console)
+    kept = link_tuned(folder, summary)
+    if kept is not None:
+        console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
+    console.print(f"report: {page}", highlight=False)
+    return summary
+
+
+def link_tuned(folder: Path, summary: Summary) -> str | None:
+    """Point ``folder/tuned`` at the weights of the recommended arm, or else of the tuned arm that scored best.
+
+    Returns the arm's name; None where nothing was trained.
+    """
+    tuned = [arm for arm in summary.arms if arm.family != "prompt"]
+    if not tuned:
+        return None
+    chosen = max(tuned, key=lambda arm: (arm.name == summary.recommendation.arm, arm.target.mean))
+    weights = next(path for path in (folder / str(chosen.folder)).iterdir() if path.name in ("model", "adapter"))
+    link = folder / TUNED
+    if link.is_symlink():
+        link.unlink()
+    elif link.is_dir():
+        shutil.rmtree(link)
+    try:
+        link.symlink_to(weights.relative_to(folder), target_is_directory=True)
+    except OSError:  # a file system without links
+        shutil.copytree(weights, link)
+    return chosen.name

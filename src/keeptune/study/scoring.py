@@ -1,0 +1,117 @@
+"""`keeptune evaluate` without the command line: scores of one model, no training, no verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+
+from keeptune.core.config import Config, validate
+from keeptune.core.records import Score, write_records
+from keeptune.core.units import points
+from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.runner import Evaluation
+from keeptune.evaluate.task import Task
+from keeptune.models.load import load
+from keeptune.retention.scores import score
+from keeptune.study.build import build_entry, cache_folder
+from keeptune.study.config import RetainList, entry_of
+from keeptune.study.progress import progress
+from keeptune.study.prompting import mean_over_draws
+
+
+class ScoringConfig(Config):
+    """What to score."""
+
+    model: str
+    tasks: tuple[str, ...]
+    adapter: Path | None = None
+    shots: tuple[int, ...] = (0,)
+    draws: int = Field(3, ge=1)
+    part: Literal["validation", "test"] = "test"
+    limit: int | None = None
+    template: Literal["fixed", "each"] = "fixed"
+    on_leak: Literal["error", "drop"] = "error"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task under one number of shots."""
+
+    task: str
+    shots: int
+    score: Score
+    evaluation: Evaluation  # of the first draw
+
+
+def score_tasks(config: ScoringConfig, console: Console, out: Path | None = None) -> list[Row]:
+    """Score every task under every number of shots; writes item records below ``out``.
+
+    Raises:
+        KeeptuneError: data or model cannot be used.
+    """
+    lm = load(config.model, adapter=config.adapter)
+    cache = EvaluationCache(cache_folder())
+    rows = []
+    for task in build_tasks(config.tasks, config.on_leak):
+        for shots in config.shots if task.request != "text" else (0,):
+            runs = []
+            for draw in range(config.draws if shots else 1):
+                with progress(console, f"{task.name}, {shots}-shot") as update:
+                    runs.append(
+                        cache.evaluate(
+                            lm,
+                            task,
+                            config.part,
+                            shots=shots,
+                            draw=draw,
+                            template=config.template if task.request != "text" else "fixed",
+                            limit=config.limit,
+                            progress=update,
+                        )
+                    )
+            items = mean_over_draws(runs)
+            kind = "mean" if len(runs) > 1 and runs[0].kind == "binary" else runs[0].kind
+            rows.append(Row(task.name, shots, score(items, runs[0].metric, kind), runs[0]))
+            if out is not None:
+                write_records(out / f"{task.name}-{shots}shot.jsonl", items)
+    return rows
+
+
+def build_tasks(specs: Sequence[str], on_leak: str = "error", margin: float | None = None) -> list[Task]:
+    """Tasks from what a command line names (see `config.entry_of`)."""
+    entries = [entry_of(spec, margin) for spec in specs]
+    for entry in entries:
+        if "data" in entry:
+            entry["split"] = {"on_leak": on_leak}
+    checked = validate(RetainList, {"entries": entries}, source="command line")
+    return [build_entry(entry) for entry in checked.entries]
+
+
+def scores_table(rows: Sequence[Row]) -> Table:
+    """The scores as people read them."""
+    table = Table(title="Scores", caption="95 % intervals; tokens are those of the prompt")
+    for name in ("task", "shots", "metric", "score", "interval", "items", "tokens", "window"):
+        table.add_column(name, justify="left" if name in ("task", "metric") else "right")
+    for row in rows:
+        value, run = row.score, row.evaluation
+
+        def shown(number: float, fraction: bool = value.higher_is_better) -> str:
+            return points(number) if fraction else f"{number:.3f}"
+
+        table.add_row(
+            row.task,
+            str(row.shots),
+            value.metric,
+            shown(value.mean),
+            f"{shown(value.interval.low)} to {shown(value.interval.high)}",
+            f"{value.n:,}",
+            f"{run.tokens_per_request:.0f}",
+            f"{100 * run.window_share:.0f} %",
+        )
+    return table

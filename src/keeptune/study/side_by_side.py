@@ -1,0 +1,136 @@
+"""Two models on the same items: the summary that `compare` prints, whoever answered them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keeptune.core.records import (
+    ArmSummary,
+    Interval,
+    ItemRecord,
+    Manifest,
+    SampleOutput,
+    Score,
+    SuiteVerdict,
+    Summary,
+    write_json,
+    write_records,
+)
+from keeptune.retention.pairs import Suite, pair
+from keeptune.retention.scores import difference, score
+from keeptune.retention.verdict import judge
+from keeptune.study.gate import gate
+
+BEFORE, AFTER = "before", "after"
+SHOWN = 8  # changed answers that the report shows side by side
+NO_TARGET = Score(metric="", mean=0.0, interval=Interval(low=0.0, high=0.0), n=0, clusters=0)
+
+
+@dataclass(frozen=True)
+class SuitePair:
+    """One suite, and its items in the same order on both sides."""
+
+    suite: Suite
+    before: tuple[ItemRecord, ...]
+    after: tuple[ItemRecord, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The summary that report and console print, and the items behind it."""
+
+    summary: Summary
+    suites: tuple[SuitePair, ...]
+
+    @property
+    def verdicts(self) -> tuple[SuiteVerdict, ...]:
+        """Of the retained suites; `keeptune.study.gate.exit_code` makes them an exit code."""
+        return self.summary.arms[1].suites
+
+    def save(self, run: Path) -> None:
+        """Write summary.json and the items of both sides, laid out as a study's."""
+        for each in self.suites:
+            for arm, items in ((BEFORE, each.before), (AFTER, each.after)):
+                write_records(run / "arms" / arm / "items" / f"{each.suite.name}.jsonl", items)
+        write_json(run / "summary.json", self.summary)
+
+
+def side_by_side(
+    models: tuple[str, str],
+    suites: Sequence[SuitePair],
+    manifest: Manifest,
+    *,
+    target: str | None = None,
+    wall_seconds: float = 0.0,
+    seed: int = 0,
+) -> Comparison:
+    """Judge what the second model lost against the first.
+
+    Args:
+        models: names of the two, as people read them.
+        suites: what both have answered.
+        manifest: how the answers came about.
+        target: name of the suite that was trained for; it is reported and not judged.
+        wall_seconds: time that it took.
+        seed: of the bootstrap.
+    """
+    verdicts = judge([(s.suite, pair(s.before, s.after)) for s in suites if s.suite.name != target], seed=seed)
+    aim = next((each for each in suites if each.suite.name == target), None)
+    summary = Summary(
+        title=" \u2192 ".join(models),
+        model=models[0],
+        target=target or "",
+        metric=aim.suite.metric if aim else "",
+        date=manifest.started[:10],
+        wall_seconds=wall_seconds,
+        seeds=(),
+        arms=_arms(models, aim, verdicts),
+        recommendation=gate(AFTER, verdicts),
+        samples=tuple(_changed(suites)),
+        undecided=tuple(v.sentence for v in verdicts if v.verdict == "Inconclusive"),
+        manifest=manifest,
+    )
+    return Comparison(summary, tuple(suites))
+
+
+def _arms(
+    models: tuple[str, str], aim: SuitePair | None, verdicts: tuple[SuiteVerdict, ...]
+) -> tuple[ArmSummary, ArmSummary]:
+    first, second, gain_mean, gain = NO_TARGET, NO_TARGET, None, None
+    if aim is not None:
+        first = score(aim.before, aim.suite.metric, aim.suite.kind)
+        second = score(aim.after, aim.suite.metric, aim.suite.kind)
+        gain_mean, gain = difference(aim.after, aim.before)
+    return (
+        ArmSummary(name=BEFORE, label=models[0], family="base", target=first),
+        ArmSummary(
+            name=AFTER,
+            label=models[1],
+            family="tuned",
+            target=second,
+            gain=gain,
+            gain_mean=gain_mean,
+            suites=verdicts,
+        ),
+    )
+
+
+def _changed(suites: Sequence[SuitePair]) -> list[SampleOutput]:
+    """Generated answers whose score changed, the largest losses first."""
+    found = []
+    for each in suites:
+        for a, b in zip(each.before, each.after, strict=True):
+            if a.prediction is None or b.prediction is None or a.score == b.score:
+                continue
+            output = SampleOutput(
+                id=a.id,
+                prompt=a.prompt or "",
+                references=a.references,
+                outputs={BEFORE: a.prediction, AFTER: b.prediction},
+                scores={BEFORE: a.score, AFTER: b.score},
+            )
+            found.append((b.score - a.score, output))
+    found.sort(key=lambda entry: entry[0])
+    return [output for _, output in found[:SHOWN]]

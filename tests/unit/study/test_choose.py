@@ -1,0 +1,140 @@
+"""The choices of a study: ties, Pareto, break-even and the recommendation, on hand-made tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from keeptune.core.records import ArmSummary, Costs, Interval, Score, SuiteVerdict, Verdict
+from keeptune.study.choose import Candidate, break_even_requests, mark_pareto, pick, recommend
+
+
+def suite(name: str, verdict: Verdict, change: float = 0.0, bound: float = -0.01) -> SuiteVerdict:
+    return SuiteVerdict(
+        suite=name,
+        metric="accuracy",
+        verdict=verdict,
+        sentence="",
+        n=1500,
+        clusters=1500,
+        before=0.8,
+        after=0.8 + change,
+        chance=0.25,
+        change=change,
+        interval=Interval(low=change - 0.01, high=change + 0.01),
+        lower_bound=bound,
+        margin=0.02,
+        p=0.5,
+        p_holm=0.5,
+        gained=1,
+        lost=1,
+        flips=0.1,
+        smallest_decidable=0.02,
+        n_needed=2900 if verdict == "Inconclusive" else None,
+    )
+
+
+def arm(name: str, mean: float, *suites: SuiteVerdict, tokens: float = 50.0, trained: int = 0) -> ArmSummary:
+    family = "prompt" if name.startswith("prompt") else name
+    return ArmSummary(
+        name=name,
+        label=name,
+        family=family,
+        target=Score(metric="accuracy", mean=mean, interval=Interval(low=mean - 0.02, high=mean + 0.02), n=500, clusters=500),
+        suites=suites,
+        costs=Costs(
+            tokens_per_request=tokens,
+            train_tokens=trained,
+            total_parameters=100,
+            trainable_parameters=100 if family == "full" else 1,
+        ),
+    )
+
+
+def gaps(arms: list[ArmSummary], error: float = 0.02):
+    means = {a.name: a.target.mean for a in arms}
+
+    def difference(a: str, b: str) -> tuple[float, Interval]:
+        gap = means[a] - means[b]
+        return gap, Interval(low=gap - error, high=gap + error)
+
+    return difference
+
+
+def test_pick_prefers_the_lower_rate_within_one_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    base = (rng.random(200) < 0.6).astype(float)
+    nearly = base.copy()
+    nearly[:1] = 1 - nearly[:1]
+    worse = np.zeros(200)
+    best = Candidate("high", 3e-4, base)
+    assert pick([best, Candidate("low", 1e-4, nearly), Candidate("lowest", 3e-5, worse)]).name == "low"
+    assert pick([best, Candidate("lowest", 3e-5, worse)]).name == "high"
+
+
+def test_pick_never_takes_a_diverged_rate_while_another_lives() -> None:
+    good, bad = np.ones(10), np.zeros(10)
+    assert pick([Candidate("burst", 1e-3, good, diverged=True), Candidate("slow", 1e-5, bad)]).name == "slow"
+    assert pick([Candidate("burst", 1e-3, good, diverged=True)]).name == "burst"
+
+
+def test_pareto_marks_only_undominated_arms() -> None:
+    arms = [
+        arm("prompt-0shot", 0.3),
+        arm("full", 0.9, suite("s", "Harmed", -0.2)),
+        arm("lora", 0.8, suite("s", "Retained", -0.001)),
+        arm("worse", 0.7, suite("s", "Harmed", -0.3)),
+    ]
+    assert [a.pareto for a in mark_pareto(arms)] == [True, True, True, False]
+
+
+def test_break_even_counts_training_against_saved_prompt_tokens() -> None:
+    tuned = Costs(tokens_per_request=40, train_tokens=1000, total_parameters=100, trainable_parameters=100)
+    assert break_even_requests(tuned, Costs(tokens_per_request=240)) == 15  # 3 * 1000 / 200
+    assert break_even_requests(tuned, Costs(tokens_per_request=40)) is None
+
+
+def test_harmed_arms_are_named_as_the_binding_constraint_and_not_taken() -> None:
+    arms = [
+        arm("prompt-0shot", 0.3),
+        arm("full", 0.9, suite("addition", "Harmed", -0.2, bound=-0.22)),
+        arm("lora", 0.8, suite("addition", "Retained")),
+    ]
+    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000)
+    assert result.arm == "lora"
+    assert not result.provisional
+    assert result.binding is not None
+    assert "addition" in result.binding
+    assert "margin of 22.0" in result.binding
+    assert "says nothing about one method against another" in result.paragraph
+
+
+def test_cheaper_arm_wins_when_it_is_not_inferior() -> None:
+    arms = [arm("prompt-4shot", 0.80, tokens=300), arm("lora", 0.801, suite("s", "Retained"), trained=1000)]
+    assert recommend(arms, gaps(arms, 0.005), indifference=0.01, requests=1000).arm == "lora"
+    assert recommend(arms, gaps(arms, 0.005), indifference=0.01, requests=1).arm == "prompt-4shot"
+
+
+def test_inconclusive_arm_is_provisional_and_says_what_would_settle_it() -> None:
+    arms = [arm("prompt-0shot", 0.3), arm("lora", 0.8, suite("addition", "Inconclusive", -0.01, -0.03))]
+    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000)
+    assert (result.arm, result.provisional, result.runner_up) == ("lora", True, "prompt-0shot")
+    assert result.headline.startswith("Provisional")
+    assert "addition (2.9k items)" in result.paragraph
+
+
+def test_small_provisional_gain_does_not_displace_a_feasible_arm() -> None:
+    arms = [arm("prompt-0shot", 0.79), arm("lora", 0.80, suite("s", "Inconclusive"))]
+    assert recommend(arms, gaps(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
+
+
+def test_nothing_feasible_without_prompting() -> None:
+    arms = [arm("full", 0.9, suite("s", "Harmed", -0.2))]
+    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000)
+    assert result.arm is None
+    assert "No arm is feasible" in result.headline
+
+
+@pytest.mark.parametrize("name", ["full", "lora"])
+def test_without_suites_the_text_says_that_nothing_was_measured(name: str) -> None:
+    arms = [arm("prompt-0shot", 0.3), arm(name, 0.8)]
+    assert "not measured" in recommend(arms, gaps(arms), indifference=0.01, requests=1000).paragraph
