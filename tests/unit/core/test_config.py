@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from keeptune.core.config import Config, parse_recipe, read_recipe
 from keeptune.core.errors import ConfigError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from keeptune.core.errors import DataError
 from keeptune.core.records import ItemRecord, StepRecord, read_json, read_records, write_json, write_records
 from keeptune.core.units import content_hash, human_bytes, human_seconds, points

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from keeptune.core.records import ArmSummary, Costs, Interval, Score, SuiteVerdict, Verdict
 from keeptune.study.choose import Candidate, break_even_requests, mark_pareto, pick, recommend
 
@@ -39,7 +40,9 @@ def arm(name: str, mean: float, *suites: SuiteVerdict, tokens: float = 50.0, tra
         name=name,
         label=name,
         family=family,
-        target=Score(metric="accuracy", mean=mean, interval=Interval(low=mean - 0.02, high=mean + 0.02), n=500, clusters=500),
+        target=Score(
+            metric="accuracy", mean=mean, interval=Interval(low=mean - 0.02, high=mean + 0.02), n=500, clusters=500
+        ),
         suites=suites,
         costs=Costs(
             tokens_per_request=tokens,

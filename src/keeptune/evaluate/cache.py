@@ -1,0 +1,63 @@
+"""Evaluations that are never done twice: one file per content of model, task and question.
+
+Only models whose weights have a known hash are cached: a model in training has none. Interrupted writes leave
+nothing behind, and a file that cannot be read is computed again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from keeptune import __version__
+from keeptune.core.errors import DataError
+from keeptune.core.records import Part, read_json, write_json
+from keeptune.core.units import content_hash
+from keeptune.data.encode import Encoder
+from keeptune.evaluate.runner import Evaluation, Wording, evaluate
+from keeptune.evaluate.task import Task
+from keeptune.inference.score import Progress
+from keeptune.models.language_model import LanguageModel
+
+
+class EvaluationCache:
+    """A folder of evaluations."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def evaluate(
+        self,
+        lm: LanguageModel,
+        task: Task,
+        part: Part,
+        *,
+        shots: int = 0,
+        draw: int = 0,
+        template: Wording = "fixed",
+        limit: int | None = None,
+        encoder: Encoder | None = None,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """As `runner.evaluate`, from the folder where it is there."""
+        settings: dict[str, Any] = {"shots": shots, "draw": draw, "template": template, "limit": limit}
+        path = self._path(lm, task, part, encoder, settings)
+        if path is not None and path.is_file():
+            try:
+                return read_json(path, Evaluation)
+            except DataError:
+                path.unlink()  # cut short, or another version's
+        result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
+        if path is not None:
+            write_json(path, result)
+        return result
+
+    def _path(
+        self, lm: LanguageModel, task: Task, part: Part, encoder: Encoder | None, settings: dict[str, Any]
+    ) -> Path | None:
+        if lm.hash is None:
+            return None
+        asked = [encoder.chat, encoder.overlong, encoder.context] if encoder else None
+        machine = [str(lm.dtype), lm.device.type, lm.flat]
+        key = content_hash([__version__, lm.hash, machine, task.digest, part, asked, settings])
+        return self.folder / f"{task.name}-{part}-{key}.json"

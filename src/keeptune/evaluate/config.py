@@ -1,0 +1,114 @@
+"""What a recipe says about a task or a free text: `TaskConfig`, `TextConfig`, and margins as people write them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from keeptune.core.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """The loss that is still acceptable, as a fraction; of the score before where ``relative``."""
+
+    value: float
+    relative: bool
+
+
+def parse_margin(text: float | str) -> Margin:
+    """2 or '2' -> 2 points (0.02); '1%' -> 1 % of the score before (0.01).
+
+    Raises:
+        ValueError: not a number above 0 and below 100, with or without '%'.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", str(text))
+    if match is None or not 0 < float(match[1]) < 100:
+        raise ValueError("write points (2) or, for free text, a share (1%); above 0 and below 100")
+    return Margin(float(match[1]) / 100, match[2] == "%")
+
+
+def _safe_name(text: str, default: str) -> str:
+    """A name that can be a file's name: runs of other characters become '-'."""
+    return re.sub(r"[^\w.+-]+", "-", text).strip("-.") or default
+
+
+class SplitConfig(Config):
+    """How rows without a part of their own are divided, and what happens to copies across parts."""
+
+    validation: float = Field(default=0.1, ge=0, lt=1)  # share of the rows
+    test: float = Field(default=0.2, ge=0, lt=1)
+    seed: int = 0
+    on_leak: Literal["error", "drop"] = "error"  # 'drop' takes leaking rows out of train
+
+
+class TaskConfig(Config):
+    """Data, wordings, metric and decoding of one task. Every field but ``data`` can be found out from the data."""
+
+    data: str  # a file, a folder of split files, or hf:owner/name
+    name: str = ""  # default: the name of the file
+    fields: dict[str, str] | None = None  # role -> column, where columns are not recognised
+    cluster: str | None = None  # column: rows with the same value come from one source
+    label: str | None = None  # column to stratify by
+    templates: tuple[str, ...] | None = None  # 'prompt ||| completion', one or several wordings
+    pack: str | None = None  # a named set of wordings instead of templates
+    answer_choices: str | tuple[str, ...] | None = None  # the completions to choose from
+    system: str | None = None
+    metric: str | None = None  # default: accuracy, exact_match or rougeL, by the data
+    extract: str | None = None  # regular expression: the answer inside the text, group 1 where there is one
+    extract_first: bool = False  # the first match instead of the last
+    max_new_tokens: int | None = Field(default=None, gt=0)  # default: by the completions of the train part
+    margin: float | str = 2  # points that may be lost where the task is retained
+    split: SplitConfig = SplitConfig()
+
+    @field_validator("templates", mode="before")
+    @classmethod
+    def _one_template(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("margin")
+    @classmethod
+    def _points(cls, value: float | str) -> float | str:
+        if parse_margin(value).relative:
+            raise ValueError("a task's margin is in points: write 2, not 2%")
+        return value
+
+    @model_validator(mode="after")
+    def _one_source_of_wordings(self) -> TaskConfig:
+        if self.pack is not None and self.templates is not None:
+            raise ValueError("give 'pack' or 'templates', not both")
+        return self
+
+    @property
+    def title(self) -> str:
+        """The task's name, safe as a file name."""
+        return _safe_name(self.name or Path(self.data.removeprefix("hf:")).stem, "task")
+
+
+class TextConfig(Config):
+    """Free text as a retained suite, measured in bits per byte (see `text`)."""
+
+    text: str  # a file, a folder or a glob pattern
+    name: str = ""  # default: the name of the file or folder
+    margin: float | str = "1%"  # relative
+    block_bytes: int = Field(default=1024, ge=64)
+    limit: int | None = Field(default=1000, gt=0)  # blocks of a part that are scored
+    split: SplitConfig = SplitConfig(validation=0.2, test=0.6)
+
+    @field_validator("margin")
+    @classmethod
+    def _relative(cls, value: float | str) -> float | str:
+        if not parse_margin(value).relative:
+            raise ValueError("bits per byte have a relative margin: write 1%")
+        return value
+
+    @property
+    def title(self) -> str:
+        """The suite's name, safe as a file name."""
+        place = Path(self.text)
+        stem = place.parent.name if "*" in place.name else place.stem
+        return _safe_name(self.name or stem, "text")

@@ -1,0 +1,125 @@
+"""The request kinds: how prompts become answers. Choices are scored, texts are generated, free text is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from keeptune.batching.trie import Choices
+from keeptune.data.encode import SHOT_SEPARATOR, Encoder
+from keeptune.data.examples import Rendered
+from keeptune.evaluate.metrics import Answer
+from keeptune.evaluate.shots import Prompt, stop_texts
+from keeptune.inference.generate import generate
+from keeptune.inference.score import Progress, choice_logprobs
+from keeptune.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One item as it is asked: the text and its token ids."""
+
+    rendered: Rendered
+    prompt: Prompt
+
+
+class RequestKind(Protocol):
+    """How items are asked."""
+
+    def room(self, encoder: Encoder, rendered: Rendered) -> int:
+        """Tokens that the window must hold beside the prompt."""
+        ...
+
+    def answer(
+        self,
+        lm: LanguageModel,
+        encoder: Encoder,
+        items: Sequence[Item],
+        shots: Sequence[Rendered],
+        progress: Progress | None,
+    ) -> list[Answer]:
+        """What the model says to every item, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class ChoiceScoring:
+    """The most likely of the given choices.
+
+    Log-probabilities are summed over a choice's tokens without the end token; with ``per_byte`` the sum is divided
+    by the UTF-8 bytes of the choice's text (white space around it not counted). Ties go to the first choice.
+    """
+
+    per_byte: bool = False
+
+    def room(self, encoder: Encoder, rendered: Rendered) -> int:
+        """The longest choice."""
+        return max(len(encoder.choice(choice)) for choice in _choices(rendered))
+
+    def answer(
+        self,
+        lm: LanguageModel,
+        encoder: Encoder,
+        items: Sequence[Item],
+        shots: Sequence[Rendered],
+        progress: Progress | None,
+    ) -> list[Answer]:
+        """The chosen text of every item; its reference is the right choice."""
+        requests = [
+            Choices(item.prompt.ids, [encoder.choice(choice) for choice in _choices(item.rendered)]) for item in items
+        ]
+        answers = []
+        for item, sums in zip(items, choice_logprobs(lm, requests, progress=progress), strict=True):
+            texts = [choice.strip() for choice in _choices(item.rendered)]
+            sizes = [len(text.encode()) for text in texts] if self.per_byte else [1] * len(texts)
+            best = int(np.argmax(np.array(sums) / sizes))
+            right = item.rendered.answer
+            answers.append(Answer(item.rendered.id, texts[best], (texts[right if right is not None else 0],)))
+        return answers
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Greedy text up to the end token, a stop text after demonstrations, or ``max_new_tokens``."""
+
+    max_new_tokens: int
+
+    def room(self, encoder: Encoder, rendered: Rendered) -> int:
+        """The new tokens."""
+        return self.max_new_tokens
+
+    def answer(
+        self,
+        lm: LanguageModel,
+        encoder: Encoder,
+        items: Sequence[Item],
+        shots: Sequence[Rendered],
+        progress: Progress | None,
+    ) -> list[Answer]:
+        """The generated text of every item, without white space around it, and its references."""
+        stop = stop_texts(encoder, shots, SHOT_SEPARATOR)
+        generated = generate(
+            lm,
+            [item.prompt.ids for item in items],
+            self.max_new_tokens,
+            end_ids=(encoder.end_id,),
+            stop=stop,
+            progress=progress,
+        )
+        answers = []
+        for item, ids in zip(items, generated, strict=True):
+            text = encoder.text(ids).lstrip()
+            for mark in stop:
+                text = text.split(mark, 1)[0]
+            references = tuple(reference.strip() for reference in item.rendered.references)
+            answers.append(Answer(item.rendered.id, text.strip(), references))
+        return answers
+
+
+def _choices(rendered: Rendered) -> tuple[str, ...]:
+    if rendered.choices is None:
+        raise TypeError(f"example {rendered.id} was rendered without choices")
+    return rendered.choices

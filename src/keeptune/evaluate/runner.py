@@ -1,0 +1,242 @@
+"""One task, one part, one model: every item asked and scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from keeptune.core.errors import DataError
+from keeptune.core.records import ItemRecord, Part, Record
+from keeptune.data.encode import Encoder
+from keeptune.data.examples import Example, Rendered
+from keeptune.data.templates import TemplateSet
+from keeptune.evaluate.metrics import Answer, Kind, Scores
+from keeptune.evaluate.requests import ChoiceScoring, Generation, Item, RequestKind
+from keeptune.evaluate.shots import draw_shots, fit_prompt
+from keeptune.evaluate.task import Task
+from keeptune.evaluate.text import bits_per_byte, windows
+from keeptune.inference.score import Progress, text_nats
+from keeptune.models.language_model import LanguageModel
+
+Wording = Literal["fixed", "each"]
+
+
+class Evaluation(Record):
+    """What a model scored on one part of a task, item by item, and what asking it cost."""
+
+    suite: str
+    part: Part
+    metric: str
+    kind: Kind  # 'mean' where a binary metric was averaged over several wordings
+    items: tuple[ItemRecord, ...]
+    tokens_per_request: float  # mean prompt tokens, demonstrations included; of a block where the task is free text
+    window_share: float  # of the model's context
+    shots_dropped: float = 0.0  # mean demonstrations per request that found no room
+    truncated: int = 0  # items whose prompt lost tokens at its left end
+    skipped: tuple[str, ...] = ()  # ids of items that were left out because their prompt is too long
+    seconds: float
+    signature: str = ""  # of the library that computed the metric
+
+    @property
+    def value(self) -> float:
+        """The score: mean over items, weighted (by bytes, for bits per byte)."""
+        return float(np.average([item.score for item in self.items], weights=[item.weight for item in self.items]))
+
+
+def evaluate(
+    lm: LanguageModel,
+    task: Task,
+    part: Part,
+    *,
+    shots: int = 0,
+    draw: int = 0,
+    template: Wording = "fixed",
+    limit: int | None = None,
+    encoder: Encoder | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Ask a model every item of one part of a task, and score the answers.
+
+    Args:
+        lm: the model; evaluation mode and precision are taken care of.
+        task: see `task.build_task` and `task.build_text`.
+        part: 'validation' to choose by, 'test' for the verdict.
+        shots: demonstrations from the train part in front of every prompt; as many as the window holds.
+        draw: number of the draw of demonstrations; a draw is the same list for all items.
+        template: 'fixed' asks in the first wording, 'each' in all of them and averages every item's scores.
+        limit: score at most so many items, those with the smallest ids (ids are hashes: a random but fixed choice).
+        encoder: by default the model's chat template is used where it has one, and over-long prompts lose tokens at
+            their left end.
+        progress: called after every batch with (done, all) of the current wording.
+
+    Raises:
+        DataError: the part is empty, or nothing of it fits the window.
+        ConfigError: more shots than the train part has examples.
+    """
+    started = time.perf_counter()
+    examples = chosen_items(task, part, limit)
+    encoder = encoder or Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt")
+    if task.request == "text":
+        return _measure_text(lm, task, part, encoder, examples, progress, started)
+    if shots and part == "train":
+        raise ValueError("demonstrations come from the train part: evaluate on validation or test")
+    wordings = task.wordings(encoder.chat)
+    demonstrations = draw_shots(task.splits.train, shots, draw)
+    numbers = range(len(wordings.templates)) if template == "each" else range(1)
+    runs = [_Run(lm, encoder, task, wordings, number, demonstrations) for number in numbers]
+    for run in runs:
+        run.ask(examples, progress)
+    return _merge(task, part, examples, runs, encoder, time.perf_counter() - started)
+
+
+def chosen_items(task: Task, part: Part, limit: int | None = None) -> list[Example]:
+    """The items of a part that are scored, in the order of their ids.
+
+    Raises:
+        DataError: there are none.
+    """
+    limits = [each for each in (limit, task.limit) if each is not None]
+    items = sorted(task.splits.part(part), key=lambda example: example.id)[: min(limits, default=None)]
+    if not items:
+        raise DataError(f"'{task.name}' has no {part} items", path=task.source or None, remedy="add rows to this part")
+    return items
+
+
+class _Run:
+    """One pass over the items in one wording."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        encoder: Encoder,
+        task: Task,
+        wordings: TemplateSet,
+        number: int,
+        demonstrations: Sequence[Example],
+    ) -> None:
+        self.lm, self.encoder, self.task = lm, encoder, task
+        self.wordings, self.number = wordings, number
+        self.shots = [wordings.fixed(example, number) for example in demonstrations]
+        self.kind: RequestKind = (
+            ChoiceScoring(per_byte=task.metric.name == "accuracy_norm")
+            if task.request == "choices"
+            else Generation(task.new_tokens(encoder))
+        )
+        self.items: dict[str, Item] = {}  # by example id; without those that are too long
+        self.answers: dict[str, Answer] = {}
+        self.scores: dict[str, float] = {}
+        self.signature = ""
+
+    def ask(self, examples: Sequence[Example], progress: Progress | None) -> None:
+        """Render, encode, answer and score all items."""
+        for example in examples:
+            rendered = self.wordings.fixed(example, self.number)
+            prompt = fit_prompt(self.encoder, rendered, self.shots, self.kind.room(self.encoder, rendered))
+            if prompt is not None:
+                self.items[example.id] = Item(rendered, prompt)
+        answers = self.kind.answer(self.lm, self.encoder, list(self.items.values()), self.shots, progress)
+        extracted = [self._extract(answer) for answer in answers]
+        scored: Scores = self.task.metric.score(extracted)
+        self.answers = {answer.id: answer for answer in extracted}
+        self.scores = {answer.id: value for answer, value in zip(extracted, scored.values, strict=True)}
+        self.signature = scored.signature
+
+    def _extract(self, answer: Answer) -> Answer:
+        extract = self.task.extractor
+        if extract is None:
+            return answer
+        references = tuple(found if (found := extract(text)) is not None else text for text in answer.references)
+        return Answer(answer.id, extract(answer.prediction) or "", references)
+
+
+def _merge(
+    task: Task, part: Part, examples: Sequence[Example], runs: Sequence[_Run], encoder: Encoder, seconds: float
+) -> Evaluation:
+    """Every item once: its mean score over the runs, with the text of the first."""
+    kept = [example for example in examples if all(example.id in run.items for run in runs)]
+    if not kept:
+        raise DataError(
+            f"no {part} prompt of '{task.name}' fits the window of {encoder.context} tokens",
+            path=task.source or None,
+            remedy="use overlong: truncate_prompt, or a model with a longer window",
+        )
+    prompts = [run.items[example.id].prompt for run in runs for example in kept]
+    tokens = float(np.mean([len(prompt.ids) for prompt in prompts]))
+    return Evaluation(
+        suite=task.name,
+        part=part,
+        metric=task.metric.name,
+        kind="mean" if len(runs) > 1 else task.metric.kind,
+        items=tuple(_record(task, example, runs) for example in kept),
+        tokens_per_request=tokens,
+        window_share=tokens / encoder.context,
+        shots_dropped=float(np.mean([prompt.dropped for prompt in prompts])),
+        truncated=sum(any(run.items[example.id].prompt.cut for run in runs) for example in kept),
+        skipped=tuple(example.id for example in examples if any(example.id not in run.items for run in runs)),
+        seconds=seconds,
+        signature=runs[0].signature,
+    )
+
+
+def _record(task: Task, example: Example, runs: Sequence[_Run]) -> ItemRecord:
+    first = runs[0]
+    answer = first.answers[example.id]
+    return ItemRecord(
+        suite=task.name,
+        id=example.id,
+        cluster=example.cluster,
+        score=float(np.mean([run.scores[example.id] for run in runs])),
+        label=_label(example, first.items[example.id].rendered),
+        prediction=answer.prediction,
+        prompt=first.items[example.id].rendered.prompt,
+        references=answer.references,
+    )
+
+
+def _label(example: Example, rendered: Rendered) -> str | None:
+    """The right choice; otherwise the example's own label."""
+    if rendered.choices is not None and rendered.answer is not None:
+        return rendered.choices[rendered.answer].strip()
+    return example.label
+
+
+def _measure_text(
+    lm: LanguageModel,
+    task: Task,
+    part: Part,
+    encoder: Encoder,
+    examples: Sequence[Example],
+    progress: Progress | None,
+    started: float,
+) -> Evaluation:
+    """Bits per byte of every block; `weight` is its bytes."""
+    texts = [str(example.fields["text"]) for example in examples]
+    pieces = [windows(encoder, text) for text in texts]
+    flat = [ids for block in pieces for ids in block]
+    nats = iter(text_nats(lm, flat, progress=progress))
+    items = []
+    for example, text, block in zip(examples, texts, pieces, strict=True):
+        total = sum(next(nats) for _ in block)
+        items.append(
+            ItemRecord(
+                suite=task.name,
+                id=example.id,
+                cluster=example.cluster,
+                score=bits_per_byte(total, text),
+                weight=len(text.encode()),
+            )
+        )
+    tokens = sum(map(len, flat)) / len(texts)
+    return Evaluation(
+        suite=task.name,
+        part=part,
+        metric=task.metric.name,
+        kind=task.metric.kind,
+        items=tuple(items),
+        tokens_per_request=tokens,
+        window_share=min(1.0, tokens / encoder.context),
+        seconds=time.perf_counter() - started,
+    )

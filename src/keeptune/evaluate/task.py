@@ -1,0 +1,254 @@
+"""A task, built: examples in three parts, their wordings, the metric and how to ask. And a free text, likewise.
+
+What a recipe leaves out is found out from the data:
+
+- wordings: the neutral one of the recognised columns;
+- choices: the answers, where the data have at most `MOST_CHOICES` different ones, or the row's own options;
+- metric: accuracy where there are choices; rougeL where half of the answers have more than `LONG_ANSWER` words;
+  exact_match otherwise;
+- how to ask: choices are scored (log-likelihood), everything else is generated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.units import content_hash
+from keeptune.data.encode import Encoder
+from keeptune.data.examples import Example, Rendered, Splits
+from keeptune.data.leakage import LeakReport, guard, keep_together
+from keeptune.data.load import Loaded, load_examples
+from keeptune.data.recognise import Layout
+from keeptune.data.splits import split
+from keeptune.data.templates import Template, TemplateSet, default_templates, load_pack
+from keeptune.evaluate.answers import Extractor
+from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
+from keeptune.evaluate.metrics import BITS_PER_BYTE, Metric, Request, find_metric
+from keeptune.evaluate.text import text_examples
+from keeptune.retention.pairs import Suite
+from keeptune.retention.precheck import chance_level
+
+MOST_CHOICES = 32  # more different answers than this are cheaper and fairer to generate
+LONG_ANSWER = 5  # words
+NEW_TOKENS = (16, 256)  # smallest and largest limit of generated tokens where the recipe names none
+_LOOKED_AT = 500  # train rows that the limit is taken from
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that evaluation needs to know, apart from the model. Make one with `build_task` or `build_text`."""
+
+    name: str
+    metric: Metric
+    request: Request
+    splits: Splits
+    margin: float  # a fraction; relative for free text
+    templates: TemplateSet | None = None  # None for free text
+    extractor: Extractor | None = None
+    max_new_tokens: int | None = None
+    limit: int | None = None  # items of a part that are scored
+    loaded: Loaded | None = None  # None for free text
+    leaks: LeakReport | None = None  # None for free text
+    source: str = ""
+    sha256: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """Content hash of all that scores depend on: examples of every part, wordings, metric, decoding."""
+        wordings = None
+        if self.templates is not None:
+            pieces = [(each.text, each.answer_choices, each.verbatim) for each in self.templates.templates]
+            wordings = [pieces, self.templates.answer_choices, self.templates.system]
+        parts = [[example.id for example in self.splits.part(part)] for part in ("train", "validation", "test")]
+        extract = self.extractor.key if self.extractor else None
+        decoding = [self.request, self.max_new_tokens, self.limit, extract]
+        return content_hash([self.name, wordings, parts, decoding, _metric_key(self.metric.name)])
+
+    def wordings(self, chat: bool) -> TemplateSet:
+        """The wordings for a model with or without a chat template.
+
+        Raises:
+            TypeError: free text has none.
+        """
+        if self.templates is None:
+            raise TypeError(f"'{self.name}' is free text and has no wordings")
+        return self.templates.for_chat(chat)
+
+    def new_tokens(self, encoder: Encoder) -> int:
+        """Limit of generated tokens: as the recipe says, or 1.25 times the longest completion of 500 train rows."""
+        if self.max_new_tokens is not None:
+            return self.max_new_tokens
+        wordings = self.wordings(encoder.chat)
+        rows = sorted(self.splits.train or self.splits.validation or self.splits.test, key=lambda example: example.id)
+        longest = max(len(encoder.completion(wordings.fixed(row).completion)) for row in rows[:_LOOKED_AT])
+        smallest, largest = NEW_TOKENS
+        return min(max(longest * 5 // 4, smallest), largest, encoder.context // 2)
+
+    def chance(self, part: str = "test") -> float | None:
+        """Score of guessing on a part; None where guessing scores nothing.
+
+        Choices: the larger of 1/k and the majority share; exact answers: the majority share; macro-F1: 1/k.
+        """
+        if self.metric.name not in ("accuracy", "accuracy_norm", "exact_match", "macro_f1") or self.templates is None:
+            return None
+        rows = [self.templates.fixed(example) for example in self.splits.part(part)]
+        labels = [row.completion.strip() for row in rows]
+        counts = [len(row.choices) if row.choices else len(set(labels)) for row in rows]
+        if self.metric.name == "macro_f1":
+            return sum(1 / k for k in counts) / len(counts)
+        return chance_level(labels, counts)
+
+    def suite(self, part: str = "test") -> Suite:
+        """The task as a retained suite, for `retention.judge`."""
+        return Suite(self.name, self.metric.name, self.metric.kind, self.margin, self.chance(part))
+
+
+def build_task(config: TaskConfig) -> Task:
+    """Load, split, guard against leaks, and settle how to ask and what to measure.
+
+    Raises:
+        ConfigError: a metric that does not fit the task, an unknown metric, pack or column.
+        DataError: unreadable data, a leak between the parts, a template that does not fit the rows.
+    """
+    own_words = config.templates is not None or config.pack is not None
+    loaded = load_examples(
+        config.data, fields=config.fields, cluster=config.cluster, label=config.label, templated=own_words
+    )
+    splits, leaks = _split(loaded.examples, config.split, loaded.layout)
+    looked_at = list(splits.train or splits.test or splits.validation)[:_LOOKED_AT]
+    templates = _templates(config, loaded.layout, looked_at)
+    sample = [templates.fixed(example) for example in looked_at]
+    metric = find_metric(config.metric or _automatic_metric(sample))
+    request = _request(metric, sample[0], _states_choices(config, templates))
+    return Task(
+        name=config.title,
+        metric=metric,
+        request=request,
+        splits=splits,
+        margin=parse_margin(config.margin).value,
+        templates=templates,
+        extractor=Extractor(config.extract, config.extract_first) if config.extract else None,
+        max_new_tokens=config.max_new_tokens,
+        loaded=loaded,
+        leaks=leaks,
+        source=config.data,
+        sha256=loaded.sha256,
+    )
+
+
+def build_text(config: TextConfig) -> Task:
+    """Free text as a retained suite.
+
+    Raises:
+        DataError: no such file, no text, or too little of it to divide.
+    """
+    examples = text_examples(config.text, config.block_bytes)
+    settings = config.split
+    return Task(
+        name=config.title,
+        metric=BITS_PER_BYTE,
+        request="text",
+        splits=split(examples, validation=settings.validation, test=settings.test, seed=settings.seed),
+        margin=parse_margin(config.margin).value,
+        limit=config.limit,
+        source=config.text,
+        sha256=content_hash([example.id for example in examples], length=64),
+    )
+
+
+def _templates(config: TaskConfig, layout: Layout | None, rows: Sequence[Example]) -> TemplateSet:
+    """The recipe's wordings, its pack's, or the neutral one; with the choices that are known."""
+    if config.templates is not None:
+        wordings = tuple(
+            Template.parse(text, f"{config.title} {number}") for number, text in enumerate(config.templates, 1)
+        )
+    elif config.pack is not None:
+        wordings = load_pack(config.pack, layout, config.fields)
+    elif layout is not None:
+        wordings = default_templates(layout)
+    else:  # load_examples refuses unknown columns unless the recipe has wordings
+        raise ConfigError("a task needs templates or recognised columns", where=config.title)
+    system = config.system
+    if system is None and layout is not None and "system" in layout.roles:
+        system = f"{{{{ {layout.roles['system']} }}}}"
+    if config.answer_choices is not None:
+        return TemplateSet(wordings, config.answer_choices, system)
+    known = TemplateSet(wordings, _known_choices(layout), system)
+    bare = TemplateSet(wordings, None, system)
+    return known if known == bare or config.templates is None or _renders(known, rows) else bare
+
+
+def _known_choices(layout: Layout | None) -> str | tuple[str, ...] | None:
+    """Choices that the data bring: the row's own options, or the few answers of the whole set."""
+    if layout is None:
+        return None
+    if "choices" in layout.roles:
+        return f"{{{{ {layout.roles['choices']} | join(' ||| ') }}}}"
+    known = tuple(dict.fromkeys(choice.strip() for choice in layout.choices or ()))
+    return known if len(known) > 1 else None
+
+
+def _renders(templates: TemplateSet, rows: Sequence[Example]) -> bool:
+    """Whether every wording prints one of its choices as the completion; a recipe's own wordings may rename labels."""
+    try:
+        for row in rows:
+            list(templates.each(row))
+    except DataError:
+        return False
+    return True
+
+
+def _split(examples: Sequence[Example], settings: SplitConfig, layout: Layout | None) -> tuple[Splits, LeakReport]:
+    columns = layout.prompt_columns if layout is not None and layout.prompt_columns else None
+    grouped = keep_together(examples, columns)
+    divided = split(grouped, validation=settings.validation, test=settings.test, seed=settings.seed)
+    return guard(divided, columns, settings.on_leak)
+
+
+def _automatic_metric(sample: Sequence[Rendered]) -> str:
+    choices = sample[0].choices
+    if choices is not None and len(choices) <= MOST_CHOICES:
+        return "accuracy"
+    long = sum(len(row.completion.split()) > LONG_ANSWER for row in sample)
+    return "rougeL" if 2 * long > len(sample) else "exact_match"
+
+
+def _states_choices(config: TaskConfig, templates: TemplateSet) -> bool:
+    """Whether the recipe or a wording says what can be answered (the data's own few answers say less)."""
+    return config.answer_choices is not None or any(each.answer_choices is not None for each in templates.templates)
+
+
+def _request(metric: Metric, row: Rendered, stated: bool) -> Request:
+    """How to ask.
+
+    Raises:
+        ConfigError: the metric does not fit.
+    """
+    if row.choices is not None and "choices" in metric.requests:
+        return "choices"
+    if "generate" not in metric.requests:
+        raise ConfigError(
+            f"'{metric.name}' needs answers to choose from, and this task has none",
+            where="metric",
+            remedy="give answer_choices, or use exact_match, which compares generated text",
+        )
+    if stated and row.choices is not None and metric.name != "exact_match" and not metric.name.startswith("python:"):
+        raise ConfigError(
+            f"'{metric.name}' compares texts, and this task chooses among {len(row.choices)} answers",
+            where="metric",
+            remedy="use accuracy, accuracy_norm or macro_f1, or leave out answer_choices to generate text",
+        )
+    return "generate"
+
+
+def _metric_key(name: str) -> str:
+    """A metric's name; for a user's function with the content of its file."""
+    if not name.startswith("python:"):
+        return name
+    path = Path(name.removeprefix("python:").rpartition(":")[0])
+    return f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}"

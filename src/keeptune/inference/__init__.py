@@ -1,0 +1,1 @@
+"""Tokens in, log-probabilities or tokens out: the two request kinds of evaluation."""

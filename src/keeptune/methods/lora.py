@@ -1,0 +1,108 @@
+"""LoRA through peft: a low-rank addition to frozen linear layers (Hu et al. 2022)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file
+from torch import nn
+
+from keeptune.core.config import Config
+from keeptune.core.errors import ConfigError, ModelError
+from keeptune.methods.base import trainable_parameters
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+class LoraConfig(Config):
+    """Which layers get an addition of which rank."""
+
+    rank: int = Field(16, ge=1)  # columns of A and B
+    alpha: float = Field(32.0, gt=0)  # the addition is scaled by alpha / rank
+    dropout: float = Field(0.0, ge=0, lt=1)  # on the input of A
+    target_modules: str | tuple[str, ...] = "all-linear"  # or names of linear layers ("q_proj", "v_proj")
+
+    def build(self) -> Lora:
+        """A fresh instance for one arm."""
+        return Lora(self)
+
+
+class Lora:
+    """Trains A and B of W + (alpha / rank) B A; B starts at zero, so training starts at the base.
+
+    A and B have the dtype of the base (with float32 masters in the optimiser), so that no activation is cast.
+    """
+
+    name = "lora"
+    artifact = "adapter"
+
+    def __init__(self, config: LoraConfig) -> None:
+        self.config = config
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Wrap ``model`` in a peft model; draws A from torch's global generator.
+
+        Raises:
+            ConfigError: ``target_modules`` names no layer of the model.
+        """
+        from peft import LoraConfig as PeftLoraConfig  # seconds to import: only where an adapter is made
+        from peft import get_peft_model
+        from transformers.pytorch_utils import Conv1D  # GPT-2's transposed linear layer
+
+        targets = self.config.target_modules
+        settings = PeftLoraConfig(
+            task_type="CAUSAL_LM",
+            r=self.config.rank,
+            lora_alpha=self.config.alpha,
+            lora_dropout=self.config.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        )
+        try:
+            adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
+        except ValueError as error:
+            layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+            raise ConfigError(
+                f"LoRA finds none of {targets!r} in the model",
+                where="lora.target_modules",
+                remedy=f"its linear layers are {', '.join(sorted(layers)) or 'not of a kind that peft adapts'}",
+            ) from error
+        return adapted
+
+    def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """A and B of every adapted layer."""
+        return trainable_parameters(model)
+
+    def save(self, model: nn.Module, folder: Path, tokenizer: Any) -> None:
+        """An adapter folder that plain peft reads. The tokenizer is the base's and is not stored again."""
+        model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
+
+    @torch.no_grad()
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Read A and B back in place.
+
+        Raises:
+            ModelError: the adapter has other layers than the model.
+        """
+        from peft import set_peft_model_state_dict
+
+        result = set_peft_model_state_dict(model, load_file(folder / WEIGHTS))
+        lost = [key for key in result.missing_keys if "lora_" in key] + list(result.unexpected_keys)
+        if lost:
+            raise ModelError(
+                f"{len(lost)} adapter weights do not match the model, among them {lost[0]}", where=str(folder)
+            )
+
+    def restore(self, model: nn.Module) -> nn.Module:
+        """Take the adapter out again; the base's weights were never touched."""
+        base: nn.Module = model.unload()  # type: ignore[operator]
+        if hasattr(base, "peft_config"):
+            del base.peft_config
+        return base
+
+    def describe(self) -> str:
+        """As people read it."""
+        return f"LoRA r={self.config.rank}"

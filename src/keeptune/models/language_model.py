@@ -1,0 +1,161 @@
+"""What the rest of the package calls a model: weights, tokenizer and the facts about them that matter."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from keeptune.batching.trie import Choices, choice_batch
+from keeptune.batching.types import Batch
+from keeptune.core.errors import ModelError
+from keeptune.methods.base import Method
+from keeptune.models.attention import check_windows
+from keeptune.models.forward import flat_logits, padded_logits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class LanguageModel:
+    """A causal language model with its tokenizer. One loaded base serves many arms: see `adapt` and `restore`."""
+
+    model: nn.Module  # a transformers causal LM, or a peft wrapper around one
+    tokenizer: Any  # transformers' PreTrainedTokenizerBase
+    name: str
+    context: int  # tokens that fit
+    eos_ids: tuple[int, ...]  # every token that ends a sequence; the tokenizer's own first
+    device: torch.device
+    dtype: torch.dtype
+    hash: str | None  # content hash of the weights; None once a method changed them: cache nothing about those
+    chat: bool  # the tokenizer has a chat template
+    flat: bool  # runs flat batches; otherwise everything is padded
+    base_hash: str | None = None
+
+    @classmethod
+    def wrap(
+        cls,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        name: str = "model",
+        weights_hash: str | None = None,
+    ) -> LanguageModel:
+        """A `LanguageModel` around a model in memory; the model is left in evaluation mode.
+
+        ``weights_hash`` is computed from the parameters where it is not given. A model that cannot run flat
+        batches falls back to padded ones, and a log message says why.
+
+        Raises:
+            ModelError: the tokenizer has no end-of-sequence token, or more tokens than the model has embeddings.
+        """
+        parameter = next(model.parameters())
+        eos_ids = _eos_ids(model, tokenizer, name)
+        vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        if len(tokenizer) > vocabulary:
+            raise ModelError(
+                f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
+                where=name,
+                remedy="use the tokenizer that the model was trained with",
+            )
+        model.eval()
+        _exact_frequencies(model)
+        lm = cls(
+            model=model,
+            tokenizer=tokenizer,
+            name=name,
+            context=_context(model, tokenizer),
+            eos_ids=eos_ids,
+            device=parameter.device,
+            dtype=parameter.dtype,
+            hash=weights_hash or hash_parameters(model),
+            chat=bool(getattr(tokenizer, "chat_template", None)),
+            flat=False,
+        )
+        lm.flat = _runs_flat(lm)
+        return lm
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the model has, tied ones counted once, those of an adapter included."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def adapt(self, method: Method) -> None:
+        """Make the model trainable by ``method``."""
+        self.base_hash, self.hash = self.base_hash or self.hash, None
+        self.model = method.prepare(self.model)
+
+    def restore(self, method: Method) -> None:
+        """Give the model back as it was before `adapt`, bit by bit."""
+        self.model = method.restore(self.model)
+        self.model.eval()
+        self.hash = self.base_hash
+
+
+def hash_parameters(model: nn.Module) -> str:
+    """Hex SHA-256 (16 digits) over names and bytes of the model's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _eos_ids(model: nn.Module, tokenizer: Any, name: str) -> tuple[int, ...]:
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            "the tokenizer has no end-of-sequence token",
+            where=name,
+            remedy='add "eos_token" to tokenizer_config.json: completions have to end somewhere',
+        )
+    generation = getattr(model, "generation_config", None)
+    more = getattr(generation, "eos_token_id", None)
+    more = [] if more is None else [more] if isinstance(more, int) else list(more)
+    return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *map(int, more)]))
+
+
+def _exact_frequencies(model: nn.Module) -> None:
+    """Undo the rounding of rotary frequencies by ``model.to(torch.bfloat16)``: loading keeps them in float32, too."""
+    for module in model.modules():
+        frequencies = getattr(module, "inv_freq", None)
+        if isinstance(frequencies, Tensor) and frequencies.dtype != torch.float32 and hasattr(module, "config"):
+            fresh = type(module)(module.config).to(frequencies.device)
+            for name, buffer in fresh.named_buffers(recurse=False):
+                setattr(module, name, buffer)
+
+
+def _context(model: nn.Module, tokenizer: Any) -> int:
+    """Tokens that fit: the smaller of what the model and its tokenizer state (2,048 where neither does)."""
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    stated = [getattr(text, field, None) for field in ("max_position_embeddings", "n_positions", "max_seq_len")]
+    limits = [n for n in (*stated, tokenizer.model_max_length) if isinstance(n, int) and 0 < n < 10**9]
+    return min(limits, default=2048)
+
+
+@torch.no_grad()
+def _runs_flat(lm: LanguageModel) -> bool:
+    """Whether flat logits equal padded ones on two small trees; says so once where they do not."""
+    batch = _probe_batch(lm).to(lm.device)
+    expected = padded_logits(lm, batch).float()
+    try:
+        with check_windows():
+            got = flat_logits(lm, batch).float()
+        error = float((got - expected).abs().mean() / expected.std())
+        if not error < (2e-3 if lm.dtype == torch.float32 else 5e-2):
+            raise ModelError(f"flat and padded logits differ by {error:.1%} of their spread")
+    except Exception as reason:  # whatever the architecture stumbles over, padding still works
+        log.warning("%s runs padded, which is slower: %s", lm.name, reason)
+        return False
+    return True
+
+
+def _probe_batch(lm: LanguageModel) -> Batch:
+    """Two small trees of different size, drawn from a fixed seed."""
+    vocabulary = len(lm.tokenizer)
+    draw = torch.randint(vocabulary, (24,), generator=torch.Generator().manual_seed(0)).tolist()
+    return choice_batch([Choices(draw[:6], [draw[6:10], draw[10:13]]), Choices(draw[13:17], [draw[17:24]])])

@@ -1,0 +1,180 @@
+"""From a name on a hub or a folder to a `LanguageModel`. Weights come from safetensors only; no remote code runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from keeptune.core.errors import ModelError
+from keeptune.models.language_model import LanguageModel
+from keeptune.models.precision import pick_device, pick_dtype
+
+log = logging.getLogger(__name__)
+
+BUILTIN = "builtin"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def load(
+    name: str, *, device: str = "auto", precision: str = "auto", adapter: str | Path | None = None
+) -> LanguageModel:
+    """Load a causal language model by folder, hub name or "builtin", with an adapter on top where one is named.
+
+    ``device``: auto, cpu, cuda, cuda:1. ``precision``: auto, fp32, bf16 (see `precision`).
+
+    Raises:
+        ModelError: the model, its tokenizer or the adapter is missing, incomplete or of another kind.
+    """
+    transformers.utils.logging.disable_progress_bar()  # its bars for every file would cut through ours
+    folder = _locate(name)
+    config = _read_config(folder, name)
+    chosen = pick_device(device)
+    model = _read_weights(folder, name, pick_dtype(precision, chosen)).to(chosen)
+    model.name_or_path = name  # type: ignore[assignment]
+    weights_hash = hash_files(folder)
+    if adapter is not None:
+        weights_hash = f"{weights_hash}+{hash_files(Path(adapter))}" if Path(adapter).is_dir() else weights_hash
+        model = attach(model, Path(adapter), name)
+    tokenizer = _read_tokenizer(folder, name, config)
+    return LanguageModel.wrap(model.requires_grad_(False), tokenizer, name=name, weights_hash=weights_hash)
+
+
+def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
+    """Put the peft adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
+
+    Raises:
+        ModelError: the adapter is incomplete or belongs to another base.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise ModelError(
+            "not an adapter folder", where=str(folder), remedy=f"it needs {ADAPTER_CONFIG}, as peft saves it"
+        )
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ModelError("the adapter's weights are missing", where=str(folder), remedy=f"it needs {ADAPTER_WEIGHTS}")
+    stated = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    other = ModelError(
+        f"this adapter does not fit {name}",
+        where=str(folder),
+        remedy=f"it was trained on {stated}: name that as the base" if stated else "name the base it was trained on",
+    )
+    try:
+        with safe_open(folder / ADAPTER_WEIGHTS, "pt") as file:
+            stored = set(file.keys())
+        adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
+        raise other from error
+    if stored != get_peft_model_state_dict(adapted, save_embedding_layers=False).keys():
+        raise other  # peft passes over weights that have no place in the model
+    if stated and stated != name:
+        log.warning("%s was trained on %s, not on %s", folder, stated, name)
+    return adapted
+
+
+def hash_files(folder: Path) -> str:
+    """Hex SHA-256 (16 digits) over names and contents of a folder's safetensors and configuration files."""
+    digest = hashlib.sha256()
+    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json"), *folder.glob("tokenizer*.json")]):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _locate(name: str) -> Path:
+    """The folder of a model: the package's own, a local one, or a snapshot of a hub repository."""
+    if name == BUILTIN:
+        from keeptune.builtin import model_path
+
+        return model_path()
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise ModelError("a model is a folder, this is a file", where=name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError("no such model folder", where=name, remedy="check the path")
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]))
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise ModelError("neither a folder nor a model on the hub", where=name, remedy="check the spelling") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            "not a folder here, and the hub cannot be reached", where=name, remedy="check the path or the connection"
+        ) from error
+
+
+def _read_config(folder: Path, name: str) -> Any:
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
+        raise ModelError(
+            "this is an adapter, not a model", where=name, remedy="name its base and give it as the adapter"
+        )
+    if not (folder / "config.json").is_file():
+        raise ModelError("not a model folder: config.json is missing", where=name)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(f"config.json cannot be used: {error}", where=name) from error
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ModelError(
+            f"'{config.model_type}' is not a causal language model", where=name, remedy="use a decoder-only model"
+        )
+    return config
+
+
+def _read_weights(folder: Path, name: str, dtype: torch.dtype) -> nn.Module:
+    from transformers import AutoModelForCausalLM
+
+    if not any(folder.glob("*.safetensors")):
+        pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
+        raise ModelError(
+            "its weights are pickled, which can run code" if pickled else "no weights (*.safetensors) in the folder",
+            where=name,
+            remedy="convert them with model.save_pretrained(folder) where you trust their source" if pickled else None,
+        )
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"its weights cannot be read: {error}", where=name) from error
+    lost = sorted(report["missing_keys"])
+    if lost:
+        raise ModelError(
+            f"{len(lost)} weights are missing, among them {lost[0]}",
+            where=name,
+            remedy="the folder is incomplete or holds another architecture",
+        )
+    result: nn.Module = model
+    return result
+
+
+def _read_tokenizer(folder: Path, name: str, config: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(f"its tokenizer cannot be read: {error}", where=name) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer

@@ -1,0 +1,199 @@
+"""`fit`: the training loop."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from keeptune.batching.plan import global_batches
+from keeptune.core.config import Config
+from keeptune.core.errors import DataError
+from keeptune.core.records import StepRecord, ValidationRecord
+from keeptune.data.examples import Encoded
+from keeptune.methods.base import Method
+from keeptune.models.language_model import LanguageModel
+from keeptune.train.best import Best
+from keeptune.train.callbacks import Callback, RecordWriter, Run
+from keeptune.train.memory import peak_bytes, reset_peak
+from keeptune.train.objective import Objective, Term
+from keeptune.train.optim import MasterAdamW
+from keeptune.train.schedule import learning_rate
+from keeptune.train.step import mean_nll, micro_batches, train_step
+
+
+class TrainConfig(Config):
+    """How every arm of a study is trained; what differs between arms (rate, seed) is an argument of `fit`."""
+
+    epochs: int = Field(3, ge=1)
+    max_steps: int | None = Field(None, ge=1)  # stop earlier; the schedule is fitted to it
+    global_batch: int = Field(16, ge=1)  # examples per optimiser step
+    warmup: float = Field(0.06, ge=0, le=1)  # share of the steps
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0)  # largest global gradient norm
+    token_budget: int = Field(4096, ge=1)  # tokens per micro-batch: bounds memory, changes no result
+    validations_per_epoch: int = Field(1, ge=1)
+    engine: Literal["flat", "padded"] = "flat"  # padded: the slow reference
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training came to."""
+
+    steps: int  # updates done
+    best_step: int  # the step whose weights were kept; 0 is the base
+    best_loss: float | None  # validation nats per trained token at best_step; None without validation rows
+    tokens: int  # real tokens seen
+    trained_tokens: int  # of which with loss mask 1
+    seconds: float  # spent in steps, validation not included
+    tokens_per_second: float  # real tokens, the first step left out where there are more
+    peak_memory_bytes: int | None
+    diverged: bool
+
+
+def fit(
+    lm: LanguageModel,
+    method: Method,
+    train: Sequence[Encoded],
+    validation: Sequence[Encoded],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    lr: float,
+    seed: int = 0,
+    hooks: Sequence[Callback] = (),
+    terms: Sequence[Term] = (),
+) -> FitResult:
+    """Train ``lm`` by ``method`` with peak rate ``lr``.
+
+    Writes steps.jsonl, validation.jsonl and the best checkpoint into ``folder``. ``lm`` is left adapted and holding the
+    checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
+    ``lm.restore(method)``. Without validation rows the last step is kept. A loss or gradient that is not finite ends
+    the run as diverged, with the best checkpoint so far. ``seed`` decides the order of the rows, dropout and what the
+    method draws; the result does not depend on what ran before in the process.
+
+    Raises:
+        DataError: no training rows, or a row longer than the model's context.
+    """
+    _check_rows(lm, train, validation)
+    torch.manual_seed(seed)
+    reset_peak(lm.device)
+    lm.adapt(method)
+    order = list(_order(len(train), config, seed))
+    optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
+    objective, best = Objective(terms), Best(lm, method, folder)
+    run = Run(lm, folder, method.describe(), len(order))
+    validate_after = _validation_steps(len(train), len(order), config)
+    records: list[StepRecord] = []
+    diverged = False
+    with _engine(lm, config.engine), _watched(run, [RecordWriter(), *hooks]) as callbacks:
+        _validate(run, best, validation, 0, config, callbacks)
+        for step, indices in enumerate(order, 1):
+            started = time.perf_counter()
+            rate = learning_rate(step, len(order), lr, config.warmup)
+            batches = micro_batches([train[i] for i in indices], config.token_budget, padded=not lm.flat)
+            record = train_step(lm, batches, objective, optimizer, rate, config.clip).to_record(step, rate, started)
+            diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
+            if diverged:
+                break
+            records.append(record)
+            for callback in callbacks:
+                callback.after_step(run, record)
+            if step in validate_after:
+                _validate(run, best, validation, step, config, callbacks)
+        if not validation and not diverged:
+            best.keep(len(order))
+        best.finish()
+    return _result(records, best, diverged, peak_bytes(lm.device))
+
+
+def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
+    if not train:
+        raise DataError("no training rows", remedy="check the split sizes with `keeptune data check`")
+    longest = max((*train, *validation), key=len)
+    if len(longest) > lm.context + 1:  # the last token is predicted, not fed
+        raise DataError(
+            f"a row of {len(longest)} tokens does not fit the context of {lm.context}",
+            field=f"id {longest.id}",
+            remedy="shorten it, or choose a policy for over-long rows",
+        )
+
+
+def _order(rows: int, config: TrainConfig, seed: int) -> Iterator[list[int]]:
+    """The row indices of every step of the run."""
+    epochs = (global_batches(rows, config.global_batch, seed=seed, epoch=e) for e in range(config.epochs))
+    return itertools.islice(itertools.chain.from_iterable(epochs), config.max_steps)
+
+
+def _validation_steps(rows: int, steps: int, config: TrainConfig) -> set[int]:
+    """Steps after which to validate: evenly over every epoch, and the last."""
+    every = math.ceil(rows / config.global_batch) / config.validations_per_epoch
+    return {round(i * every) for i in range(1, math.ceil(steps / every) + 1) if round(i * every) <= steps} | {steps}
+
+
+def _validate(
+    run: Run,
+    best: Best,
+    validation: Sequence[Encoded],
+    step: int,
+    config: TrainConfig,
+    callbacks: Sequence[Callback],
+) -> None:
+    """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
+    if not validation:
+        return
+    loss = mean_nll(run.lm, validation, config.token_budget)
+    kept = best.offer(step, loss)
+    if math.isfinite(loss):
+        record = ValidationRecord(step=step, loss=loss, best=kept)
+        for callback in callbacks:
+            callback.after_validation(run, record)
+
+
+@contextmanager
+def _engine(lm: LanguageModel, engine: str) -> Iterator[None]:
+    """Within, "padded" keeps ``lm`` off the flat path; dropout is on, afterwards off."""
+    flat = lm.flat
+    lm.flat = flat and engine == "flat"
+    lm.model.train()
+    try:
+        yield
+    finally:
+        lm.flat = flat
+        lm.model.eval()
+
+
+@contextmanager
+def _watched(run: Run, callbacks: list[Callback]) -> Iterator[list[Callback]]:
+    """Calls the first and the last hook, whatever happens in between."""
+    for callback in callbacks:
+        callback.on_start(run)
+    try:
+        yield callbacks
+    finally:
+        for callback in callbacks:
+            callback.on_end(run)
+
+
+def _result(records: Sequence[StepRecord], best: Best, diverged: bool, peak: int | None) -> FitResult:
+    timed = records[1:] or records
+    seconds = sum(r.seconds for r in timed)
+    return FitResult(
+        steps=len(records),
+        best_step=best.step,
+        best_loss=best.loss if math.isfinite(best.loss) else None,
+        tokens=sum(r.tokens for r in records),
+        trained_tokens=sum(r.trained_tokens for r in records),
+        seconds=sum(r.seconds for r in records),
+        tokens_per_second=sum(r.tokens for r in timed) / seconds if seconds else 0.0,
+        peak_memory_bytes=peak,
+        diverged=diverged,
+    )

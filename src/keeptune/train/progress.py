@@ -1,0 +1,63 @@
+"""The progress bar: loss, tokens per second, time left."""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from keeptune.core.records import StepRecord, ValidationRecord
+from keeptune.core.units import human_count
+from keeptune.train.callbacks import Callback, Run
+
+
+class Progress(Callback):
+    """One bar per run; plain consoles (a file, a CI log) get one line at the end instead."""
+
+    def __init__(self, console: Console, title: str | None = None) -> None:
+        self.console, self.title = console, title
+        self._speeds: deque[float] = deque(maxlen=20)  # tokens per second of the latest steps
+        self._losses: deque[float] = deque(maxlen=20)
+        self._validation = ""
+
+    def on_start(self, run: Run) -> None:
+        """Show the bar."""
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task(self.title or run.label, total=run.steps, note="")
+        self._bar.start()
+
+    def after_step(self, run: Run, record: StepRecord) -> None:
+        """Advance by one step."""
+        self._speeds.append(record.tokens / record.seconds)
+        self._losses.append(record.loss)
+        self._bar.update(self._task, advance=1, note=self._note())
+
+    def after_validation(self, run: Run, record: ValidationRecord) -> None:
+        """Show the validation loss; a star marks the best so far."""
+        self._validation = f" validation {record.loss:.3f}{'*' if record.best else ''}"
+        self._bar.update(self._task, note=self._note())
+
+    def on_end(self, run: Run) -> None:
+        """Leave the last state of the bar, or its text, on the console."""
+        self._bar.stop()
+        if not self.console.is_terminal:
+            self.console.print(f"{self.title or run.label}: {self._note().strip()}", highlight=False)
+
+    def _note(self) -> str:
+        if not self._losses:
+            return self._validation
+        loss, speed = statistics.fmean(self._losses), statistics.median(self._speeds)
+        return f"loss {loss:.3f}{self._validation} {human_count(speed)} tokens/s"

@@ -1,0 +1,80 @@
+"""One optimiser step, and the same sums without one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from keeptune.batching.plan import plan
+from keeptune.batching.trie import flat_batch
+from keeptune.batching.types import Batch
+from keeptune.core.records import StepRecord
+from keeptune.data.examples import Encoded
+from keeptune.models.language_model import LanguageModel
+from keeptune.train.objective import Objective
+from keeptune.train.optim import MasterAdamW
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Tensors stay on the device until someone logs them."""
+
+    loss: Tensor  # scalar float32, nats per trained token over the global batch
+    grad_norm: Tensor  # scalar float32, before clipping
+    tokens: int
+    trained_tokens: int
+
+    def to_record(self, step: int, lr: float, started: float) -> StepRecord:
+        """Wait for the device and note the step; ``started`` is its `time.perf_counter`."""
+        loss, norm = torch.stack([self.loss, self.grad_norm]).tolist()
+        return StepRecord(
+            step=step,
+            loss=loss,
+            lr=lr,
+            grad_norm=norm,
+            tokens=self.tokens,
+            trained_tokens=self.trained_tokens,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def micro_batches(rows: Sequence[Encoded], token_budget: int, *, padded: bool = False) -> list[Batch]:
+    """Flat batches of at most ``token_budget`` tokens (padded ones, where the model runs padded)."""
+    groups = plan([len(row) for row in rows], token_budget, padded=padded)
+    return [flat_batch([rows[i] for i in group]) for group in groups]
+
+
+def train_step(
+    lm: LanguageModel, batches: Sequence[Batch], objective: Objective, optimizer: MasterAdamW, lr: float, clip: float
+) -> StepResult:
+    """Forward and backward over the micro-batches of one global batch, then one update.
+
+    The loss is a sum over targets, divided once by the weight of the whole global batch, so that the gradient does not
+    depend on how rows are spread over micro-batches.
+    """
+    weight = sum(batch.weight for batch in batches)
+    total = torch.zeros((), device=lm.device)
+    for batch in batches:
+        loss, nll = objective(lm, batch.to(lm.device))
+        (loss / weight).backward()  # type: ignore[no-untyped-call]
+        optimizer.accumulate()
+        total += nll / weight
+    norm = optimizer.step(lr, clip)
+    trained = sum(len(batch.labels) for batch in batches)
+    return StepResult(total, norm, sum(batch.tokens for batch in batches), trained)
+
+
+@torch.no_grad()
+def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> float:
+    """Nats per trained token over ``rows``, without dropout."""
+    training = lm.model.training
+    lm.model.eval()
+    batches = micro_batches(rows, token_budget, padded=not lm.flat)
+    objective = Objective()
+    total = sum(float(objective(lm, batch.to(lm.device))[1]) for batch in batches)
+    lm.model.train(training)
+    return total / sum(batch.weight for batch in batches)

@@ -1,0 +1,121 @@
+"""Models and tokenizers of toy size, built on the spot: nothing is downloaded."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keeptune.data.examples import Encoded
+
+TEXT = (
+    "Once upon a time a small model learned to add numbers, to sort words and to say where the dog was.",
+    "Question: which of these does not belong? apple, pear, hammer, plum. Answer: hammer.",
+    "Translate into German: the house is red and the garden is green. Das Haus ist rot und der Garten ist grün.",
+    "Summarise: the meeting was moved to Tuesday because the room was taken. The meeting is on Tuesday.",
+)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """A byte-level BPE tokenizer with about 320 pieces, <s>, </s> and <pad>; no chat template, no BOS added."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    raw.train_from_iterator(TEXT, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=128
+    )
+
+
+@pytest.fixture(scope="session")
+def build(tokenizer: Any) -> Callable[..., Any]:
+    """``build(architecture, seed=0, **config)`` makes a random two-layer transformers model for the tokenizer.
+
+    Architectures: llama (grouped heads, tied embeddings), gpt2, qwen3, gemma2 (soft caps, sliding window), mamba.
+    """
+    import torch
+    import transformers
+
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+    }
+    settings: dict[str, dict[str, Any]] = {
+        "llama": {**small, "tie_word_embeddings": True},
+        "qwen3": {**small, "head_dim": 16},
+        "gemma2": {**small, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 5},
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+        "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+    }
+    special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+
+    def make(architecture: str, seed: int = 0, **overrides: Any) -> Any:
+        chosen = {"vocab_size": len(tokenizer), **special, **settings[architecture], **overrides}
+        config = transformers.AutoConfig.for_model(architecture, **chosen)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = transformers.AutoModelForCausalLM.from_config(config)
+            for parameter in model.parameters():  # larger than the usual 0.02: every part must show in the logits
+                if parameter.ndim >= 2:
+                    torch.nn.init.normal_(parameter, std=0.2)
+        return model.float().eval()
+
+    return make
+
+
+@pytest.fixture
+def tiny(build: Callable[..., Any], tokenizer: Any) -> Any:
+    """A fresh `LanguageModel`: random two-layer Llama in float32 (context 128)."""
+    from keeptune.models.language_model import LanguageModel
+
+    return LanguageModel.wrap(build("llama"), tokenizer, name="tiny")
+
+
+@pytest.fixture
+def tiny_gpt2(build: Callable[..., Any], tokenizer: Any) -> Any:
+    """A fresh `LanguageModel`: random two-layer GPT-2 in float32 without dropout."""
+    from keeptune.models.language_model import LanguageModel
+
+    model = build("gpt2", attn_pdrop=0.0, embd_pdrop=0.0, resid_pdrop=0.0)
+    return LanguageModel.wrap(model, tokenizer, name="tiny-gpt2")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(build: Callable[..., Any], tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of ``tiny`` as a Hugging Face folder in float32. Read it, never write to it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    build("llama").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def random_rows(tokenizer: Any) -> Callable[..., list[Encoded]]:
+    """``random_rows(n, seed=0, longest=20)``: encoded rows of different lengths, each ending in EOS."""
+
+    def make(n: int, seed: int = 0, longest: int = 20) -> list[Encoded]:
+        draw = random.Random(seed)
+
+        def ids(low: int) -> tuple[int, ...]:
+            return tuple(draw.randrange(3, len(tokenizer)) for _ in range(draw.randint(low, longest // 2)))
+
+        return [Encoded(f"row{i}", ids(2), (*ids(1), tokenizer.eos_token_id)) for i in range(n)]
+
+    return make

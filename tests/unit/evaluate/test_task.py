@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keeptune.core.errors import ConfigError, DataError
+from keeptune.data.encode import Encoder
+from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
+from keeptune.evaluate.task import build_task, build_text
+
+NAMES = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig quail ram seal tern".split()
+
+
+def write_rows(folder: Path, rows: list[dict[str, Any]], name: str = "rows.jsonl") -> str:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def animal_rows(n: int = 60) -> list[dict[str, Any]]:
+    """Classification: has the animal wings?"""
+    return [
+        {"text": f"{NAMES[i % 20]} {i} {NAMES[(7 * i) % 20]}", "label": ["no", "yes", "maybe"][i % 3]} for i in range(n)
+    ]
+
+
+def sum_rows(n: int = 60) -> list[dict[str, Any]]:
+    return [{"question": f"What is {i} plus {3 * i}?", "answer": str(4 * i)} for i in range(n)]
+
+
+def story_rows(n: int = 60) -> list[dict[str, Any]]:
+    return [
+        {
+            "document": " ".join(NAMES[(i * k + k) % 20] for k in range(1, 30)) + f" {i}",
+            "summary": f"{NAMES[i % 20]} met the {NAMES[(i + 3) % 20]} and then went home {i}",
+        }
+        for i in range(n)
+    ]
+
+
+def test_few_answers_become_choices(tmp_path: Path) -> None:
+    task = build_task(TaskConfig(data=write_rows(tmp_path, animal_rows())))
+    assert (task.name, task.metric.name, task.request) == ("rows", "accuracy", "choices")
+    row = task.wordings(chat=False).fixed(task.splits.test[0])
+    assert row.choices == (" maybe", " no", " yes")
+    assert task.margin == 0.02
+    assert {part: len(task.splits.part(part)) for part in ("train", "validation", "test")} == {
+        "train": 42,
+        "validation": 6,
+        "test": 12,
+    }
+
+
+def test_short_free_answers_are_matched_and_long_ones_compared(tmp_path: Path) -> None:
+    sums = build_task(TaskConfig(data=write_rows(tmp_path, sum_rows(), "sums.jsonl")))
+    assert (sums.metric.name, sums.request) == ("exact_match", "generate")
+    stories = build_task(TaskConfig(data=write_rows(tmp_path, story_rows(), "stories.jsonl")))
+    assert (stories.metric.name, stories.request) == ("rougeL", "generate")
+
+
+def test_the_rows_own_options_become_choices(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"Which one is number {i}?", "choices": [NAMES[i % 20], f"x{i}", f"y{i}"], "answer": f"x{i}"}
+        for i in range(60)
+    ]
+    task = build_task(TaskConfig(data=write_rows(tmp_path, rows)))
+    assert task.request == "choices"
+    assert task.chance() == pytest.approx(1 / 3)
+
+
+def test_own_wordings_that_rename_the_labels_are_generated(tmp_path: Path) -> None:
+    data = write_rows(tmp_path, animal_rows())
+    plain = build_task(TaskConfig(data=data, templates=("{{ text }} ||| {{ label }}",)))
+    assert plain.request == "choices"
+    renamed = build_task(TaskConfig(data=data, templates=("{{ text }} ||| it is {{ label }}",)))
+    assert (renamed.metric.name, renamed.request) == ("exact_match", "generate")
+    stated = TaskConfig(
+        data=data,
+        templates=("{{ text }} ||| it is {{ label }}",),
+        answer_choices=("it is yes", "it is no", "it is maybe"),
+        metric="accuracy_norm",
+    )
+    assert build_task(stated).request == "choices"
+
+
+def test_a_pack_gives_several_wordings(tmp_path: Path) -> None:
+    task = build_task(TaskConfig(data=write_rows(tmp_path, animal_rows()), pack="classification"))
+    assert task.request == "choices"
+    assert len(task.wordings(chat=False).templates) >= 8
+
+
+def test_metrics_that_do_not_fit_are_refused_early(tmp_path: Path) -> None:
+    data = write_rows(tmp_path, story_rows())
+    with pytest.raises(
+        ConfigError, match="'accuracy' needs answers to choose from.*-> give answer_choices, or use exact"
+    ):
+        build_task(TaskConfig(data=data, metric="accuracy"))
+    animals = write_rows(tmp_path, animal_rows(), "animals.jsonl")
+    with pytest.raises(ConfigError, match="'rougeL' compares texts, and this task chooses among 3 answers -> use acc"):
+        build_task(TaskConfig(data=animals, metric="rougeL", answer_choices=("yes", "no", "maybe")))
+    with pytest.raises(ConfigError, match="no metric 'acuracy' -> did you mean 'accuracy'"):
+        build_task(TaskConfig(data=animals, metric="acuracy"))
+
+
+def test_exact_match_generates_even_where_choices_are_known(tmp_path: Path) -> None:
+    data = write_rows(tmp_path, animal_rows())
+    for choices in (None, ("yes", "no", "maybe")):
+        assert build_task(TaskConfig(data=data, metric="exact_match", answer_choices=choices)).request == "generate"
+    assert build_task(TaskConfig(data=data, metric="rougeL")).request == "generate"  # the few answers are a guess
+    assert build_task(TaskConfig(data=data, metric="macro_f1")).request == "choices"
+
+
+def test_leaks_are_refused_or_dropped(tmp_path: Path) -> None:
+    rows = animal_rows()
+    for number, row in enumerate(rows):
+        row["split"] = "test" if number < 20 else "train"
+    rows.append({**rows[0], "split": "train"})
+    data = write_rows(tmp_path, rows)
+    with pytest.raises(DataError, match=r"rows\.jsonl:61 = test .*rows\.jsonl:1 .*on_leak: drop"):
+        build_task(TaskConfig(data=data))
+    task = build_task(TaskConfig(data=data, split=SplitConfig(on_leak="drop")))
+    assert len(task.splits.test) == 20
+
+
+def test_chance_is_the_majority_or_one_in_k(tmp_path: Path) -> None:
+    rows = [{**row, "label": "yes" if i % 10 else "no", "split": "test"} for i, row in enumerate(animal_rows())]
+    task = build_task(TaskConfig(data=write_rows(tmp_path, rows)))
+    assert task.chance() == pytest.approx(0.9)
+    assert task.suite().chance == pytest.approx(0.9)
+    assert build_task(TaskConfig(data=task.source, metric="macro_f1")).chance() == pytest.approx(0.5)
+    assert build_task(TaskConfig(data=task.source, metric="exact_match")).chance() == pytest.approx(0.9)
+    assert build_task(TaskConfig(data=task.source, metric="rougeL")).chance() is None
+
+
+def test_digest_follows_all_that_scores_depend_on(tmp_path: Path) -> None:
+    data = write_rows(tmp_path, animal_rows())
+    (tmp_path / "m.py").write_text("def f(prediction, references):\n    return 1.0\n")
+    base = TaskConfig(data=data)
+    variants = [
+        {},
+        {"name": "other"},
+        {"metric": "exact_match"},
+        {"metric": "exact_match", "extract": "x"},
+        {"metric": "exact_match", "extract": "x", "extract_first": True},
+        {"metric": "exact_match", "max_new_tokens": 3},
+        {"templates": ("{{ text }} ||| {{ label }}",)},
+        {"system": "Be brief."},
+        {"split": SplitConfig(seed=1)},
+        {"metric": f"python:{tmp_path / 'm.py'}:f"},
+    ]
+    digests = [build_task(base.model_copy(update=variant)).digest for variant in variants]
+    assert len(set(digests)) == len(variants)
+    assert build_task(base.model_copy(update={"margin": 5})).digest == digests[0]
+    (tmp_path / "m.py").write_text("def f(prediction, references):\n    return 0.0\n")
+    assert build_task(base.model_copy(update=variants[-1])).digest != digests[-1]
+
+
+def test_new_tokens_follow_the_longest_completion(tmp_path: Path, tokenizer: Any) -> None:
+    encoder = Encoder(tokenizer, context=4096)
+    sums = build_task(TaskConfig(data=write_rows(tmp_path, sum_rows())))
+    assert sums.new_tokens(encoder) == 16
+    long = [{"prompt": f"say it {i} {NAMES[i % 20]}", "completion": "word " * 40 + str(i)} for i in range(40)]
+    task = build_task(TaskConfig(data=write_rows(tmp_path, long, "long.jsonl")))
+    longest = max(len(encoder.completion(task.wordings(False).fixed(row).completion)) for row in task.splits.train)
+    assert task.new_tokens(encoder) == longest * 5 // 4
+    assert build_task(TaskConfig(data=task.source, max_new_tokens=7)).new_tokens(encoder) == 7
+
+
+def test_text_suites(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(" ".join(f"{i} {NAMES[i % 20]}" for i in range(4000)))
+    task = build_text(TextConfig(text=str(tmp_path / "book.txt"), margin="2%", block_bytes=256))
+    assert (task.name, task.request, task.margin) == ("book", "text", 0.02)
+    suite = task.suite()
+    assert (suite.kind, suite.relative, suite.chance) == ("bits_per_byte", True, None)
+    clusters = {part: {e.cluster for e in task.splits.part(part)} for part in ("train", "validation", "test")}
+    assert not clusters["train"] & clusters["test"]
+    assert not clusters["validation"] & (clusters["test"] | clusters["train"])
+    assert len(clusters["test"]) > len(clusters["validation"]) > 0

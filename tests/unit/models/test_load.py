@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from keeptune.core.errors import ModelError
+from keeptune.data.examples import Encoded
+from keeptune.methods.lora import LoraConfig
+from keeptune.models.language_model import LanguageModel
+from keeptune.models.load import load
+from keeptune.train.loop import TrainConfig, fit
+
+Rows = Callable[..., list[Encoded]]
+
+
+def load_cpu(folder: Path | str, **settings: Any) -> LanguageModel:
+    return load(str(folder), device="cpu", **{"precision": "fp32", **settings})
+
+
+@pytest.fixture
+def copy_of_tiny(tiny_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+
+
+@pytest.fixture
+def adapter(tiny_folder: Path, random_rows: Rows, tmp_path: Path) -> Path:
+    lm = load_cpu(tiny_folder)
+    fit(
+        lm, LoraConfig(rank=4).build(), random_rows(8), random_rows(8), TrainConfig(epochs=3), tmp_path / "arm", lr=1e-2
+    )
+    return tmp_path / "arm" / "adapter"
+
+
+def some_logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=torch.arange(3, 40)[None]).logits
+    return logits
+
+
+def test_loads_a_folder(tiny_folder: Path, tiny: LanguageModel) -> None:
+    lm = load_cpu(tiny_folder)
+    assert torch.equal(some_logits(lm.model), some_logits(tiny.model))
+    assert lm.name == str(tiny_folder)
+    assert lm.flat
+    assert not any(p.requires_grad for p in lm.model.parameters())
+
+
+def test_precision_is_asked_for(tiny_folder: Path) -> None:
+    assert load_cpu(tiny_folder, precision="bf16").dtype == torch.bfloat16
+
+
+def test_tied_embeddings_stay_tied(tiny_folder: Path) -> None:
+    model: Any = load_cpu(tiny_folder).model
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_hash_follows_content_not_place(tiny_folder: Path, copy_of_tiny: Path, build: Callable[..., Any]) -> None:
+    assert load_cpu(tiny_folder).hash == load_cpu(copy_of_tiny).hash
+    build("llama", seed=1).save_pretrained(copy_of_tiny)
+    assert load_cpu(tiny_folder).hash != load_cpu(copy_of_tiny).hash
+
+
+def test_saved_adapter_loads_here_and_in_plain_peft_with_equal_logits(
+    tiny_folder: Path, adapter: Path, build: Callable[..., Any]
+) -> None:
+    from peft import PeftModel
+
+    lm = load_cpu(tiny_folder, adapter=adapter)
+    plain = PeftModel.from_pretrained(build("llama"), adapter)
+    assert torch.equal(some_logits(lm.model), some_logits(plain))
+    assert not torch.allclose(some_logits(lm.model), some_logits(build("llama")))
+    assert lm.flat
+    assert lm.hash != load_cpu(tiny_folder).hash
+    assert_close(some_logits(plain.merge_and_unload()), some_logits(lm.model), rtol=1e-4, atol=1e-4)
+
+
+def test_missing_folder() -> None:
+    with pytest.raises(ModelError, match="no such model folder -> check the path"):
+        load("./nowhere/model")
+
+
+def test_pickled_weights_are_refused(copy_of_tiny: Path) -> None:
+    (copy_of_tiny / "model.safetensors").rename(copy_of_tiny / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="pickled, which can run code -> convert them"):
+        load_cpu(copy_of_tiny)
+
+
+def test_folder_without_weights(copy_of_tiny: Path) -> None:
+    (copy_of_tiny / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no weights"):
+        load_cpu(copy_of_tiny)
+
+
+def test_folder_without_config(copy_of_tiny: Path) -> None:
+    (copy_of_tiny / "config.json").unlink()
+    with pytest.raises(ModelError, match="config.json is missing"):
+        load_cpu(copy_of_tiny)
+
+
+def test_cut_weights(copy_of_tiny: Path) -> None:
+    file = copy_of_tiny / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(ModelError, match="weights cannot be read"):
+        load_cpu(copy_of_tiny)
+
+
+def test_weights_of_another_architecture(copy_of_tiny: Path) -> None:
+    config = json.loads((copy_of_tiny / "config.json").read_text())
+    (copy_of_tiny / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    with pytest.raises(ModelError, match=r"weights are missing, among them model\.layers\.2"):
+        load_cpu(copy_of_tiny)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "message"),
+    [("t5", "'t5' is not a causal language model"), ("nonsense", "config.json cannot be used")],
+)
+def test_other_kinds_of_model(copy_of_tiny: Path, model_type: str, message: str) -> None:
+    (copy_of_tiny / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ModelError, match=message):
+        load_cpu(copy_of_tiny)
+
+
+def test_missing_tokenizer(copy_of_tiny: Path) -> None:
+    for file in copy_of_tiny.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_cpu(copy_of_tiny)
+
+
+def test_missing_end_of_sequence(copy_of_tiny: Path) -> None:
+    path = copy_of_tiny / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["eos_token"]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="no end-of-sequence token"):
+        load_cpu(copy_of_tiny)
+
+
+def test_adapter_of_another_base(
+    adapter: Path, build: Callable[..., Any], tokenizer: Any, tmp_path: Path, tiny_folder: Path
+) -> None:
+    for number, other in enumerate(
+        (build("llama", hidden_size=64), build("gpt2"), build("llama", num_hidden_layers=1))
+    ):
+        folder = tmp_path / str(number)
+        other.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        with pytest.raises(ModelError, match=f"does not fit .*it was trained on {tiny_folder}"):
+            load_cpu(folder, adapter=adapter)
+
+
+def test_adapter_that_fits_but_names_another_base_is_mentioned(
+    adapter: Path, copy_of_tiny: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_cpu(copy_of_tiny, adapter=adapter)
+    assert f"was trained on {tiny_folder}, not on {copy_of_tiny}" in caplog.text
+
+
+def test_incomplete_adapters(tiny_folder: Path, adapter: Path) -> None:
+    (adapter / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match="the adapter's weights are missing"):
+        load_cpu(tiny_folder, adapter=adapter)
+    with pytest.raises(ModelError, match="not an adapter folder"):
+        load_cpu(tiny_folder, adapter=adapter.parent)
+    with pytest.raises(ModelError, match="this is an adapter, not a model -> name its base"):
+        load_cpu(adapter)
