@@ -284,7 +284,8 @@ def write_json(path: Path, record: Record) -> None:
     """Write one record as indented JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
 
 

@@ -69,7 +69,7 @@ def cache_folder() -> Path:
 
 
 def warnings(bench: Bench) -> list[str]:
-    """What should be known before training: margins that the items cannot decide, notes on the data."""
+    """Margins that the items cannot decide, before anything is trained."""
     found = []
     for suite in bench.suites:
         items = suite.splits.test[: suite.limit]
@@ -77,7 +77,6 @@ def warnings(bench: Bench) -> list[str]:
         clusters = min(n, len({item.cluster for item in items}))
         warning = margin_warning(suite.suite(), n, clusters=clusters if clusters < n else None)
         found += [warning] if warning else []
-    found += [f"{task.name}: {note}" for task in (*bench.targets, *bench.suites) for note in task.splits.notes]
     return found
 
 

@@ -1,4 +1,4 @@
-"""The recipe of a study: what to learn, what to keep, which arms to run. Every field but model and target has a default."""
+"""The recipe of a study: what to learn, what to keep, which arms to run. Only model and target have no default."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from keeptune.study.prompting import prompting_arms
 from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import tuned_arms
 
-
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
 
@@ -48,6 +47,8 @@ def run_study(
     console = console or Console()
     started, clock = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
+    for task in (*bench.targets, *bench.suites):
+        bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
     notes = warnings(bench)
     for note in notes:
         console.print(f"warning: {note}", style="yellow", highlight=False)
