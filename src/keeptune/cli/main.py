@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.text import Text
 from keeptune import __version__
 from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
 from keeptune.core.errors import KeeptuneError
+
+INTERRUPTED = 130  # how typer ends after Ctrl-C
 
 app = typer.Typer(
     name="keeptune",
@@ -45,11 +48,14 @@ def _options(
 
 def main() -> None:
     """Entry point: runs the command; a foreseen error prints one line and exits with its family's code."""
+    # What the libraries will change one day is our concern and not the user's.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
     try:
         app()
     except KeeptuneError as error:
         Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; finished arms are kept, run the same command to go on")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            Console(stderr=True).print("interrupted; finished arms are kept, run the same command to go on")
+        raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +13,7 @@ def train(
     data: Annotated[
         list[str], typer.Option(help="A file, a folder of split files, or hf:owner/name. May be repeated.")
     ],
-    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
+    method: Annotated[Literal["lora", "full"], typer.Option(help="What is trained.")] = "lora",
     retain: Annotated[
         list[str] | None,
         typer.Option(help="What must not get worse: a data file, a text file, a task's YAML file. May be repeated."),

@@ -83,8 +83,9 @@ def validate(
         first = error.errors()[0]
         # Tags of unions are written "(tag)": they are no part of the recipe.
         location: Location = tuple(part for part in first["loc"] if not str(part).startswith("("))
-        name = ".".join(str(part) for part in location) or kind.__name__
-        line = _nearest_line(lines or {}, location)
+        written = _as_written(lines, location) if lines else location
+        name = ".".join(str(part) for part in written) or kind.__name__
+        line = _nearest_line(lines or {}, written)
         where = f"{source}:{line}" if line else source
         if first["type"] == "extra_forbidden":
             known = sorted(_keys_at(kind, location[:-1]))
@@ -131,6 +132,15 @@ def _lines(node: yaml.Node, prefix: Location) -> Iterator[tuple[Location, int]]:
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield from _lines(value, (*prefix, index))
+
+
+def _as_written(lines: dict[Location, int], location: Location) -> Location:
+    """The location without the positions that the file does not have: one task may be written without a list."""
+    written: Location = ()
+    for part in location:
+        if part != 0 or (*written, part) in lines:
+            written = (*written, part)
+    return written
 
 
 def _nearest_line(lines: dict[Location, int], location: Location) -> int | None:

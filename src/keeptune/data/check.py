@@ -113,7 +113,8 @@ def _parts(loaded: Loaded) -> tuple[Splits, set[str], tuple[str, ...]]:
     """The parts that training would use, which of them are carved out, and why there are none."""
     named = {example.part for example in loaded.examples}
     try:
-        splits = split(keep_together(loaded.examples, loaded.layout.prompt_columns))
+        columns = loaded.layout.prompt_columns if loaded.layout else None
+        splits = split(keep_together(loaded.examples, columns))
     except DataError as error:
         return Splits(loaded.examples, (), ()), set(), (f"not split: {error.message}",)
     return splits, {name for name in PARTS[1:] if name not in named}, ()

@@ -273,14 +273,16 @@ def _refuse(report: LeakReport, splits: Splits) -> None:
     if report.copies:
         raise DataError(
             f"{len(report.copies)} rows repeat rows of another part ({report.sentence()}): {_listed(report.copies)}",
-            remedy="set on_leak: drop to move them out of the earlier part, or remove them from the data",
+            remedy="remove them from the data, or let them leave the earlier part: on_leak: drop in the recipe,"
+            " --on-leak drop on the command line",
         )
     touched = report.near_held_out.get("test", 0)
     if touched > MAX_NEAR_SHARE * len(splits.test):
         raise DataError(
             f"{touched} of {len(splits.test)} test rows have near-duplicates in an earlier part "
             f"(at most {MAX_NEAR_SHARE:.0%} is accepted): {_listed(report.near)}",
-            remedy="name their common source as the cluster, or set on_leak: drop",
+            remedy="name their common source as the cluster, or let them leave the earlier part: on_leak: drop in the"
+                " recipe, --on-leak drop on the command line",
         )
 
 

@@ -107,35 +107,3 @@ def freeze(splits: Splits, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def thaw(examples: Sequence[Example], path: Path) -> Splits:
-    """The parts that were written by `freeze`, from the same data in any order.
-
-    Rows that are in the data but in no part (they left as duplicates) stay out.
-
-    Raises:
-        DataError: the file is no frozen split, or it names examples that the data no longer has.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        parts: dict[str, list[str]] = {name: list(content["parts"][name]) for name in PARTS}
-        if content["format"] != _FORMAT:
-            raise ValueError(f"format {content['format']}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"not a frozen split: {error}", path=path, remedy="delete the file; the data are then split again"
-        ) from error
-    by_id = {example.id: example for example in examples}
-    gone = [ident for ids in parts.values() for ident in ids if ident not in by_id]
-    if gone:
-        source = next((example.path for example in examples if example.path), "the data")
-        raise DataError(
-            f"the data have changed since they were split: {source} no longer has {len(gone)} of "
-            f"{sum(map(len, parts.values()))} examples (first: {', '.join(gone[:5])})",
-            path=path,
-            remedy="restore the data, or delete this file (and the run that used it) to split again",
-        )
-    train, validation, test = ([by_id[ident] for ident in parts[name]] for name in PARTS)
-    near, double = int(content["near_duplicates"]), int(content["duplicates"])
-    return Splits(train, validation, test, near, double, tuple(content["notes"]))

@@ -25,6 +25,7 @@ from keeptune.report.wording import (
 )
 
 STYLES = {"Retained": "green", "Harmed": "red", "Inconclusive": "yellow", "Not measurable": "dim"}
+SHORT = 5  # characters that a narrow table leaves on one line
 
 
 def print_summary(summary: Summary, console: Console) -> None:
@@ -84,6 +85,8 @@ def _number(value: float | None, write: Callable[[float], str]) -> Text:
 
 def _stack(cell: Text) -> Text:
     """A number above its unit: '412.0 MB' and '1 min 34 s' take half the width on two lines."""
+    if len(cell.plain) <= SHORT:
+        return cell
     words = cell.plain.split(" ")
     middle = (len(words) + 1) // 2
     return Text(" ".join(words[:middle]) + ("\n" if middle < len(words) else "") + " ".join(words[middle:]))

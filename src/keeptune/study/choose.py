@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from keeptune.core.records import ArmSummary, Costs, Interval, Recommendation, SuiteVerdict
 from keeptune.core.units import human_count, points
+from keeptune.retention.intervals import seed_t_interval
 
 Difference = Callable[[str, str], tuple[float, Interval]]
 """(arm a, arm b) -> mean and interval of score(a) - score(b) on the same test items."""
@@ -207,11 +208,27 @@ def _sentences(
             f"In tokens, training pays off after {human_count(choice.costs.break_even_requests)} requests;"
             " below that the best prompting is cheaper."
         )
-    if choice.family != "prompt" and all(len(a.seed_scores) < 2 for a in arms):
-        text.append(
-            "One seed was run: this judges these checkpoints and says nothing about one method against another."
-        )
-    return text
+    if choice.family != "prompt":
+        text.append(_methods(arms))
+    return [sentence for sentence in text if sentence]
+
+
+def _methods(arms: Sequence[ArmSummary]) -> str:
+    """What the seeds say about one method against another: their own question, with seeds as its unit."""
+    trained = [a for a in arms if a.family != "prompt"]
+    if all(len(a.seed_scores) < 2 for a in trained):
+        return "One seed was run: this judges these checkpoints and says nothing about one method against another."
+    if len(trained) < 2:
+        return ""
+    first, second = trained[:2]
+    gaps = [a - b for a, b in zip(first.seed_scores, second.seed_scores, strict=True)]
+    interval = seed_t_interval(gaps)
+    if interval is None:
+        return f"{len(gaps)} seeds are too few to say whether one method is better than another; 3 are the least."
+    return (
+        f"Over {len(gaps)} seeds {first.label} scores {points(sum(gaps) / len(gaps), signed=True)} points against"
+        f" {second.label} (95 % {points(interval[0], signed=True)} to {points(interval[1], signed=True)}, t over seeds)."
+    )
 
 
 def _runner_up(choice: ArmSummary, runner_up: ArmSummary, difference: Difference) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +37,13 @@ class ScoringConfig(Config):
     limit: int | None = None
     template: Literal["fixed", "each"] = "fixed"
     on_leak: Literal["error", "drop"] = "error"
+
+    @field_validator("shots")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(k < 0 for k in value):
+            raise ValueError("give numbers of shots, 0 or more")
+        return value
 
 
 @dataclass(frozen=True)

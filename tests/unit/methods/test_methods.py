@@ -10,7 +10,6 @@ import torch
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
-from keeptune.methods.registry import METHODS, method_config
 from keeptune.models.language_model import LanguageModel, hash_parameters
 
 
@@ -29,13 +28,13 @@ def some_logits(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("config", [FullConfig(), LoraConfig()], ids=["full", "lora"])
 def test_saved_state_comes_back_and_so_does_the_base(
-    build: Callable[..., Any], tokenizer: Any, tmp_path: Path, name: str, dtype: torch.dtype, architecture: str
+    build: Callable[..., Any], tokenizer: Any, tmp_path: Path, config: Any, dtype: torch.dtype, architecture: str
 ) -> None:
     model = build(architecture).to(dtype)
     base = hash_parameters(model)
-    first, second = method_config(name).build(), method_config(name).build()
+    first, second = config.build(), config.build()
     adapted = first.prepare(model)
     change(first.trainable(adapted).values())
     tuned = some_logits(adapted)
@@ -114,13 +113,3 @@ def test_an_adapted_model_still_runs_flat(tiny: LanguageModel, random_rows: Call
     batch = flat_batch(random_rows(5))
     with torch.no_grad():
         torch.testing.assert_close(flat_logits(tiny, batch), padded_logits(tiny, batch), rtol=1e-4, atol=1e-4)
-
-
-def test_registry_checks_names_and_settings() -> None:
-    assert method_config("lora", {"rank": 8}).build().describe() == "LoRA r=8"
-    with pytest.raises(ConfigError, match="no method 'lra' -> did you mean 'lora'"):
-        method_config("lra")
-    with pytest.raises(ConfigError, match="unknown key 'ranks' -> did you mean 'rank'"):
-        method_config("lora", {"ranks": 8})
-    with pytest.raises(ConfigError, match="rank=0"):
-        method_config("lora", {"rank": 0})

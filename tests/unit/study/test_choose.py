@@ -141,3 +141,19 @@ def test_nothing_feasible_without_prompting() -> None:
 def test_without_suites_the_text_says_that_nothing_was_measured(name: str) -> None:
     arms = [arm("prompt-0shot", 0.3), arm(name, 0.8)]
     assert "not measured" in recommend(arms, gaps(arms), indifference=0.01, requests=1000).paragraph
+
+
+def test_methods_are_compared_over_seeds_only() -> None:
+    def run(*scores: float) -> list[ArmSummary]:
+        full = arm("full", 0.9).model_copy(update={"seed_scores": scores})
+        lora = arm("lora", 0.8).model_copy(
+            update={"seed_scores": tuple(s - 0.1 - i / 100 for i, s in enumerate(scores))}
+        )
+        return [full, lora]
+
+    def text(arms: list[ArmSummary]) -> str:
+        return recommend(arms, gaps(arms), indifference=0.01, requests=1000).paragraph
+
+    assert "One seed was run" in text(run(0.9))
+    assert "2 seeds are too few" in text(run(0.9, 0.91))
+    assert "Over 3 seeds full scores +11.0 points against lora (95 % +8.5 to +13.5" in text(run(0.9, 0.91, 0.92))
