@@ -128,9 +128,7 @@ def suites_table(summary: Summary) -> str:
         first = row[0]
         before = f"{first.before:.3f} bits per byte" if first.relative else points(first.before)
         margin = f"{points(first.margin)} {'%' if first.relative else 'points'}"
-        lines.append(
-            f"| {first.suite} | {first.n:,} | {margin} | {before} | " + " | ".join(map(_change, row)) + " |"
-        )
+        lines.append(f"| {first.suite} | {first.n:,} | {margin} | {before} | " + " | ".join(map(_change, row)) + " |")
     return "\n".join(lines)
 
 
@@ -144,16 +142,18 @@ def _change(suite: SuiteVerdict) -> str:
 def readme_table() -> str:
     """The first stored study, as the README shows it."""
     summary = next(iter(results().values()))
-    lines = ["| arm | target score | over the best prompting | retained skills | tokens per request |", "|---|---|---|---|---|"]
+    lines = [
+        "| arm | target score | over the best prompting | retained skills | tokens per request |",
+        "|---|---|---|---|---|",
+    ]
     for arm in summary.arms:
-        interval = arm.target.interval
-        lines.append(
-            f"| {arm.label} | {points(arm.target.mean)} ({points(interval.low)} to {points(interval.high)}) | {_gain(arm)}"
-            f" | {_verdicts(arm)} | {arm.costs.tokens_per_request:.0f} |"
-        )
+        low, high = points(arm.target.interval.low), points(arm.target.interval.high)
+        cells = [arm.label, f"{points(arm.target.mean)} ({low} to {high})", _gain(arm), _verdicts(arm)]
+        lines.append(f"| {' | '.join(cells)} | {arm.costs.tokens_per_request:.0f} |")
     n = summary.arms[0].target.n
+    place = f"{human_seconds(summary.wall_seconds)} on {summary.manifest.device}"
     caption = (
-        f"`{summary.manifest.command}`, {summary.date}, {human_seconds(summary.wall_seconds)} on {summary.manifest.device};"
+        f"`{summary.manifest.command}`, {summary.date}, {place};"
         f" {summary.metric}, {n:,} test items, 95 % intervals. {summary.recommendation.headline}"
     )
     return "\n".join([*lines, "", caption])

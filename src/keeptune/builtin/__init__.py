@@ -15,9 +15,9 @@ def model_path() -> Path:
     return _ROOT / "model"
 
 
-def recipe_path() -> Path:
-    """The recipe of the built-in study."""
-    return _ROOT / "demo.yaml"
+def recipe_path(name: str = "demo") -> Path:
+    """The recipe of the built-in study: 'demo', or 'demo-quick' with fewer rates and items."""
+    return _ROOT / f"{name}.yaml"
 
 
 def task_names() -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -35,7 +35,7 @@ def train(
     from keeptune.study.config import StudyConfig, entry_of
     from keeptune.study.run import run_study
 
-    recipe = {
+    recipe: dict[str, Any] = {
         "model": model,
         "target": [{"data": source, "split": {"on_leak": on_leak}} for source in data],
         "retain": [entry_of(spec, margin) for spec in retain or ()],

@@ -282,7 +282,7 @@ def _refuse(report: LeakReport, splits: Splits) -> None:
             f"{touched} of {len(splits.test)} test rows have near-duplicates in an earlier part "
             f"(at most {MAX_NEAR_SHARE:.0%} is accepted): {_listed(report.near)}",
             remedy="name their common source as the cluster, or let them leave the earlier part: on_leak: drop in the"
-                " recipe, --on-leak drop on the command line",
+            " recipe, --on-leak drop on the command line",
         )
 
 

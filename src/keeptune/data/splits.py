@@ -69,7 +69,8 @@ def _carve(rows: Sequence[Example], shares: dict[str, float], seed: int) -> dict
         clusters = len({row.cluster for row in rows})
         raise DataError(
             f"{len(rows)} rows in {clusters} clusters are too few to give {' and '.join(empty)} a row",
-            remedy="add rows, or name the parts in a column 'split'",
+            path=rows[0].path or None,
+            remedy="add rows, or name the parts in a column 'split'; of a text, take more of it or smaller blocks",
         )
     return taken
 

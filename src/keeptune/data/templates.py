@@ -109,13 +109,14 @@ class Template:
             prompt, space = self._glue(prompt)
         index = None if answers is None else self._index(completions[0], answers, example)
         texts = tuple(space + text for text in completions)
+        before, _, after = texts[0].partition(texts[0].strip())  # choices are framed as the completion is
         return Rendered(
             id=example.id,
             cluster=example.cluster,
             prompt=prompt,
             completion=texts[0],
             references=texts,
-            choices=None if answers is None else tuple(space + answer for answer in answers),
+            choices=None if answers is None else tuple(before + answer + after for answer in answers),
             answer=index,
             system=self._render(system, example, variables, Rendering()) if system else None,
             chat=chat,

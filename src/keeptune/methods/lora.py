@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ class Lora:
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         )
         try:
-            adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
+            with warnings.catch_warnings():  # peft asks transformers for a name that is being renamed
+                warnings.simplefilter("ignore", FutureWarning)
+                adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
         except ValueError as error:
             layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
             raise ConfigError(

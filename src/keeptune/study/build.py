@@ -80,6 +80,14 @@ def warnings(bench: Bench) -> list[str]:
     return found
 
 
+def chance_of(bench: Bench) -> float | None:
+    """Score of guessing on the test items of all targets; None where guessing scores nothing on one of them."""
+    known = [(task.chance(), len(task.splits.test)) for task in bench.targets]
+    if any(chance is None for chance, _ in known):
+        return None
+    return sum((chance or 0.0) * n for chance, n in known) / sum(n for _, n in known)
+
+
 def data_card(bench: Bench, task: Task) -> DataCard:
     """What a target task consists of, with one example as the model sees it."""
     wordings = task.wordings(bench.encoder.chat)

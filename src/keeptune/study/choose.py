@@ -98,7 +98,12 @@ def _state(arm: ArmSummary) -> str:
 
 
 def recommend(
-    arms: Sequence[ArmSummary], difference: Difference, *, indifference: float, requests: int
+    arms: Sequence[ArmSummary],
+    difference: Difference,
+    *,
+    indifference: float,
+    requests: int,
+    chance: float | None = None,
 ) -> Recommendation:
     """One arm to take, what decided, and what would change it.
 
@@ -108,6 +113,7 @@ def recommend(
     2. An arm that harmed nothing but has Inconclusive suites displaces that choice, provisionally, when its target
        score is higher by more than `indifference` and the interval of the difference excludes 0.
     3. An arm with a Harmed suite is never recommended; it is named as the binding constraint when it scored best.
+    4. Nothing is recommended whose interval on the target does not lie above `chance`.
     """
     feasible = [a for a in arms if _state(a) == "retained"]
     undecided = [a for a in arms if _state(a) == "undecided"]
@@ -119,14 +125,15 @@ def recommend(
             choice, runner_up, provisional = arm, choice, True
             break
     if choice is None:
-        return Recommendation(
-            arm=None,
-            headline="No arm is feasible: every one harmed a retained suite.",
-            paragraph=_binding(arms, None, difference) or "",
-            provisional=False,
-            binding=_binding(arms, None, difference),
-            runner_up=None,
+        return _nothing("No arm is feasible: every one harmed a retained suite.", "", arms, None, difference)
+    if chance is not None and choice.target.interval.low <= chance:
+        reason = (
+            f"The best that keeps them, {choice.label}, scores {points(choice.target.mean)} {choice.target.metric}"
+            f" (95 % {points(choice.target.interval.low)} to {points(choice.target.interval.high)});"
+            f" guessing scores {points(chance)}."
         )
+        headline = "Take none of these: no arm that keeps the retained suites is shown to beat guessing."
+        return _nothing(headline, reason, arms, choice, difference)
     if runner_up is None:
         others = [a for a in arms if a.name != choice.name and _state(a) != "harmed"]
         runner_up = max(others, key=lambda a: a.target.mean, default=None)
@@ -138,6 +145,21 @@ def recommend(
         provisional=provisional,
         binding=binding,
         runner_up=runner_up.name if runner_up else None,
+    )
+
+
+def _nothing(
+    headline: str, reason: str, arms: Sequence[ArmSummary], best: ArmSummary | None, difference: Difference
+) -> Recommendation:
+    """No arm to take, and what stands in the way."""
+    binding = _binding(arms, best, difference)
+    return Recommendation(
+        arm=None,
+        headline=headline,
+        paragraph=" ".join(part for part in (reason, binding) if part),
+        provisional=False,
+        binding=binding,
+        runner_up=best.name if best else None,
     )
 
 
@@ -227,7 +249,7 @@ def _methods(arms: Sequence[ArmSummary]) -> str:
         return f"{len(gaps)} seeds are too few to say whether one method is better than another; 3 are the least."
     return (
         f"Over {len(gaps)} seeds {first.label} scores {points(sum(gaps) / len(gaps), signed=True)} points against"
-        f" {second.label} (95 % {points(interval[0], signed=True)} to {points(interval[1], signed=True)}, t over seeds)."
+        f" {second.label} (95 % {points(interval[0], signed=True)} to {points(interval[1], signed=True)}, by seed)."
     )
 
 

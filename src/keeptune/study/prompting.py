@@ -81,5 +81,4 @@ def request_costs(runs: Sequence[Evaluation], total_parameters: int) -> Costs:
         window_share=float(np.mean([run.window_share for run in runs])),
         shots_dropped=float(np.mean([run.shots_dropped for run in runs])),
         seconds_per_request=float(np.mean([run.seconds / len(run.items) for run in runs])),
-        bytes_on_disk=0,
     )

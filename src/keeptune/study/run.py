@@ -14,7 +14,7 @@ from rich.console import Console
 from keeptune.core.records import Summary, write_json
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
-from keeptune.study.build import build, data_card, warnings
+from keeptune.study.build import build, chance_of, data_card, warnings
 from keeptune.study.config import StudyConfig
 from keeptune.study.manifest import manifest_of
 from keeptune.study.prompting import prompting_arms
@@ -66,6 +66,7 @@ def run_study(
         best_prompting=best,
         tuned=tuned,
         frontier=frontier,
+        chance=chance_of(bench),
         warnings=notes,
         cards=[data_card(bench, task) for task in bench.targets],
     )

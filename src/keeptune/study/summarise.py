@@ -39,9 +39,10 @@ class Measured:
     suites: Mapping[str, Suite]
     base_suites: Mapping[str, Sequence[ItemRecord]]  # test items of the base
     prompting: Sequence[Arm]
-    best_prompting: str  # name of one of them; "" without prompting arms
+    best_prompting: str  # name of the one chosen on validation; "" without prompting arms
     tuned: Mapping[str, Sequence[Arm]]  # method -> one arm per seed, the chosen rate
     frontier: Sequence[FrontierPoint]
+    chance: float | None  # of guessing on the target's test items
     warnings: Sequence[str] = ()
     cards: Sequence[DataCard] = ()
 
@@ -63,7 +64,8 @@ def summarise(
     def gap(a: str, b: str) -> tuple[float, Interval]:
         return difference(everyone[a].pooled(), everyone[b].pooled())
 
-    recommendation = recommend(rows, gap, indifference=indifference, requests=requests)
+    candidates = [row for row in rows if row.family != "prompt" or row.name == measured.best_prompting]
+    recommendation = recommend(candidates, gap, indifference=indifference, requests=requests, chance=measured.chance)
     return Summary(
         title=title,
         model=manifest.model,

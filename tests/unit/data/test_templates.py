@@ -242,3 +242,12 @@ def test_default_wording_of_a_layout(layout: Layout, fields: dict[str, str], exp
 def test_a_set_needs_a_template() -> None:
     with pytest.raises(ConfigError, match="at least one template"):
         TemplateSet(())
+
+
+def test_choices_of_raw_columns_carry_the_white_space_of_the_completion() -> None:
+    """What is scored is what was trained on: ' odd' is another token than 'odd'."""
+    example = Example.make({"prompt": "Is 3 even or odd?", "completion": " odd"})
+    rendered = Template.raw().render(example, ("even", "odd"))
+    assert rendered.choices == (" even", " odd")
+    assert rendered.answer is not None
+    assert rendered.choices[rendered.answer] == rendered.completion

@@ -157,3 +157,13 @@ def test_methods_are_compared_over_seeds_only() -> None:
     assert "One seed was run" in text(run(0.9))
     assert "2 seeds are too few" in text(run(0.9, 0.91))
     assert "Over 3 seeds full scores +11.0 points against lora (95 % +8.5 to +13.5" in text(run(0.9, 0.91, 0.92))
+
+
+def test_guessing_is_never_recommended() -> None:
+    arms = [arm("prompt-0shot", 0.49), arm("full", 0.68, suite("stories", "Harmed", -0.75, bound=-0.77))]
+    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000, chance=0.535)
+    assert result.arm is None
+    assert "beat guessing" in result.headline
+    assert "guessing scores 53.5" in result.paragraph
+    assert "harmed stories" in result.paragraph
+    assert recommend(arms, gaps(arms), indifference=0.01, requests=1000, chance=0.3).arm == "prompt-0shot"
