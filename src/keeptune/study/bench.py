@@ -38,6 +38,7 @@ class Bench:
     cache: EvaluationCache
     base_hash: str  # content hash of the base's weights
     parameters: int  # of the base
+    warnings: list[str] = field(default_factory=list)
     _rows: dict[int, tuple[list[Encoded], list[Encoded]]] = field(default_factory=dict)
 
     @cached_property
@@ -48,6 +49,12 @@ class Bench:
     def say(self, line: str) -> None:
         """One line of progress."""
         self.console.print(line, style="dim", highlight=False)
+
+    def warn(self, line: str) -> None:
+        """What the report has to say beside the scores; each line once."""
+        if line not in self.warnings:
+            self.warnings.append(line)
+            self.console.print(f"warning: {line}", style="yellow", highlight=False)
 
     def key(self, *parts: Any) -> str:
         """Content hash of what an arm depends on beside ``parts``: model, precision, data, wordings, item limits."""
@@ -65,7 +72,7 @@ class Bench:
     def evaluate(self, task: str, part: Part, *, shots: int = 0, draw: int = 0) -> Evaluation:
         """Score the model as it is now on a part of a task; the base out of the cache where it was scored before."""
         with progress(self.console, f"scoring {task}, {part}") as update:
-            return self.cache.evaluate(
+            result = self.cache.evaluate(
                 self.lm,
                 self.tasks[task],
                 part,
@@ -75,6 +82,11 @@ class Bench:
                 encoder=self.encoder,
                 progress=update,
             )
+        if result.skipped:
+            self.warn(f"{task}: {len(result.skipped)} {part} items are longer than the window and were not asked")
+        if result.truncated:
+            self.warn(f"{task}: {result.truncated} {part} prompts lost their beginning to fit the window")
+        return result
 
     def retained_changes(self, base: Mapping[str, Evaluation]) -> list[float]:
         """Change of the model as it is now on each retained suite, validation parts; positive is better."""

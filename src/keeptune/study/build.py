@@ -68,7 +68,7 @@ def cache_folder() -> Path:
     return Path(given) if given else home / "keeptune" / "scores"
 
 
-def warnings(bench: Bench) -> list[str]:
+def margin_warnings(bench: Bench) -> list[str]:
     """Margins that the items cannot decide, before anything is trained."""
     found = []
     for suite in bench.suites:

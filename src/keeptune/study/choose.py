@@ -126,11 +126,11 @@ def recommend(
             break
     if choice is None:
         return _nothing("No arm is feasible: every one harmed a retained suite.", "", arms, None, difference)
-    if chance is not None and choice.target.interval.low <= chance:
+    if choice.target.interval.low <= (chance or 0.0):
         reason = (
             f"The best that keeps them, {choice.label}, scores {points(choice.target.mean)} {choice.target.metric}"
             f" (95 % {points(choice.target.interval.low)} to {points(choice.target.interval.high)});"
-            f" guessing scores {points(chance)}."
+            f" guessing scores {points(chance or 0.0)}."
         )
         headline = "Take none of these: no arm that keeps the retained suites is shown to beat guessing."
         return _nothing(headline, reason, arms, choice, difference)

@@ -35,10 +35,10 @@ def gate(arm: str, verdicts: Sequence[SuiteVerdict]) -> Recommendation:
     else:
         headline = "Undecided: no suite was measured."
     return Recommendation(
-        arm=None if code == HARMED else arm,
+        arm=arm if code == RETAINED else None,
         headline=headline,
         paragraph=" ".join([counted, *(_sentence(v) for v in telling or verdicts)]),
-        provisional=code == UNDECIDED,
+        provisional=False,
         binding=_sentence(telling[0]) if telling else None,
         runner_up=None,
     )

@@ -14,7 +14,7 @@ from rich.console import Console
 from keeptune.core.records import Summary, write_json
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
-from keeptune.study.build import build, chance_of, data_card, warnings
+from keeptune.study.build import build, chance_of, data_card, margin_warnings
 from keeptune.study.config import StudyConfig
 from keeptune.study.manifest import manifest_of
 from keeptune.study.prompting import prompting_arms
@@ -49,9 +49,8 @@ def run_study(
     bench = build(config, folder, console, data_root)
     for task in (*bench.targets, *bench.suites):
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
-    notes = warnings(bench)
-    for note in notes:
-        console.print(f"warning: {note}", style="yellow", highlight=False)
+    for line in margin_warnings(bench):
+        bench.warn(line)
     base = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
     prompting, best = prompting_arms(bench) if "prompt" in config.arms else ([], "")
     tuned, frontier = {}, []
@@ -67,7 +66,7 @@ def run_study(
         tuned=tuned,
         frontier=frontier,
         chance=chance_of(bench),
-        warnings=notes,
+        warnings=bench.warnings,
         cards=[data_card(bench, task) for task in bench.targets],
     )
     manifest = manifest_of(

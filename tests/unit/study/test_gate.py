@@ -53,9 +53,9 @@ def test_harm_names_the_suites_and_recommends_nothing() -> None:
     assert not decision.provisional
 
 
-def test_undecided_is_provisional() -> None:
+def test_undecided_recommends_nothing() -> None:
     decision = gate("after", [verdict(name, "Inconclusive") for name in "abcdef"])
-    assert (decision.arm, decision.provisional) == ("after", True)
+    assert (decision.arm, decision.provisional) == (None, False)
     assert decision.headline == "Undecided: a, b, c, d and 2 more."
 
 
