@@ -339,4 +339,5 @@ def _compiled(text: str, name: str) -> CompiledTemplate:
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         place = f" in line {line}" if line else ""
-        raise DataError(f"template '{name}' cannot be used{place}: {error}", remedy="correct the template") from error
+        reason = str(error).replace(_MARK, SEPARATOR).replace(repr(_MARK[0])[1:-1], SEPARATOR)
+        raise DataError(f"template '{name}' cannot be used{place}: {reason}", remedy="correct the template") from error

@@ -45,6 +45,12 @@ class SplitConfig(Config):
     seed: int = 0
     on_leak: Literal["error", "drop"] = "error"  # 'drop' takes leaking rows out of train
 
+    @model_validator(mode="after")
+    def _something_left(self) -> SplitConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave nothing to train on: their shares must add up to less than 1")
+        return self
+
 
 class TaskConfig(Config):
     """Data, wordings, metric and decoding of one task. Every field but ``data`` can be found out from the data."""

@@ -48,13 +48,13 @@ class Bench:
 
     def say(self, line: str) -> None:
         """One line of progress."""
-        self.console.print(line, style="dim", highlight=False)
+        self.console.print(line, style="dim", highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
         """What the report has to say beside the scores; each line once."""
         if line not in self.warnings:
             self.warnings.append(line)
-            self.console.print(f"warning: {line}", style="yellow", highlight=False)
+            self.console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True)
 
     def key(self, *parts: Any) -> str:
         """Content hash of what an arm depends on beside ``parts``: model, precision, data, wordings, item limits."""

@@ -89,6 +89,7 @@ def run_study(
     write_json(folder / "manifest.json", summary.manifest)
     page = write_report(folder)
     print_summary(summary, console)
+    console.print()
     kept = link_tuned(folder, summary)
     if kept is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
