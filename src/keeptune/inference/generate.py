@@ -13,6 +13,8 @@ from keeptune.batching.plan import plan
 from keeptune.inference.score import Progress, default_budget, evaluating
 from keeptune.models.language_model import LanguageModel
 
+WIDER = 4  # a step feeds one token per row: batches have to be wider than where all tokens are fed at once
+
 
 def generate(
     lm: LanguageModel,
@@ -52,7 +54,7 @@ def generate(
     done = 0
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     with evaluating(lm):
-        for group in plan(lengths, token_budget or default_budget(lm), padded=True):
+        for group in plan(lengths, token_budget or WIDER * default_budget(lm), padded=True):
             new_BN = _generate_batch(lm, [prompts[index] for index in group], max_new_tokens, ends, stop)
             for index, ids in zip(group, new_BN.tolist(), strict=True):
                 results[index] = _until(ids, ends)

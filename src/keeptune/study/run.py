@@ -11,7 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from keeptune.core.records import Summary, write_json
+from keeptune.core.errors import DataError
+from keeptune.core.records import Summary, read_json, write_json
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.build import build, chance_of, data_card, margin_warnings
@@ -81,7 +82,7 @@ def run_study(
         measured,
         manifest,
         title=config.title or folder.name,
-        wall_seconds=time.monotonic() - clock,
+        wall_seconds=time.monotonic() - clock + _spent_before(folder, config),
         indifference=config.indifference / 100,
         requests=config.requests,
     )
@@ -95,6 +96,16 @@ def run_study(
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
     return summary
+
+
+def _spent_before(folder: Path, config: StudyConfig) -> float:
+    """Seconds that earlier, interrupted or repeated runs of the same recipe spent in this folder."""
+    try:
+        earlier = read_json(folder / "summary.json", Summary)
+    except DataError:
+        return 0.0
+    same = earlier.manifest.config == config.model_dump(mode="json")
+    return earlier.wall_seconds if same else 0.0
 
 
 def link_tuned(folder: Path, summary: Summary) -> str | None:
