@@ -100,7 +100,7 @@ def _locate(name: str) -> Path:
     if folder.is_dir():
         return folder
     if folder.exists():
-        raise ModelError("a model is a folder, this is a file", where=name)
+        raise ModelError("a model is a folder, this is a file", where=name, remedy="name the folder that holds it")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError("no such model folder", where=name, remedy="check the path")
     return _download(name)
@@ -129,7 +129,9 @@ def _read_config(folder: Path, name: str) -> Any:
             "this is an adapter, not a model", where=name, remedy="name its base and give it as the adapter"
         )
     if not (folder / "config.json").is_file():
-        raise ModelError("not a model folder: config.json is missing", where=name)
+        raise ModelError(
+            "not a model folder: config.json is missing", where=name, remedy="save it with save_pretrained(folder)"
+        )
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:

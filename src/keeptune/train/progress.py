@@ -46,8 +46,8 @@ class Progress(Callback):
         self._bar.update(self._task, advance=1, note=self._note())
 
     def after_validation(self, run: Run, record: ValidationRecord) -> None:
-        """Show the validation loss; a star marks the best so far."""
-        self._validation = f" validation {record.loss:.3f}{'*' if record.best else ''}"
+        """Show the validation loss, and whether it is the best so far."""
+        self._validation = f" validation {record.loss:.3f}{' (best)' if record.best else ''}"
         self._bar.update(self._task, note=self._note())
 
     def on_end(self, run: Run) -> None:

@@ -28,9 +28,9 @@ def run(lm: LanguageModel, terminal: bool) -> str:
 
 def test_shows_loss_speed_and_progress(tiny: LanguageModel) -> None:
     text = run(tiny, terminal=True)
-    for part in ("lora lr 1e-3", "2/2", "loss 2.500", "validation 1.250*", "2.0k tokens/s", "left"):
+    for part in ("lora lr 1e-3", "2/2", "loss 2.500", "validation 1.250 (best)", "2.0k tokens/s", "left"):
         assert part in text
 
 
 def test_a_file_gets_one_line(tiny: LanguageModel) -> None:
-    assert run(tiny, terminal=False) == "lora lr 1e-3: loss 2.500 validation 1.250* 2.0k tokens/s\n"
+    assert run(tiny, terminal=False) == "lora lr 1e-3: loss 2.500 validation 1.250 (best) 2.0k tokens/s\n"
