@@ -23,9 +23,9 @@ import skills
 import target
 
 TASKS = Path(__file__).parents[2] / "src" / "keeptune" / "builtin" / "tasks"
-SHIPPED_SEED = 1123  # of the tasks in the package; the design was settled on the seeds 1 to 3
+SHIPPED_SEED = 1123  # of the tasks in the package; the design was settled on the seeds 1 and 2
 SKILL_SIZES = {"train": 400, "validation": 300, "test": 1600}
-TARGET_SIZES = {"train": 800, "validation": 200, "test": 600}
+TARGET_SIZES = {"train": 600, "validation": 200, "test": 500}
 LAST_WORD_SIZES = {"validation": 300, "test": 1600}  # the books have no more sentences to spare
 PROSE = """\
 # Written by recipes/builtin/make_tasks.py

@@ -60,7 +60,7 @@ SENTENCES = (
 CLOSINGS = ("", " Thank you.", " It is a present.", " The money is on the table.", " Do not be late.", " Many thanks.")
 
 TEMPLATE = "{{ order }} Record: ||| {{ record }}"
-MAX_NEW_TOKENS = 28
+MAX_NEW_TOKENS = 16
 
 
 def draw(rng: random.Random) -> Item:
@@ -72,5 +72,5 @@ def draw(rng: random.Random) -> Item:
     body = rng.choice(SENTENCES).format(**slots)
     if not opening.endswith(", "):
         body = body[0].upper() + body[1:]
-    record = f"to {who} ; item {thing} ; colour {colour} ; count {count + 2} ; day {day[:3]}"
+    record = f"{who} ; {count + 2} {colour} {thing} ; {day[:3]}"
     return Item({"order": f"{opening}{body}{closing}", "record": record}, body, record)
