@@ -61,8 +61,8 @@ def section(name: str, summary: Summary) -> Iterator[str]:
     yield "\n".join(
         [
             f"- Command: `{manifest.command}`",
-            f"- {summary.date}, {human_seconds(summary.wall_seconds)}, {manifest.device}, {manifest.precision},"
-            f" {manifest.platform}, Python {manifest.python}",
+            f"- {summary.date}, {human_seconds(summary.wall_seconds)} (all runs in the folder), {manifest.device},"
+            f" {manifest.precision}, {manifest.platform}, Python {manifest.python}",
             f"- keeptune {manifest.keeptune}, {versions}",
             f"- Model {manifest.model} (content hash {manifest.model_hash}), seeds {list(manifest.seeds)},"
             f" configuration {manifest.config_hash}",
@@ -71,7 +71,7 @@ def section(name: str, summary: Summary) -> Iterator[str]:
     sources = json.loads((DOCS / "results" / "sources.json").read_text(encoding="utf-8"))
     lines = ["| data | public source | licence | SHA-256 of the file |", "|---|---|---|---|"]
     for task, digest in manifest.data_hashes.items():
-        source = sources[task]
+        source = sources["demo" if name == "demo" else "real data"][task]
         lines.append(f"| {task} | {source['source']} | {source['licence']} | `{digest[:16]}` |")
     yield "\n".join(lines)
 
@@ -151,9 +151,8 @@ def readme_table() -> str:
         cells = [arm.label, f"{points(arm.target.mean)} ({low} to {high})", _gain(arm), _verdicts(arm)]
         lines.append(f"| {' | '.join(cells)} | {arm.costs.tokens_per_request:.0f} |")
     n = summary.arms[0].target.n
-    place = f"{human_seconds(summary.wall_seconds)} on {summary.manifest.device}"
     caption = (
-        f"`{summary.manifest.command}`, {summary.date}, {place};"
+        f"`{summary.manifest.command}`, {summary.date}, {summary.manifest.device};"
         f" {summary.metric}, {n:,} test items, 95 % intervals. {summary.recommendation.headline}"
     )
     return "\n".join([*lines, "", caption])

@@ -121,6 +121,7 @@ def test_a_finished_study_trains_nothing(
     monkeypatch.setattr(tuning, "fit", never)
     again = run_study(recipe(folder, tiny_folder), run, console=Console(quiet=True), data_root=folder)
     assert again.arms == summary.arms
+    assert again.wall_seconds == summary.wall_seconds  # skipping is not the study's time
     changed = recipe(folder, tiny_folder, train={"epochs": 2, "global_batch": 32})
     with pytest.raises(AssertionError, match="trained again"):
         run_study(changed, run, console=Console(quiet=True), data_root=folder)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -56,6 +56,7 @@ class Task:
     leaks: LeakReport | None = None  # None for free text
     source: str = ""
     sha256: str = ""
+    _chances: dict[str, float | None] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def digest(self) -> str:
@@ -94,6 +95,11 @@ class Task:
 
         Choices: the larger of 1/k and the majority share; exact answers: the majority share; macro-F1: 1/k.
         """
+        if part not in self._chances:  # rendering all rows takes a second
+            self._chances[part] = self._chance(part)
+        return self._chances[part]
+
+    def _chance(self, part: str) -> float | None:
         if self.metric.name not in ("accuracy", "accuracy_norm", "exact_match", "macro_f1") or self.templates is None:
             return None
         rows = [self.templates.fixed(example) for example in self.splits.part(part)]

@@ -82,10 +82,11 @@ def run_study(
         measured,
         manifest,
         title=config.title or folder.name,
-        wall_seconds=time.monotonic() - clock + _spent_before(folder, config),
+        wall_seconds=time.monotonic() - clock,
         indifference=config.indifference / 100,
         requests=config.requests,
     )
+    summary = _with_time_before(folder, summary)
     write_json(folder / "summary.json", summary)
     write_json(folder / "manifest.json", summary.manifest)
     page = write_report(folder)
@@ -98,14 +99,19 @@ def run_study(
     return summary
 
 
-def _spent_before(folder: Path, config: StudyConfig) -> float:
-    """Seconds that earlier, interrupted or repeated runs of the same recipe spent in this folder."""
+def _with_time_before(folder: Path, summary: Summary) -> Summary:
+    """The summary with the time that earlier runs of the same recipe spent in this folder.
+
+    A run that skipped every arm adds nothing: its time is not the study's.
+    """
     try:
         earlier = read_json(folder / "summary.json", Summary)
     except DataError:
-        return 0.0
-    same = earlier.manifest.config == config.model_dump(mode="json")
-    return earlier.wall_seconds if same else 0.0
+        return summary
+    if earlier.manifest.config != summary.manifest.config:
+        return summary
+    now = 0.0 if earlier.arms == summary.arms else summary.wall_seconds
+    return summary.model_copy(update={"wall_seconds": earlier.wall_seconds + now})
 
 
 def link_tuned(folder: Path, summary: Summary) -> str | None:
