@@ -15,6 +15,7 @@ from keeptune.core.errors import DataError
 from keeptune.core.records import Summary, read_json, write_json
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
+from keeptune.study.bench import Bench
 from keeptune.study.build import build, chance_of, data_card, margin_warnings
 from keeptune.study.config import StudyConfig
 from keeptune.study.manifest import manifest_of
@@ -50,26 +51,7 @@ def run_study(
     bench = build(config, folder, console, data_root)
     for task in (*bench.targets, *bench.suites):
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
-    for line in margin_warnings(bench):
-        bench.warn(line)
-    base = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
-    prompting, best = prompting_arms(bench) if "prompt" in config.arms else ([], "")
-    tuned, frontier = {}, []
-    for method in config.methods:
-        tuned[method], points = tuned_arms(bench, method)
-        frontier += points
-    measured = Measured(
-        metrics={task.name: (task.metric.name, task.metric.kind) for task in bench.targets},
-        suites={suite.name: suite.suite() for suite in bench.suites},
-        base_suites=base,
-        prompting=prompting,
-        best_prompting=best,
-        tuned=tuned,
-        frontier=frontier,
-        chance=chance_of(bench),
-        warnings=bench.warnings,
-        cards=[data_card(bench, task) for task in bench.targets],
-    )
+    measured = measure(bench)
     manifest = manifest_of(
         bench.lm,
         config.model_dump(mode="json"),
@@ -97,6 +79,30 @@ def run_study(
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
     return summary
+
+
+def measure(bench: Bench) -> Measured:
+    """Run every arm that is not finished; what was measured before is read."""
+    for line in margin_warnings(bench):
+        bench.warn(line)
+    base = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
+    prompting, best = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "")
+    tuned, frontier = {}, []
+    for method in bench.config.methods:
+        tuned[method], points = tuned_arms(bench, method)
+        frontier += points
+    return Measured(
+        metrics={task.name: (task.metric.name, task.metric.kind) for task in bench.targets},
+        suites={suite.name: suite.suite() for suite in bench.suites},
+        base_suites=base,
+        prompting=prompting,
+        best_prompting=best,
+        tuned=tuned,
+        frontier=frontier,
+        chance=chance_of(bench),
+        warnings=bench.warnings,
+        cards=[data_card(bench, task) for task in bench.targets],
+    )
 
 
 def _with_time_before(folder: Path, summary: Summary) -> Summary:
