@@ -127,12 +127,13 @@ def recommend(
     if choice is None:
         return _nothing("No arm is feasible: every one harmed a retained suite.", "", arms, None, difference)
     if choice.target.interval.low <= (chance or 0.0):
+        kept = " that keeps the retained suites" if any(a.suites for a in arms) else ""
         reason = (
-            f"The best that keeps them, {choice.label}, scores {points(choice.target.mean)} {choice.target.metric}"
+            f"The best{kept}, {choice.label}, scores {points(choice.target.mean)} {choice.target.metric}"
             f" (95 % {points(choice.target.interval.low)} to {points(choice.target.interval.high)});"
             f" guessing scores {points(chance or 0.0)}."
         )
-        headline = "Take none of these: no arm that keeps the retained suites is shown to beat guessing."
+        headline = f"Take none of these: no arm{kept} is shown to beat guessing."
         return _nothing(headline, reason, arms, choice, difference)
     if runner_up is None:
         others = [a for a in arms if a.name != choice.name and _state(a) != "harmed"]

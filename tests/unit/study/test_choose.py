@@ -167,3 +167,6 @@ def test_guessing_is_never_recommended() -> None:
     assert "guessing scores 53.5" in result.paragraph
     assert "harmed stories" in result.paragraph
     assert recommend(arms, gaps(arms), indifference=0.01, requests=1000, chance=0.3).arm == "prompt-0shot"
+    without = [arm("prompt-0shot", 0.5), arm("lora", 0.51)]
+    headline = recommend(without, gaps(without), indifference=0.01, requests=1000, chance=0.5).headline
+    assert headline == "Take none of these: no arm is shown to beat guessing."
