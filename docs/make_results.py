@@ -54,6 +54,8 @@ def section(name: str, summary: Summary) -> Iterator[str]:
         yield note.read_text(encoding="utf-8").strip()
     yield f"**{summary.recommendation.headline}** {summary.recommendation.paragraph}"
     yield arms_table(summary)
+    if any(arm.tasks for arm in summary.arms):
+        yield tasks_table(summary)
     if any(arm.suites for arm in summary.arms):
         yield suites_table(summary)
     manifest = summary.manifest
@@ -115,6 +117,18 @@ def _verdicts(arm: ArmSummary) -> str:
         for word in ("Retained", "Harmed", "Inconclusive", "Not measurable")
     }
     return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+
+
+def tasks_table(summary: Summary) -> str:
+    """Task by arm, where several targets were learned together."""
+    arms = [arm for arm in summary.arms if arm.tasks]
+    lines = ["| task | n | " + " | ".join(arm.label for arm in arms) + " |", "|---|---|" + "---|" * len(arms)]
+    for row in zip(*(arm.tasks for arm in arms), strict=True):
+        cells = [
+            f"{points(s.mean)} ({points(s.interval.low)} to {points(s.interval.high)})" for s in (t.score for t in row)
+        ]
+        lines.append(f"| {row[0].task} | {row[0].score.n:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def suites_table(summary: Summary) -> str:
