@@ -63,7 +63,7 @@ def section(name: str, summary: Summary) -> Iterator[str]:
     yield "\n".join(
         [
             f"- Command: `{manifest.command}`",
-            f"- {summary.date}, {human_seconds(summary.wall_seconds)} (all runs in the folder), {manifest.device},"
+            f"- {summary.date}, {human_seconds(summary.wall_seconds)} (runs that finished), {manifest.device},"
             f" {manifest.precision}, {manifest.platform}, Python {manifest.python}",
             f"- keeptune {manifest.keeptune}, {versions}",
             f"- Model {manifest.model} (content hash {manifest.model_hash}), seeds {list(manifest.seeds)},"

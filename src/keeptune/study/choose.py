@@ -113,7 +113,8 @@ def recommend(
     2. An arm that harmed nothing but has Inconclusive suites displaces that choice, provisionally, when its target
        score is higher by more than `indifference` and the interval of the difference excludes 0.
     3. An arm with a Harmed suite is never recommended; it is named as the binding constraint when it scored best.
-    4. Nothing is recommended whose interval on the target does not lie above `chance`.
+    4. Nothing is recommended whose interval on the target does not lie above `chance` (0 where there is none), or
+       whose score is above it by no more than `indifference`.
     """
     feasible = [a for a in arms if _state(a) == "retained"]
     undecided = [a for a in arms if _state(a) == "undecided"]
@@ -126,12 +127,13 @@ def recommend(
             break
     if choice is None:
         return _nothing("No arm is feasible: every one harmed a retained suite.", "", arms, None, difference)
-    if choice.target.interval.low <= (chance or 0.0):
+    floor = chance or 0.0
+    if choice.target.interval.low <= floor or choice.target.mean <= floor + indifference:
         kept = " that keeps the retained suites" if any(a.suites for a in arms) else ""
         reason = (
             f"The best{kept}, {choice.label}, scores {points(choice.target.mean)} {choice.target.metric}"
             f" (95 % {points(choice.target.interval.low)} to {points(choice.target.interval.high)});"
-            f" guessing scores {points(chance or 0.0)}."
+            f" guessing scores {points(floor)}."
         )
         headline = f"Take none of these: no arm{kept} is shown to beat guessing."
         return _nothing(headline, reason, arms, choice, difference)

@@ -170,3 +170,9 @@ def test_guessing_is_never_recommended() -> None:
     without = [arm("prompt-0shot", 0.5), arm("lora", 0.51)]
     headline = recommend(without, gaps(without), indifference=0.01, requests=1000, chance=0.5).headline
     assert headline == "Take none of these: no arm is shown to beat guessing."
+
+
+def test_next_to_nothing_is_never_recommended() -> None:
+    arms = [arm("prompt-0shot", 0.025), arm("full", 0.18, suite("trec", "Harmed", -0.25))]
+    assert recommend(arms, gaps(arms), indifference=0.03, requests=1000).arm is None
+    assert recommend(arms, gaps(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
