@@ -57,7 +57,7 @@ def test_check_lists_leaks(source: Path) -> None:
     (parts / "test.jsonl").write_text("\n".join([*lines[50:], row]))
     shown = run("check", str(parts)).output
     assert "! leaks    1 exact leaks" in shown
-    assert "train.jsonl:41 = test" in shown.replace("\n", "")
+    assert "train.jsonl:41=test" in "".join(shown.split())  # long paths wrap anywhere
 
 
 def test_errors_reach_the_entry_point(source: Path) -> None:
