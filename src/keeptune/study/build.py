@@ -51,7 +51,7 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
         suites=suites,
         cache=EvaluationCache(cache_folder()),
         base_hash=str(lm.hash),
-        parameters=sum(parameter.numel() for parameter in lm.model.parameters()),
+        parameters=lm.parameters,
     )
 
 

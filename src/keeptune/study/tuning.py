@@ -8,7 +8,7 @@ parts, and only their weights are kept.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -170,11 +170,3 @@ def _point(trial: TrialRecord, *, picked: bool) -> FrontierPoint:
         picked=picked,
         diverged=trial.diverged,
     )
-
-
-def seed_scores(arms: Mapping[str, list[Arm]]) -> dict[str, tuple[float, ...]]:
-    """Target score of every seed, per method."""
-    return {
-        method: tuple(float(np.mean([item.score for item in arm.pooled()])) for arm in runs)
-        for method, runs in arms.items()
-    }
