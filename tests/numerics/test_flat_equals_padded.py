@@ -72,7 +72,7 @@ def test_choice_tree_equals_separate_sequences(lm: LanguageModel) -> None:
     rows = [Encoded("x", tuple(r.prompt_ids), tuple(c)) for r in requests for c in r.choices]
     expected = torch.stack([-transformers_loss(lm, [row]) for row in rows])
     assert_close(got, expected, rtol=1e-4, atol=1e-4)
-    assert batch.tokens < sum(map(len, rows))  # the prompt was computed once
+    assert len(batch.input_ids) < sum(map(len, rows))  # the prompt was computed once
 
 
 def test_a_row_does_not_depend_on_its_neighbours(lm: LanguageModel, random_rows: Rows) -> None:

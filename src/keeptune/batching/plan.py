@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+from keeptune.batching.trie import Path, common_prefixes
 
 
 def global_batches(rows: int, size: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
@@ -34,3 +38,47 @@ def plan(lengths: Sequence[int], token_budget: int, *, padded: bool = False) -> 
             groups.append([index])
             longest = used = lengths[index]
     return groups
+
+
+def plan_tries(paths: Sequence[Path], token_budget: int) -> list[list[Path]]:
+    """Group ``paths`` into micro-batches of at most ``token_budget`` *distinct* tokens and of about equal size.
+
+    Paths with common prefixes go together, since the order is that of their tokens; cuts are made where the fewest
+    tokens have to be computed on both sides. A path that is longer than the budget gets a micro-batch of its own.
+    """
+    paths = sorted(paths, key=lambda path: path.key)
+    lengths, shared = [len(path.ids) for path in paths], common_prefixes(paths)
+    cuts = _cuts(lengths, shared, token_budget)
+    even = math.ceil(sum(_sizes(lengths, shared, cuts)) / max(len(cuts), 1))
+    for slack in (1.0, 1.05, 1.15):  # as many micro-batches as needed anyway, but none much larger than another
+        evened = _cuts(lengths, shared, min(token_budget, math.ceil(slack * even)))
+        if len(evened) <= len(cuts):
+            cuts = evened
+            break
+    return [list(paths[start:stop]) for start, stop in itertools.pairwise([*cuts, len(paths)])]
+
+
+def _cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
+    """The first index of every micro-batch. A full one gives up the end of it that shares the least with the rest."""
+    cuts: list[int] = []
+    start = 0
+    while start < len(lengths):
+        cuts.append(start)
+        used, stop = lengths[start], start + 1
+        full = []  # distinct tokens up to every index
+        while stop < len(lengths) and used + lengths[stop] - shared[stop] <= budget:
+            full.append(used)
+            used += lengths[stop] - shared[stop]
+            stop += 1
+        if stop < len(lengths):
+            candidates = [i for i in range(start + 1, stop) if 2 * full[i - start - 1] > budget]
+            stop = min((*candidates, stop), key=lambda i: (shared[i], -i))
+        start = stop
+    return cuts
+
+
+def _sizes(lengths: Sequence[int], shared: Sequence[int], cuts: Sequence[int]) -> list[int]:
+    """Distinct tokens of every micro-batch."""
+    distinct = np.asarray(lengths) - np.asarray(shared)
+    distinct[list(cuts)] = np.asarray(lengths)[list(cuts)]
+    return [int(size) for size in np.add.reduceat(distinct, cuts)] if cuts else []

@@ -1,9 +1,15 @@
-"""Flat batches: from token ids to the integer arrays of a `Batch`."""
+"""Token tries: from sequences to the integer arrays of a `Batch`, every shared prefix written once.
+
+In a causal model the state of a token depends on its left context only, so a prefix that several sequences share has
+to be computed once. Sequences are sorted by their tokens; neighbours in that order share the longest prefixes, and
+laying every sequence's new tokens behind those of its neighbour gives the trie in depth-first order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +20,8 @@ from keeptune.data.examples import Encoded
 
 Ints = NDArray[np.int64]
 
+WORTH = 16  # a shared prefix is split off where it saves at least this many tokens: a segment has a cost of its own
+
 
 @dataclass(frozen=True, slots=True)
 class Choices:
@@ -23,102 +31,174 @@ class Choices:
     choices: Sequence[Sequence[int]]
 
 
-def flat_batch(rows: Sequence[Encoded]) -> Batch:
-    """Lay ``rows`` end to end, one root segment each; the targets are the completion tokens.
+@dataclass(frozen=True, slots=True, eq=False)
+class Path:
+    """One sequence, from root to leaf: ``ids`` without the last token, which is only predicted, and the targets."""
 
-    A row's last token predicts nothing and is left out. Where the prompt is empty the first completion token has
-    nothing to be predicted from and is not a target. ``examples`` are indices into ``rows``.
+    ids: Ints  # [n]
+    labels: Ints  # [k]: predicted by the last k of ``ids``
+    example: int
+
+    @property
+    def key(self) -> bytes:
+        """Sorts sequences by their tokens."""
+        return self.ids.astype(">u4").tobytes()
+
+
+def row_paths(rows: Iterable[Encoded]) -> list[Path]:
+    """The paths of training rows; the targets are the completion tokens.
+
+    Where the prompt is empty the first completion token has nothing to be predicted from and is not a target.
 
     Raises:
         ValueError: a row without a target.
     """
-    builder = _Builder()
+    found = []
     for index, row in enumerate(rows):
-        ids = (*row.prompt_ids, *row.completion_ids)
+        ids = np.array((*row.prompt_ids, *row.completion_ids), dtype=np.int64)
         first = max(len(row.prompt_ids), 1)
         if len(ids) <= first:
             raise ValueError(f"row {row.id} has nothing to predict: {len(ids)} tokens, {len(row.prompt_ids)} of prompt")
-        start = builder.segment(ids[:-1], parent=-1, depth=0)
-        builder.targets(start + first - 1, ids[first:], index)
-        builder.extra += 1
-    return builder.batch()
+        found.append(Path(ids[:-1], ids[first:], index))
+    return found
 
 
-def choice_batch(requests: Sequence[Choices]) -> Batch:
-    """Lay each prompt once, with its choices as child segments; every token of every choice is a target.
-
-    The first token of every choice is predicted by the prompt's last token. ``examples`` number the choices of all
-    requests one after the other, so that sums per choice come from one `bincount` or `index_add`.
+def choice_paths(requests: Iterable[Choices]) -> list[Path]:
+    """One path per choice; ``example`` numbers the choices of all requests one after the other.
 
     Raises:
         ValueError: an empty prompt or an empty choice.
     """
-    builder = _Builder()
-    number = 0
+    found: list[Path] = []
     for request in requests:
         if not request.prompt_ids or not all(request.choices):
             raise ValueError("a prompt and each of its choices need at least one token")
-        root = builder.count
-        start = builder.segment(request.prompt_ids, parent=-1, depth=0)
-        last = start + len(request.prompt_ids) - 1
         for choice in request.choices:
-            builder.targets(last, choice[:1], number)
-            if len(choice) > 1:
-                child = builder.segment(choice[:-1], parent=root, depth=len(request.prompt_ids))
-                builder.targets(child, choice[1:], number)
-            builder.extra += 1
-            number += 1
-    return builder.batch()
+            ids = np.array((*request.prompt_ids, *choice), dtype=np.int64)
+            found.append(Path(ids[:-1], ids[len(request.prompt_ids) :], len(found)))
+    return found
 
 
-@dataclass
-class _Builder:
-    """Collects segments and targets. ``extra`` counts tokens that are only predicted, never fed."""
-
-    ids: list[Ints] = field(default_factory=list)
-    positions: list[Ints] = field(default_factory=list)
-    segments: list[tuple[int, int, int]] = field(default_factory=list)
-    rows: list[Ints] = field(default_factory=list)
-    labels: list[Ints] = field(default_factory=list)
-    examples: list[Ints] = field(default_factory=list)
-    length: int = 0
-    extra: int = 0
-
-    @property
-    def count(self) -> int:
-        return len(self.segments)
-
-    def segment(self, ids: Sequence[int], *, parent: int, depth: int) -> int:
-        """Append a segment; returns the index of its first token."""
-        start = self.length
-        self.ids.append(np.asarray(ids, dtype=np.int64))
-        self.positions.append(np.arange(depth, depth + len(ids), dtype=np.int64))
-        self.segments.append((start, len(ids), parent))
-        self.length += len(ids)
-        return start
-
-    def targets(self, first_row: int, labels: Sequence[int], example: int) -> None:
-        """Rows ``first_row``, ``first_row`` + 1, ... predict ``labels``."""
-        self.rows.append(np.arange(first_row, first_row + len(labels), dtype=np.int64))
-        self.labels.append(np.asarray(labels, dtype=np.int64))
-        self.examples.append(np.full(len(labels), example, dtype=np.int64))
-
-    def batch(self) -> Batch:
-        rows, sources = np.unique(_join(self.rows), return_inverse=True)
-        labels = torch.from_numpy(_join(self.labels))
-        return Batch(
-            input_ids=torch.from_numpy(_join(self.ids)),
-            positions=torch.from_numpy(_join(self.positions)),
-            segments=torch.tensor(self.segments, dtype=torch.int64).reshape(-1, 3),
-            rows=torch.from_numpy(rows),
-            sources=torch.from_numpy(sources.reshape(-1).astype(np.int64)),
-            labels=labels,
-            weights=torch.ones(len(labels), dtype=torch.float32),
-            examples=torch.from_numpy(_join(self.examples)),
-            tokens=self.length + self.extra,
-            weight=float(len(labels)),
-        )
+def flat_batch(rows: Iterable[Encoded]) -> Batch:
+    """Lay ``rows`` end to end without sharing anything: one root segment each, in their order."""
+    return build(row_paths(rows), share=False)
 
 
-def _join(parts: Sequence[Ints]) -> Ints:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+def trie_batch(rows: Iterable[Encoded]) -> Batch:
+    """Lay ``rows`` as a trie; equal targets of one state become one target with the sum of their weights."""
+    return build(row_paths(rows), merge=True)
+
+
+def choice_batch(requests: Iterable[Choices]) -> Batch:
+    """Lay requests as a trie: every prompt once, with its choices as children; sum targets by ``examples``."""
+    return build(choice_paths(requests))
+
+
+def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> Batch:
+    """The batch of ``paths``.
+
+    Args:
+        paths: what to lay out.
+        share: write common prefixes once.
+        merge: add up the weights of equal targets; they keep the ``example`` of one of them.
+    """
+    if share:
+        paths = sorted(paths, key=lambda path: path.key)
+        shared = worthwhile(common_prefixes(paths), [len(path.ids) for path in paths])
+    else:
+        shared = [0] * len(paths)
+    ids, depths, segments, ends = _lay_out(paths, shared)
+    rows = np.concatenate([end[len(end) - len(path.labels) :] for path, end in zip(paths, ends, strict=True)])
+    labels = np.concatenate([path.labels for path in paths])
+    examples = np.repeat([path.example for path in paths], [len(path.labels) for path in paths])
+    weights = np.ones(len(labels), dtype=np.float32)
+    if merge:
+        _, first, twin = np.unique(rows * (labels.max() + 1) + labels, return_index=True, return_inverse=True)
+        weights = np.bincount(twin.reshape(-1)).astype(np.float32)
+        rows, labels, examples = rows[first], labels[first], examples[first]
+    order = np.argsort(rows, kind="stable")
+    kept, sources, counts = np.unique(rows[order], return_inverse=True, return_counts=True)
+    return Batch(
+        input_ids=torch.from_numpy(ids),
+        positions=torch.from_numpy(depths),
+        segments=torch.from_numpy(segments),
+        rows=torch.from_numpy(kept),
+        offsets=torch.from_numpy(np.concatenate([[0], np.cumsum(counts)])),
+        sources=torch.from_numpy(sources.reshape(-1).astype(np.int64)),
+        labels=torch.from_numpy(labels[order]),
+        weights=torch.from_numpy(weights[order]),
+        examples=torch.from_numpy(examples[order].astype(np.int64)),
+        tokens=sum(len(path.ids) + 1 for path in paths),
+        weight=float(weights.sum()),
+    )
+
+
+def common_prefixes(paths: Sequence[Path]) -> list[int]:
+    """[n] tokens that every path shares with the one before it (0 for the first)."""
+    return [0, *(_common(before.ids, path.ids) for before, path in itertools.pairwise(paths))]
+
+
+def _common(a: Ints, b: Ints) -> int:
+    size = min(len(a), len(b))
+    differing = a[:size] != b[:size]
+    at = int(differing.argmax()) if size else 0
+    return at if size and differing[at] else size
+
+
+def worthwhile(shared: Sequence[int], lengths: Sequence[int], worth: int = WORTH) -> list[int]:
+    """Lower common prefixes where sharing them whole saves less than ``worth`` tokens.
+
+    A branch at depth d below one at depth e costs a segment and saves (d - e) tokens for every further sequence that
+    hangs on it. Where that is little, its sequences branch at e instead and compute those few tokens again. A sequence
+    that goes on where its neighbour ends, or equals it, shares for free.
+    """
+    free = [shared[i] == lengths[i - 1] if i else False for i in range(len(shared))]
+    result = list(shared)
+    open_: list[tuple[int, list[int]]] = [(0, [])]  # depths of the branches around, and who hangs on them
+
+    def close(depth: int) -> None:
+        """Decide the innermost branch: kept, or lowered to the one around it (at least ``depth``)."""
+        level, members = open_.pop()
+        outer = max(open_[-1][0], depth)
+        if (level - outer) * len(members) >= worth or all(free[i] for i in members):
+            return
+        for i in members:
+            result[i] = outer
+        if outer > open_[-1][0]:
+            open_.append((outer, members))
+        else:
+            open_[-1][1].extend(members)
+
+    for number in range(1, len(shared)):
+        while open_[-1][0] > shared[number]:
+            close(shared[number])
+        if open_[-1][0] < shared[number]:
+            open_.append((shared[number], []))
+        open_[-1][1].append(number)
+    while len(open_) > 1:
+        close(0)
+    return result
+
+
+def _lay_out(paths: Sequence[Path], shared: Sequence[int]) -> tuple[Ints, Ints, Ints, list[Ints]]:
+    """(input ids [T], depths [T], segments [N, 3], the rows [n] of every path's tokens)."""
+    lengths = np.array([len(path.ids) for path in paths])
+    starts = np.concatenate([[0], np.cumsum(lengths - np.asarray(shared))])
+    ids = np.concatenate([path.ids[common:] for path, common in zip(paths, shared, strict=True)])
+    depths = np.concatenate([np.arange(common, n) for common, n in zip(shared, lengths, strict=True)])
+    cuts: dict[int, int] = {}  # first row of a segment -> the row that it continues, or -1
+    rows: list[Ints] = []
+    for number, common in enumerate(shared):
+        start, stop = int(starts[number]), int(starts[number + 1])
+        before = rows[-1][:common] if number else np.zeros(0, dtype=np.int64)
+        if number and common and common < len(rows[-1]):  # the neighbour goes on another way: a branch
+            cuts.setdefault(int(rows[-1][common]), int(before[-1]))
+            if stop > start:
+                cuts[start] = int(before[-1])
+        elif not common:
+            cuts[start] = -1
+        rows.append(np.concatenate([before, np.arange(start, stop)]))
+    first = np.array(sorted(cuts), dtype=np.int64)
+    parents = np.array([cuts[int(row)] for row in first], dtype=np.int64)
+    owner = np.where(parents < 0, -1, np.searchsorted(first, parents, side="right") - 1)
+    return ids, depths, np.stack([first, np.diff(np.append(first, len(ids))), owner], axis=1), rows

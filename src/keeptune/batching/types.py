@@ -19,30 +19,33 @@ class _Movable:
 
 @dataclass(frozen=True)
 class Batch(_Movable):
-    """Sequences laid end to end, prefixes that several of them share written once.
+    """Sequences laid out as a token trie: prefixes that several of them share are written once.
 
     A segment is a run of tokens with a parent; a root segment starts a tree. Segments come in depth-first order,
-    so the tokens of one tree are contiguous and every ancestor stands before its descendants. A token attends
-    to itself, to earlier tokens of its segment and to its segment's ancestors; its position is its depth from the
-    root. A target is one token to predict; several targets may be predicted from one state (the first tokens of
-    the choices after a prompt), so the rows where logits are needed are listed once.
+    so the tokens of one tree are contiguous, every ancestor stands before its descendants, and all descendants of a
+    segment follow it without a gap. A token attends to itself, to earlier tokens of its segment and to its segment's
+    ancestors; its position is its depth from the root. A target is one token to predict; several targets may be
+    predicted from one state (the first tokens of the choices after a prompt), so the rows where logits are needed are
+    listed once.
     """
 
     input_ids: Tensor  # [T] int64
     positions: Tensor  # [T] int64, depth from the root
     segments: Tensor  # [N, 3] int64 on the CPU: start, length, parent (-1 for a root)
     rows: Tensor  # [U] int64, increasing: tokens whose next-token logits are needed
-    sources: Tensor  # [S] int64, index into ``rows``: the state that predicts the target
+    offsets: Tensor  # [U + 1] int64 on the CPU: row u predicts the targets offsets[u] to offsets[u + 1]
+    sources: Tensor  # [S] int64, never decreasing, index into ``rows``: the state that predicts the target
     labels: Tensor  # [S] int64, the token to predict
     weights: Tensor  # [S] float32, weight of the target's loss
     examples: Tensor  # [S] int64, index of the example or request that the target belongs to
-    tokens: int  # real tokens of the sequences in this batch, the last ones (which need no state) included
+    tokens: int  # real tokens of the sequences in this batch: what separate sequences would have to compute
     weight: float  # sum of ``weights``
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch on ``device``; ``segments`` stays on the CPU, where attention is planned."""
+        """The same batch on ``device``; ``segments`` and ``offsets`` stay on the CPU, where work is planned."""
         moved = super().to(device)
         object.__setattr__(moved, "segments", self.segments)
+        object.__setattr__(moved, "offsets", self.offsets)
         return moved
 
 

@@ -1,7 +1,8 @@
 """Log-probabilities of given tokens: completions after a prompt, and plain text.
 
-Every prompt is computed once, however many choices hang on it, and logits exist only where a token is scored
-(see `batching.trie`). Requests are grouped by length under a token budget; grouping changes nothing but speed and
+Requests are laid out as token tries under a budget of distinct tokens, so that prompts, demonstrations and choices
+that begin alike are computed once (see `batching.trie`); logits exist only where a token is scored. What all requests
+have in common is computed once for all batches, and kept as keys and values. Grouping changes nothing but speed and
 the last bits of a bf16 sum, and the same requests are always grouped in the same way.
 """
 
@@ -9,21 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
-from keeptune.batching.plan import plan
-from keeptune.batching.trie import Choices, choice_batch, flat_batch
-from keeptune.batching.types import Batch
+from keeptune.batching.plan import plan, plan_tries
+from keeptune.batching.trie import Choices, Path, build, choice_paths, common_prefixes, row_paths
 from keeptune.data.examples import Encoded
 from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 32_768}  # tokens of a batch; larger ones leave a CPU's caches and are slower
-LOGIT_BUDGET = 2**26  # logits of a batch: 256 MB in float32
+KEPT_PREFIX = 32  # tokens that all requests must have in common for their keys and values to be kept
 
 Progress = Callable[[int, int], None]
-"""Called with (requests done, requests in all) after every batch."""
+"""Called with (done, in all) after every batch: prompts where text is generated, else choices or texts."""
 
 
 @contextmanager
@@ -54,15 +56,8 @@ def choice_logprobs(
     """
     for request in requests:
         _check_length(lm, len(request.prompt_ids) + max(map(len, request.choices)) - 1)
-    tokens = [len(request.prompt_ids) + sum(len(choice) - 1 for choice in request.choices) for request in requests]
-    rows = [1 + sum(len(choice) - 1 for choice in request.choices) for request in requests]
-    results: list[tuple[float, ...]] = [()] * len(requests)
-    for group in _groups(lm, tokens, rows, token_budget, progress):
-        chosen = [requests[index] for index in group]
-        sums = iter(_sums(lm, choice_batch(chosen), sum(len(request.choices) for request in chosen)))
-        for index in group:
-            results[index] = tuple(next(sums) for _ in requests[index].choices)
-    return results
+    sums = iter(_sums(lm, choice_paths(requests), token_budget, progress))
+    return [tuple(next(sums) for _ in request.choices) for request in requests]
 
 
 def text_nats(
@@ -81,13 +76,8 @@ def text_nats(
     """
     for text in texts:
         _check_length(lm, len(text) - 1)
-    lengths = [len(text) - 1 for text in texts]
-    results = [0.0] * len(texts)
-    for group in _groups(lm, lengths, lengths, token_budget, progress):
-        rows = [Encoded(str(index), tuple(texts[index][:1]), tuple(texts[index][1:])) for index in group]
-        for index, value in zip(group, _sums(lm, flat_batch(rows), len(rows)), strict=True):
-            results[index] = -value
-    return results
+    rows = (Encoded(str(index), tuple(text[:1]), tuple(text[1:])) for index, text in enumerate(texts))
+    return [-value for value in _sums(lm, row_paths(rows), token_budget, progress)]
 
 
 def default_budget(lm: LanguageModel) -> int:
@@ -100,26 +90,64 @@ def _check_length(lm: LanguageModel, seen: int) -> None:
         raise ValueError(f"a request shows the model {seen} tokens, its context has {lm.context}")
 
 
-def _groups(
-    lm: LanguageModel, tokens: Sequence[int], rows: Sequence[int], token_budget: int | None, progress: Progress | None
-) -> Iterator[list[int]]:
-    """Indices of requests that run together: under the token budget, and under the budget of logits."""
-    token_budget = token_budget or default_budget(lm)
-    vocabulary: int = lm.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    per_row = vocabulary * token_budget / LOGIT_BUDGET  # what a row of logits costs, in tokens
-    costs = [max(seen, round(scored * per_row)) for seen, scored in zip(tokens, rows, strict=True)]
+def _sums(lm: LanguageModel, paths: Sequence[Path], token_budget: int | None, progress: Progress | None) -> list[float]:
+    """Log-probabilities of the paths' targets added up per path; ``example`` numbers the paths."""
+    budget = token_budget or default_budget(lm)
+    sums = torch.zeros(len(paths), dtype=torch.float32, device=lm.device)
     done = 0
     with evaluating(lm):
-        for group in plan(costs, token_budget):
-            yield group
+        prefix = Prefix.of(lm, paths) if lm.flat else None
+        for group in _groups(lm, paths if prefix is None else prefix.without(paths), budget):
+            batch = build(group, share=lm.flat).to(lm.device)
+            logprobs = target_logprobs(lm, batch, prefix, prefix.length if prefix else 0)
+            sums.index_add_(0, batch.examples, logprobs)
             done += len(group)
             if progress is not None:
-                progress(done, len(tokens))
-
-
-def _sums(lm: LanguageModel, batch: Batch, examples: int) -> list[float]:
-    """Log-probabilities of a batch's targets added up per example."""
-    batch = batch.to(lm.device)
-    sums = torch.zeros(examples, dtype=torch.float32, device=lm.device)
-    values: list[float] = sums.index_add_(0, batch.examples, target_logprobs(lm, batch)).tolist()
+                progress(done, len(paths))
+    values: list[float] = sums.tolist()
     return values
+
+
+def _groups(lm: LanguageModel, paths: Sequence[Path], budget: int) -> list[list[Path]]:
+    """Paths that run together: tries, or rows of similar length where the model runs padded."""
+    if lm.flat:
+        return plan_tries(paths, budget)
+    groups = plan([len(path.ids) for path in paths], budget, padded=True)
+    return [[paths[index] for index in group] for group in groups]
+
+
+@dataclass
+class Prefix:
+    """Keys and values of what all requests begin with, computed once (see `attention.KeyValues`)."""
+
+    length: int
+    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _filled: bool = False
+
+    @classmethod
+    def of(cls, lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:
+        """The common prefix of ``paths``, in front of every state that predicts a target; None where it is short."""
+        if len(paths) < 2 or not lm.plain_head:
+            return None
+        ends = sorted(paths, key=lambda path: path.key)[:: len(paths) - 1]
+        length = min(common_prefixes(ends)[1], *(len(path.ids) - len(path.labels) for path in paths))
+        if length < KEPT_PREFIX:
+            return None
+        prefix = cls(length)
+        only = Path(paths[0].ids[:length], paths[0].ids[:1], 0)  # the target is of no interest: only the states are
+        target_logprobs(lm, build([only]).to(lm.device), prefix)
+        prefix._filled = True
+        return prefix
+
+    def without(self, paths: Sequence[Path]) -> list[Path]:
+        """The rest of every path."""
+        return [Path(path.ids[self.length :], path.labels, path.example) for path in paths]
+
+    def prefix(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values [K, C, D]; None while they are being computed."""
+        return self.layers[layer] if self._filled else None
+
+    def store(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Keep what the prefix's own batch computes."""
+        if not self._filled:
+            self.layers[layer] = (key.clone(), value.clone())

@@ -1,150 +1,43 @@
-"""Attention over a flat batch, plugged into transformers' public AttentionInterface.
+"""Attention over a token trie, plugged into transformers' public AttentionInterface.
 
-Everything outside attention works on one row of T tokens without padding. Inside attention the trees of the batch are
-gathered into groups of similar length, [n, L] with padding, and one scaled-dot-product call serves each group: causal
-where all segments are roots, with a boolean ancestor mask elsewhere.
+Everything outside attention works on one row of T tokens without padding. Inside, the rows are arranged in groups
+(see `batching.arrange`); on a CPU explicit products serve them (`blocks`), elsewhere torch's own attention.
 
-Shapes: T tokens, n trees in a group, L positions, H heads, K key/value heads, D width of a head.
+T tokens, C tokens of a cached prefix; m paths, n runs, L rows of a run, P of a path; H heads, K key heads, D width.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from keeptune.batching.types import Batch
+from keeptune.batching.arrange import Arrangement, Group
 from keeptune.core.errors import ModelError
 from keeptune.models.blocks import block_attention
 
 NAME = "keeptune"
-Ints = NDArray[np.int64]
 
 
-@dataclass(eq=False)
-class Group:
-    """Trees of similar length, padded on the right to L."""
+class KeyValues(Protocol):
+    """Keys and values that outlive a batch: those of a prefix that all its roots continue, and a place for its own."""
 
-    index: Tensor | None  # [n * L] int64 into the flat row; None: the group is the whole row, in order
-    depth: Tensor  # [n, L] int64, position of every token
-    end: Tensor | None  # [n, L] int64, where the subtree of the token's segment ends; None: all segments are roots
-    masks: dict[int | None, Tensor | None] = field(default_factory=dict)  # per sliding window, made on first use
+    def prefix(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values [K, C, D] of the tokens in front of every root."""
+        ...
 
-    def mask(self, window: int | None) -> Tensor | None:
-        """[n, 1, L, L] bool, true where a query (third axis) sees a key; None where plain causal attention is exact."""
-        if window is not None and window >= self.depth.shape[1]:
-            window = None
-        if window not in self.masks:
-            self.masks[window] = self._mask(window)
-        return self.masks[window]
-
-    def _mask(self, window: int | None) -> Tensor | None:
-        if self.end is None and window is None:
-            return None
-        length = self.depth.shape[1]
-        at = torch.arange(length, device=self.depth.device)
-        seen = (at[:, None] >= at[None, :]).expand(len(self.depth), length, length)
-        if self.end is not None:
-            seen = seen & (at[None, :, None] < self.end[:, None, :])
-        if window is not None:
-            seen = seen & (self.depth[:, :, None] - self.depth[:, None, :] < window)
-        return seen[:, None]
+    def store(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Take the batch's own keys and values [K, T, D], positions already in them."""
+        ...
 
 
-@dataclass(eq=False)
-class Trees:
-    """How the tokens of a flat batch are arranged for attention; made once per batch, used by every layer."""
-
-    groups: list[Group]
-    scatter: Tensor | None  # [T] int64 into the groups' outputs laid end to end; None: already in order
-
-
-def plan_trees(batch: Batch) -> Trees:
-    """Arrange a batch's trees into groups in which no tree is shorter than half of the longest."""
-    segments = batch.segments.numpy()
-    starts, roots = segments[:, 0], np.flatnonzero(segments[:, 2] < 0)
-    total = len(batch.input_ids)
-    first = starts[roots]
-    length = np.diff(np.append(first, total))
-    end = _subtree_ends(segments) if len(roots) < len(segments) else None
-    order = np.argsort(-length, kind="stable")
-    positions = _depths(segments)
-    groups, scatter, offset = [], np.empty(total, dtype=np.int64), 0
-    for _, members in itertools.groupby(order, key=_halving(length[order])):
-        trees = np.fromiter(members, dtype=np.int64)
-        longest = int(length[trees].max())
-        grid = first[trees, None] + np.minimum(
-            np.arange(longest), length[trees, None] - 1
-        )  # pads repeat the last token
-        real = np.arange(longest) < length[trees, None]
-        scatter[grid[real]] = offset + np.flatnonzero(real)
-        offset += grid.size
-        in_order = grid.size == total and bool((grid.reshape(-1) == np.arange(total)).all())
-        groups.append(
-            Group(
-                index=None if in_order else _on(grid.reshape(-1), batch),
-                depth=_on(positions[grid], batch),
-                end=None if end is None else _on(_local_ends(end, grid, real, first[trees]), batch),
-            )
-        )
-    in_order = offset == total and bool((scatter == np.arange(total)).all())
-    return Trees(groups, None if in_order else _on(scatter, batch))
-
-
-def _halving(lengths: Ints) -> Any:
-    """A key for `groupby` over trees, longest first: a new group starts below half of the group's longest tree."""
-    state = {"longest": int(lengths[0]) if len(lengths) else 0}
-    ordered = iter(lengths)
-
-    def key(_: int) -> int:
-        length = int(next(ordered))
-        if 2 * length < state["longest"]:
-            state["longest"] = length
-        return state["longest"]
-
-    return key
-
-
-def _depths(segments: Ints) -> Ints:
-    """[T]: positions again, from the segments, which are on the CPU: reading the batch's would wait for a GPU."""
-    depth = np.zeros(len(segments), dtype=np.int64)
-    for number in np.flatnonzero(segments[:, 2] >= 0):
-        parent = segments[number, 2]
-        depth[number] = depth[parent] + segments[parent, 1]
-    return np.arange(segments[:, 1].sum()) - np.repeat(segments[:, 0] - depth, segments[:, 1])
-
-
-def _subtree_ends(segments: Ints) -> Ints:
-    """[T]: flat index where the subtree of every token's segment ends. Key j is seen by query i iff j <= i < end[j]."""
-    ends = segments[:, 0] + segments[:, 1]
-    for number in range(len(segments) - 1, -1, -1):
-        parent = segments[number, 2]
-        if parent >= 0:
-            ends[parent] = max(ends[parent], ends[number])
-    return np.repeat(ends, segments[:, 1])
-
-
-def _local_ends(end: Ints, grid: Ints, real: NDArray[np.bool_], first: Ints) -> Ints:
-    """Subtree ends counted from the start of each tree; a pad sees itself and what its last real token sees."""
-    ends: Ints = end[grid] - first[:, None]
-    return np.where(real, ends, np.arange(grid.shape[1]) + 1)
-
-
-def _on(array: Ints, batch: Batch) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(batch.input_ids.device)
-
-
-def tree_attention(
+def trie_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -154,60 +47,122 @@ def tree_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    keeptune_trees: Trees | None = None,
+    keeptune_arrangement: Arrangement | None = None,
+    keeptune_cache: KeyValues | None = None,
     **unused: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function for flat batches: query [1, H, T, D], key and value [1, K, T, D].
+    """transformers' attention function for tries: query [1, H, T, D], key and value [1, K, T, D].
 
     Returns ([1, T, H, D], None). ``attention_mask`` is always None (see `_no_mask`).
 
     Raises:
-        ModelError: the model did not hand the tree plan through, or asks for a bias that this function lacks.
+        ModelError: the model did not hand the arrangement through, or asks for a bias that this function lacks.
     """
-    if keeptune_trees is None:
+    if keeptune_arrangement is None:
         raise ModelError("the model does not pass its keyword arguments on to attention")
     for name in ("position_bias", "s_aux"):
         if unused.get(name) is not None:
             raise ModelError(f"attention with {name} does not run flat")
     _windows_given.add(sliding_window)
-    query, key, value = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)  # [T, heads, D]
-    outputs = []
-    for group in keeptune_trees.groups:
-        q, k, v = (_gather(x, group) for x in (query, key, value))
-        mask = group.mask(sliding_window)
-        if q.device.type == "cpu" and softcap is None and not dropout:
-            out = block_attention(q, k, v, mask, scaling)
-        else:
-            repeats = q.shape[1] // k.shape[1]
-            k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-            if softcap is None:
-                out = F.scaled_dot_product_attention(
-                    q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None, scale=scaling
-                )
-            else:
-                out = _softcapped(q, k, v, mask, dropout, scaling, softcap)
-        outputs.append(out.transpose(1, 2).flatten(0, 1))  # [n * L, H, D]
-    out = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    if keeptune_trees.scatter is not None:
-        out = out.index_select(0, keeptune_trees.scatter)
+    query, key, value = query[0].to(value.dtype), key[0].to(value.dtype), value[0]
+    if keeptune_cache is not None:
+        layer: Any = module.layer_idx
+        keeptune_cache.store(layer, key, value)
+        before = keeptune_cache.prefix(layer)
+        if before is not None:
+            key, value = torch.cat([before[0], key], dim=1), torch.cat([before[1], value], dim=1)
+    query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+    scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
+    if query.device.type == "cpu" and not dropout:
+        out = block_attention(
+            query, key, value, keeptune_arrangement, scale=scale, window=sliding_window, softcap=softcap
+        )
+    else:
+        out = sdpa_attention(
+            query,
+            key,
+            value,
+            keeptune_arrangement,
+            scale=scale,
+            window=sliding_window,
+            softcap=softcap,
+            dropout=dropout,
+        )
     return out[None], None
 
 
-def _gather(x: Tensor, group: Group) -> Tensor:
-    """[T, heads, D] -> [n, heads, L, D]."""
-    picked = x if group.index is None else x.index_select(0, group.index)
-    return picked.reshape(*group.depth.shape, *x.shape[1:]).transpose(1, 2)
+def sdpa_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    arrangement: Arrangement,
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """As `blocks.block_attention`, by torch's scaled-dot-product attention: one call for every group."""
+    outputs = []
+    for group in arrangement.groups:
+        m, n, length, _ = group.shape
+        q = _runs(query, group).transpose(1, 2)  # [m * n, H, L, D]
+        k, v = (_with_path(x, group, arrangement.prefix).transpose(1, 2) for x in (key, value))  # [m * n, K, P + L, D]
+        seen = _seen(group, window)
+        if softcap is not None:
+            out = _softcapped(q, k, v, seen, dropout, scale, softcap)
+        else:
+            repeats = q.shape[1] // k.shape[1]
+            k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None, scale=scale
+            )
+        outputs.append(out.transpose(1, 2).reshape(m * n * length, *out.shape[1::2]))
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+    return joined if arrangement.order is None else joined.index_select(0, arrangement.order)
+
+
+def _runs(x: Tensor, group: Group) -> Tensor:
+    """[T, heads, D] -> [m * n, L, heads, D]."""
+    m, n, length, _ = group.shape
+    picked = x if group.query is None else x.index_select(0, group.query)
+    return picked.reshape(m * n, length, *x.shape[1:])
+
+
+def _with_path(x: Tensor, group: Group, prefix: int) -> Tensor:
+    """[C + T, heads, D] -> [m * n, P + L, heads, D]: every run behind its path."""
+    own = _runs(x[prefix:], group)
+    if group.path is None:
+        return own
+    m, n, _, reach = group.shape
+    path = x.index_select(0, group.path).view(m, 1, reach, *x.shape[1:]).expand(m, n, reach, *x.shape[1:])
+    return torch.cat([path.reshape(m * n, reach, *x.shape[1:]), own], dim=1)
+
+
+def _seen(group: Group, window: int | None) -> Tensor | None:
+    """[m * n, 1, L, P + L] bool, true where a query sees a key; None where plain causal attention is right."""
+    m, n, length, reach = group.shape
+    own, path = group.own_hidden(window), group.path_hidden(window)
+    if own is None and not reach:
+        return None
+    if own is None:
+        own = torch.ones(length, length, dtype=torch.bool, device=group.depth.device).triu(1)
+    shape = (m, 1, n, 1, length)
+    own = own.expand(*shape, length)
+    path = torch.zeros((), dtype=torch.bool, device=own.device) if path is None else path
+    return ~torch.cat([path.expand(*shape, reach), own], dim=-1).reshape(m * n, 1, length, reach + length)
 
 
 def _softcapped(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, scaling: float | None, cap: float
+    q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, dropout: float, scale: float, cap: float
 ) -> Tensor:
     """Explicit attention with scores squashed to (-cap, cap) before the softmax (Gemma 2)."""
-    scores = q @ k.transpose(2, 3) * (scaling if scaling is not None else 1 / math.sqrt(q.shape[-1]))
-    scores = torch.tanh(scores / cap) * cap
-    if mask is None:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    weights = scores.masked_fill(~mask, -math.inf).softmax(-1, dtype=torch.float32).to(q.dtype)
+    repeats = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
+    scores = torch.tanh(q @ k.transpose(2, 3) * scale / cap) * cap
+    if seen is None:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    weights = scores.masked_fill(~seen, -math.inf).softmax(-1, dtype=torch.float32).to(q.dtype)
     return F.dropout(weights, dropout) @ v
 
 
@@ -216,7 +171,7 @@ _windows_given: set[int | None] = set()  # and those that reached its attention 
 
 
 def _no_mask(*args: Any, local_size: int | None = None, **kwargs: Any) -> None:
-    """transformers' mask function for flat batches: attention makes its own masks from the tree plan."""
+    """transformers' mask function for tries: attention makes its own masks from the arrangement."""
     _windows_masked.add(local_size)
 
 
@@ -233,7 +188,7 @@ def check_windows() -> Iterator[None]:
 
 @contextmanager
 def flat_attention(model: nn.Module) -> Iterator[None]:
-    """Within, ``model`` attends with `tree_attention`; afterwards with its own attention again."""
+    """Within, ``model`` attends with `trie_attention`; afterwards with its own attention again."""
     configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
     before = {key: config._attn_implementation for key, config in configs.items()}
     for config in configs.values():
@@ -245,5 +200,5 @@ def flat_attention(model: nn.Module) -> Iterator[None]:
             config._attn_implementation = before[key]
 
 
-AttentionInterface.register(NAME, tree_attention)
+AttentionInterface.register(NAME, trie_attention)
 AttentionMaskInterface.register(NAME, _no_mask)

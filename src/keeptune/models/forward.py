@@ -1,14 +1,17 @@
-"""From a batch to the logits and log-probabilities of its targets, on the flat path or the padded one."""
+"""From a batch to the logits, log-probabilities and loss of its targets, on the flat path or the padded one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from keeptune.batching.arrange import arrange
 from keeptune.batching.padded import unfold
 from keeptune.batching.types import Batch
-from keeptune.models.attention import flat_attention, plan_trees
+from keeptune.models.attention import KeyValues, flat_attention
+from keeptune.models.head import Head
 
 if TYPE_CHECKING:
     from keeptune.models.language_model import LanguageModel
@@ -19,15 +22,46 @@ def logits(lm: LanguageModel, batch: Batch) -> Tensor:
     return flat_logits(lm, batch) if lm.flat else padded_logits(lm, batch)
 
 
-def target_logprobs(lm: LanguageModel, batch: Batch) -> Tensor:
-    """[S] float32 log-probability (nats) of every target of the batch."""
-    return gather_logprobs(logits(lm, batch), batch)
+def target_logprobs(lm: LanguageModel, batch: Batch, cache: KeyValues | None = None, prefix: int = 0) -> Tensor:
+    """[S] float32 log-probability (nats) of every target of the batch.
+
+    ``cache`` holds the keys and values of ``prefix`` tokens in front of all the batch's roots; only flat models take
+    one.
+    """
+    head = _head(lm)
+    if head is None or torch.is_grad_enabled():
+        return gather_logprobs(logits(lm, batch), batch)
+    return head.logprobs(hidden_states(lm, head, batch, cache, prefix), batch)
+
+
+def target_nll(lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    """Weighted negative log-likelihood of the batch's targets, times ``scale``: float32 scalar, differentiable."""
+    head = _head(lm)
+    if head is None:
+        return -(gather_logprobs(logits(lm, batch), batch) * batch.weights).sum() * scale
+    return head.nll(hidden_states(lm, head, batch), batch, scale)
 
 
 def gather_logprobs(logits_UV: Tensor, batch: Batch) -> Tensor:
     """[S] float32 log-probabilities of the batch's targets under ``logits_UV``."""
     logprobs: Tensor = logits_UV.float().log_softmax(-1)[batch.sources, batch.labels]
     return logprobs
+
+
+def hidden_states(
+    lm: LanguageModel, head: Head, batch: Batch, cache: KeyValues | None = None, prefix: int = 0
+) -> Tensor:
+    """[U, D] what the head sees at ``batch.rows``."""
+    with flat_attention(lm.model):
+        output = head.decoder(
+            input_ids=batch.input_ids[None],
+            position_ids=batch.positions[None] + prefix,
+            use_cache=False,
+            keeptune_arrangement=arrange(batch, prefix),
+            keeptune_cache=cache,
+        )
+    states: Tensor = output.last_hidden_state[0].index_select(0, batch.rows)
+    return states
 
 
 def flat_logits(lm: LanguageModel, batch: Batch) -> Tensor:
@@ -38,7 +72,7 @@ def flat_logits(lm: LanguageModel, batch: Batch) -> Tensor:
             position_ids=batch.positions[None],
             use_cache=False,
             logits_to_keep=batch.rows,
-            keeptune_trees=plan_trees(batch),
+            keeptune_arrangement=arrange(batch),
         )
     kept: Tensor = output.logits[0]
     return kept
@@ -50,3 +84,8 @@ def padded_logits(lm: LanguageModel, batch: Batch) -> Tensor:
     output = lm.model(input_ids=padded.input_ids, attention_mask=padded.attention_mask, use_cache=False)
     kept: Tensor = output.logits[padded.kept[:, 0], padded.kept[:, 1]]
     return kept
+
+
+def _head(lm: LanguageModel) -> Head | None:
+    """The head for chunked work; found anew every time, since methods wrap and unwrap the model."""
+    return Head.of(lm.model) if lm.flat and lm.plain_head else None

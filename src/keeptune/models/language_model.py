@@ -15,7 +15,8 @@ from keeptune.batching.types import Batch
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import Method
 from keeptune.models.attention import check_windows
-from keeptune.models.forward import flat_logits, padded_logits
+from keeptune.models.forward import flat_logits, hidden_states, padded_logits
+from keeptune.models.head import Head
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class LanguageModel:
     hash: str | None  # content hash of the weights; None once a method changed them: cache nothing about those
     chat: bool  # the tokenizer has a chat template
     flat: bool  # runs flat batches; otherwise everything is padded
+    plain_head: bool = False  # its logits are those of `head.Head`: they can be made in chunks
     base_hash: str | None = None
 
     @classmethod
@@ -77,7 +79,13 @@ class LanguageModel:
             flat=False,
         )
         lm.flat = _runs_flat(lm)
+        lm.plain_head = lm.flat and _has_plain_head(lm)
         return lm
+
+    @property
+    def shares(self) -> bool:
+        """Whether a prefix may be computed once for several rows: not where every row needs dropout of its own."""
+        return self.flat and not (self.model.training and _drops_out(self.model))
 
     @property
     def parameters(self) -> int:
@@ -154,8 +162,26 @@ def _runs_flat(lm: LanguageModel) -> bool:
     return True
 
 
+@torch.no_grad()
+def _has_plain_head(lm: LanguageModel) -> bool:
+    """Whether `head.Head` makes the model's own logits."""
+    head, batch = Head.of(lm.model), _probe_batch(lm).to(lm.device)
+    if head is None:
+        return False
+    expected = flat_logits(lm, batch).float()
+    got = head.logits(hidden_states(lm, head, batch)).float()
+    return bool((got - expected).abs().mean() <= 1e-3 * expected.std())
+
+
+def _drops_out(model: nn.Module) -> bool:
+    """Whether the model draws dropout in training: in a module of its own, or in its attention."""
+    modules = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+    config: Any = getattr(model, "config", None)
+    return modules or any(getattr(config, name, 0) for name in ("attention_dropout", "attn_pdrop"))
+
+
 def _probe_batch(lm: LanguageModel) -> Batch:
-    """Two small trees of different size, drawn from a fixed seed."""
+    """Two small trees of different size, one of which branches, drawn from a fixed seed."""
     vocabulary = len(lm.tokenizer)
-    draw = torch.randint(vocabulary, (24,), generator=torch.Generator().manual_seed(0)).tolist()
-    return choice_batch([Choices(draw[:6], [draw[6:10], draw[10:13]]), Choices(draw[13:17], [draw[17:24]])])
+    draw = torch.randint(vocabulary, (64,), generator=torch.Generator().manual_seed(0)).tolist()
+    return choice_batch([Choices(draw[:40], [draw[40:44], draw[44:47]]), Choices(draw[47:51], [draw[51:58]])])

@@ -99,7 +99,9 @@ def fit(
         for step, indices in enumerate(order, 1):
             started = time.perf_counter()
             rate = learning_rate(step, len(order), lr, config.warmup)
-            batches = micro_batches([train[i] for i in indices], config.token_budget, padded=not lm.flat)
+            batches = micro_batches(
+                [train[i] for i in indices], config.token_budget, padded=not lm.flat, share=lm.shares
+            )
             record = train_step(lm, batches, objective, optimizer, rate, config.clip).to_record(step, rate, started)
             diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
             if diverged:

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from keeptune.batching.types import Batch
-from keeptune.models.forward import gather_logprobs, logits
+from keeptune.models.forward import gather_logprobs, logits, target_nll
 from keeptune.models.language_model import LanguageModel
 
 
@@ -40,8 +40,14 @@ class Objective:
 
     terms: Sequence[Term] = ()
 
-    def __call__(self, lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(what to differentiate, the likelihood part alone), both float32 sums in nats."""
+    def __call__(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+        """(what to differentiate, the likelihood part alone): float32 sums in nats, times ``scale``.
+
+        Only terms need the logits; without any they are made and used up chunk by chunk.
+        """
+        if not self.terms:
+            loss = target_nll(lm, batch, scale)
+            return loss, loss.detach()
         forward = Forward(lm, batch, logits(lm, batch))
-        nll = -(gather_logprobs(forward.logits_UV, batch) * batch.weights).sum()
-        return sum((term(forward) for term in self.terms), start=nll), nll.detach()
+        nll = -(gather_logprobs(forward.logits_UV, batch) * batch.weights).sum() * scale
+        return sum((term(forward) * scale for term in self.terms), start=nll), nll.detach()

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keeptune.batching.plan import plan
-from keeptune.batching.trie import flat_batch
+from keeptune.batching.plan import plan, plan_tries
+from keeptune.batching.trie import build, flat_batch, row_paths
 from keeptune.batching.types import Batch
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
+from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
@@ -42,8 +43,16 @@ class StepResult:
         )
 
 
-def micro_batches(rows: Sequence[Encoded], token_budget: int, *, padded: bool = False) -> list[Batch]:
-    """Flat batches of at most ``token_budget`` tokens (padded ones, where the model runs padded)."""
+def micro_batches(
+    rows: Sequence[Encoded], token_budget: int, *, padded: bool = False, share: bool = True
+) -> list[Batch]:
+    """Token tries of at most ``token_budget`` distinct tokens.
+
+    Without ``share`` nothing is written once for several rows (where dropout is on, every row needs a draw of its
+    own); ``padded`` batches, for models that run padded, are filled with rows of similar length.
+    """
+    if share and not padded:
+        return [build(paths, merge=True) for paths in plan_tries(row_paths(rows), token_budget)]
     groups = plan([len(row) for row in rows], token_budget, padded=padded)
     return [flat_batch([rows[i] for i in group]) for group in groups]
 
@@ -59,12 +68,12 @@ def train_step(
     weight = sum(batch.weight for batch in batches)
     total = torch.zeros((), device=lm.device)
     for batch in batches:
-        loss, nll = objective(lm, batch.to(lm.device))
-        (loss / weight).backward()  # type: ignore[no-untyped-call]
+        loss, nll = objective(lm, batch.to(lm.device), 1 / weight)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.accumulate()
-        total += nll / weight
+        total += nll
     norm = optimizer.step(lr, clip)
-    trained = sum(len(batch.labels) for batch in batches)
+    trained = round(weight)
     return StepResult(total, norm, sum(batch.tokens for batch in batches), trained)
 
 
@@ -73,8 +82,7 @@ def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> f
     """Nats per trained token over ``rows``, without dropout."""
     training = lm.model.training
     lm.model.eval()
-    batches = micro_batches(rows, token_budget, padded=not lm.flat)
-    objective = Objective()
-    total = sum(float(objective(lm, batch.to(lm.device))[1]) for batch in batches)
+    batches = [batch.to(lm.device) for batch in micro_batches(rows, token_budget, padded=not lm.flat)]
+    total = sum(float((target_logprobs(lm, batch) * batch.weights).sum()) for batch in batches)
     lm.model.train(training)
-    return total / sum(batch.weight for batch in batches)
+    return -total / sum(batch.weight for batch in batches)
