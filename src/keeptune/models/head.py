@@ -33,10 +33,10 @@ class Head:
         What is found is a guess by the names that transformers uses: compare its logits with the model's own.
         """
         inner: Any = model
-        if hasattr(model, "get_base_model"):
-            if model.active_peft_config.is_prompt_learning:  # type: ignore[union-attr, operator]
+        if hasattr(inner, "get_base_model"):
+            if inner.active_peft_config.is_prompt_learning:
                 return None  # its virtual tokens are put in front by peft's own forward
-            inner = model.get_base_model()
+            inner = inner.get_base_model()
         linear, decoder = inner.get_output_embeddings(), getattr(inner, "base_model", inner)
         if decoder is inner or type(linear) is not nn.Linear:
             return None
