@@ -10,9 +10,8 @@ T rows of the batch, C rows of a prefix before them; m paths of a group, n runs 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +25,7 @@ Ints = NDArray[np.int64]
 
 PACKED = 128  # rows of a run made of small sub-tries
 SHARED = 4  # so many runs on one path use its keys together; fewer gather them run by run, in wider groups
+WASTE = 2**15  # scores of padding per head that cost less than a group of its own
 
 
 @dataclass(eq=False)
@@ -169,25 +169,36 @@ def _runs(segments: Ints, ends: Ints, depth: Ints, prefix: int) -> list[_Run]:
     return runs
 
 
-def _grouped(runs: Sequence[_Run]) -> Iterable[tuple[list[_Run], bool]]:
+def _grouped(runs: Sequence[_Run]) -> Iterator[tuple[list[_Run], bool]]:
     """(runs of similar size, whether they hang on one path), in a fixed order."""
-    families: dict[tuple[int, int], list[_Run]] = defaultdict(list)
+    families: dict[int, list[_Run]] = defaultdict(list)
     for run in runs:
-        families[run.parent, _octave(run.rows)].append(run)
-    single: dict[tuple[int, int], list[_Run]] = defaultdict(list)
+        families[run.parent].append(run)
+    single: list[_Run] = []
     for family in families.values():
-        if len(family) >= SHARED or not family[0].reach:
-            yield family, True
-        else:
-            for run in family:
-                single[_octave(run.rows), _octave(run.reach)].append(run)
-    for family in single.values():
-        yield family, False
+        for group in _similar(family):
+            if len(group) >= SHARED or not group[0].reach:
+                yield group, True
+            else:
+                single += group
+    for group in _similar(single):
+        yield group, False
 
 
-def _octave(size: int) -> int:
-    """Sizes of one class differ by less than a factor of the square root of two."""
-    return int(2 * math.log2(size))
+def _similar(runs: Sequence[_Run]) -> Iterator[list[_Run]]:
+    """Runs in groups, longest first; one more joins as long as padding all to the largest wastes little."""
+    group: list[_Run] = []
+    length = reach = real = 0
+    for run in sorted(runs, key=lambda run: (-run.rows, -run.reach, run.start)):
+        cells = run.rows * (run.rows + run.reach)
+        length, reach, real = length or run.rows, max(reach, run.reach), real + cells
+        waste = (len(group) + 1) * length * (length + reach) - real
+        if group and waste > max(WASTE, real / 2):
+            yield group
+            group, length, reach, real = [], run.rows, run.reach, cells
+        group.append(run)
+    if group:
+        yield group
 
 
 def _group(
