@@ -155,6 +155,7 @@ def tree_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     keeptune_trees: Trees | None = None,
+    keeptune_cache: Any = None,
     **unused: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention function for flat batches: query [1, H, T, D], key and value [1, K, T, D].
@@ -170,6 +171,8 @@ def tree_attention(
         if unused.get(name) is not None:
             raise ModelError(f"attention with {name} does not run flat")
     _windows_given.add(sliding_window)
+    if keeptune_cache is not None:
+        keeptune_cache.store(getattr(module, "layer_idx", None), key[0], value[0])
     query, key, value = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)  # [T, heads, D]
     outputs = []
     for group in keeptune_trees.groups:
@@ -232,12 +235,12 @@ def check_windows() -> Iterator[None]:
 
 
 @contextmanager
-def flat_attention(model: nn.Module) -> Iterator[None]:
-    """Within, ``model`` attends with `tree_attention`; afterwards with its own attention again."""
+def flat_attention(model: nn.Module, name: str = NAME) -> Iterator[None]:
+    """Within, ``model`` attends with `tree_attention`, or what is registered as ``name``; afterwards as before."""
     configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
     before = {key: config._attn_implementation for key, config in configs.items()}
     for config in configs.values():
-        config._attn_implementation = NAME
+        config._attn_implementation = name
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from keeptune.batching.types import Batch
 from keeptune.models.attention import flat_attention, plan_trees
 
 if TYPE_CHECKING:
+    from keeptune.models.cache import PromptCache
     from keeptune.models.language_model import LanguageModel
 
 
@@ -30,8 +31,12 @@ def gather_logprobs(logits_UV: Tensor, batch: Batch) -> Tensor:
     return logprobs
 
 
-def flat_logits(lm: LanguageModel, batch: Batch) -> Tensor:
-    """`logits` by one flat row; the head sees the kept rows only, through the model's own scales and soft caps."""
+def flat_logits(lm: LanguageModel, batch: Batch, cache: PromptCache | None = None) -> Tensor:
+    """`logits` by one flat row; the head sees the kept rows only, through the model's own scales and soft caps.
+
+    The keys and values of every layer go to ``cache`` where one is given.
+    """
+    kept_back = {} if cache is None else {"keeptune_cache": cache}
     with flat_attention(lm.model):
         output = lm.model(
             input_ids=batch.input_ids[None],
@@ -39,6 +44,7 @@ def flat_logits(lm: LanguageModel, batch: Batch) -> Tensor:
             use_cache=False,
             logits_to_keep=batch.rows,
             keeptune_trees=plan_trees(batch),
+            **kept_back,
         )
     kept: Tensor = output.logits[0]
     return kept
