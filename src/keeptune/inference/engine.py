@@ -11,8 +11,8 @@ Shapes: B rows, W slots, L tokens of a row, N new tokens, P tokens of the shared
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,12 +24,12 @@ from keeptune.batching.types import Batch
 from keeptune.inference.rows import Rows
 from keeptune.inference.score import Progress, default_budget
 from keeptune.inference.stops import StopTexts
-from keeptune.models.cache import GRAIN, Capture, Fill, KeyValue, Slots
+from keeptune.models.cache import GRAIN, Capture, Fill, Slots
 from keeptune.models.decode import decode_logits, decoding, plan_step
 from keeptune.models.forward import flat_logits
 from keeptune.models.language_model import LanguageModel
 
-MAX_ROWS = 128  # rows per step; beyond, a step takes longer in proportion
+MAX_ROWS = {"cpu": 128, "cuda": 256}  # rows of a step; beyond, it takes longer in proportion
 CPU_CACHE_BYTES = 2**30
 CUDA_CACHE_SHARE = 0.5  # of the memory that is free
 MIN_SHARED = 16  # a shorter common prefix is not worth products of its own
@@ -58,10 +58,11 @@ def flat_generate(
     flat_logits(lm, _alone(prompts[0][: max(shared, 1)]).to(lm.device), capture)
     needs = [len(prompt) + limit - shared for prompt, limit in zip(prompts, limits, strict=True)]
     held = token_budget or _cache_bytes(lm.device) // capture.token_bytes()
+    most = MAX_ROWS["cuda" if lm.device.type == "cuda" else "cpu"]
     results: list[tuple[int, ...]] = [()] * len(prompts)
     done = 0
-    for wave in waves(needs, held):
-        width = max(1, min(MAX_ROWS, len(wave), held // needs[wave[0]]))
+    for wave in waves(needs, held, most):
+        width = max(1, min(most, len(wave), held // needs[wave[0]]))
         slots = Slots(capture.layers, capture.layers if shared else {}, width)
         rows = Rows(width, max(limits[index] for index in wave), ends, stops)
         generation = _Generation(lm, prompts, limits, shared, slots, rows, min(held, default_budget(lm)))
@@ -83,18 +84,18 @@ def common_prefix(prompts: Sequence[Sequence[int]]) -> int:
     return min(same, min(map(len, prompts)) - 1)
 
 
-def waves(needs: Sequence[int], held: int) -> list[list[int]]:
+def waves(needs: Sequence[int], held: int, most: int) -> list[list[int]]:
     """Indices in the order in which they are generated, longest first, cut into waves with slots of one length.
 
-    One long row would make all slots long. Where ``held`` tokens are then too few for all slots one could use, a new
-    wave begins at half the length.
+    One long row would make all slots long. Where ``held`` tokens are then too few for the ``most`` rows of a step, a
+    new wave begins at half the length.
     """
     order = sorted(range(len(needs)), key=lambda index: (-needs[index], index))
     result: list[list[int]] = []
     for place, index in enumerate(order):
         if result:
             longest, waiting = needs[result[-1][0]], len(order) - place + len(result[-1])
-            if 2 * needs[index] >= longest or held // longest >= min(MAX_ROWS, waiting):
+            if 2 * needs[index] >= longest or held // longest >= min(most, waiting):
                 result[-1].append(index)
                 continue
         result.append([index])
@@ -113,7 +114,7 @@ class _Generation:
     rows: Rows
     prefill_tokens: int
 
-    def run(self, queue: deque[int]) -> Iterable[list[tuple[int, tuple[int, ...]]]]:
+    def run(self, queue: deque[int]) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
         """Generate for the prompts whose indices are in ``queue``; yields (index, new ids) of those that are done."""
         with decoding(self.lm):
             while queue or self.rows.active:
@@ -175,7 +176,10 @@ class _Generation:
 
 
 def _lay_out(prompts: Sequence[Sequence[int]], shared: int) -> tuple[Batch, Tensor]:
-    """Prompts as one flat batch, and [n, L] where in it the tokens behind the shared prefix of each stand."""
+    """Prompts as one flat batch, and [n, L] where in it the tokens behind the shared prefix of each stand.
+
+    Behind the end of a prompt its last token stands again.
+    """
     batch = choice_batch([Choices(prompt, ((0,),)) for prompt in prompts])  # any choice: its row is the last token's
     starts = batch.segments[:, 0] + shared
     lengths = batch.segments[:, 1] - shared

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
 from keeptune.core.errors import ModelError
 
-GRAIN = 64  # slots grow by so many tokens: every size is a new shape, for which matrix products are set up anew
+GRAIN = 32  # slots grow by so many tokens: every size is a new shape, for which matrix products are set up anew
 
 
 class KeyValue(NamedTuple):

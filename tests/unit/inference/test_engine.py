@@ -120,9 +120,10 @@ def test_the_width_stays_under_the_budget(lms: dict[str, LanguageModel], monkeyp
 
 def test_waves_keep_one_long_row_from_widening_all() -> None:
     needs = [10, 100, 11, 9, 60, 12]
-    assert waves(needs, held=120) == [[1, 4], [5, 2, 0, 3]]
-    assert waves(needs, held=600) == [[1, 4, 5, 2, 0, 3]]  # all fit at the longest one's length
-    assert waves([7], held=1) == [[0]]
+    assert waves(needs, held=120, most=128) == [[1, 4], [5, 2, 0, 3]]
+    assert waves(needs, held=600, most=128) == [[1, 4, 5, 2, 0, 3]]  # all fit at the longest one's length
+    assert waves(needs, held=240, most=2) == [[1, 4, 5, 2, 0, 3]]  # no more would run at once
+    assert waves([7], held=1, most=128) == [[0]]
 
 
 def test_common_prefix() -> None:

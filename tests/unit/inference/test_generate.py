@@ -114,20 +114,18 @@ def test_what_cannot_be_cached_is_padded(
     for module in tiny.model.modules():
         if hasattr(module, "layer_idx"):
             monkeypatch.setattr(module, "layer_idx", 0)
-    tiny.model.config.use_cache = False
     with caplog.at_level(logging.WARNING):
         monkeypatch.setattr("keeptune.inference.generate.padded_generate", lambda *given: plain)
         assert generate(tiny, prompts, 5) == plain
     assert "generates padded" in caplog.text
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16])
-def test_bf16_runs_and_mostly_agrees(build: Callable[..., Any], tokenizer: Any, dtype: torch.dtype) -> None:
-    lm = LanguageModel.wrap(build("llama").to(dtype), tokenizer)
+def test_bf16_mostly_agrees(build: Callable[..., Any], tokenizer: Any) -> None:
+    lm = LanguageModel.wrap(build("llama").to(torch.bfloat16), tokenizer)
     prompts = random_prompts(12)
-    got = generate(lm, prompts, 4, token_budget=150)
-    same = sum(a[:1] == tuple(one_by_one(lm, p, 1)) for a, p in zip(got, prompts, strict=True))
-    assert same >= 10
+    got = generate(lm, prompts, 3, token_budget=150)
+    same = sum(list(a) == one_by_one(lm, p, 3) for a, p in zip(got, prompts, strict=True))
+    assert same >= 9  # the best two logits may change places
 
 
 def test_progress_counts_prompts(tiny: Any) -> None:
