@@ -44,7 +44,8 @@ def tokenizer() -> Any:
 def build(tokenizer: Any) -> Callable[..., Any]:
     """``build(architecture, seed=0, **config)`` makes a random two-layer transformers model for the tokenizer.
 
-    Architectures: llama (grouped heads, tied embeddings), gpt2, qwen3, gemma2 (soft caps, sliding window), mamba.
+    Architectures: llama (grouped heads, tied embeddings), gpt2, qwen3, gemma2 (soft caps, sliding window),
+    gemma3_text (sliding windows in five layers of six), mamba.
     """
     import torch
     import transformers
@@ -61,6 +62,13 @@ def build(tokenizer: Any) -> Callable[..., Any]:
         "llama": {**small, "tie_word_embeddings": True},
         "qwen3": {**small, "head_dim": 16},
         "gemma2": {**small, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 5},
+        "gemma3_text": {
+            **small,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "sliding_window": 6,
+            "num_hidden_layers": 6,
+        },
         "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
         "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
     }

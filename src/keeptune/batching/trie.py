@@ -102,13 +102,29 @@ def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> 
         share: write common prefixes once.
         merge: add up the weights of equal targets; they keep the ``example`` of one of them.
     """
+    return _build(paths, share, merge)[0]
+
+
+def prompt_batch(prompts: Iterable[Sequence[int] | Ints]) -> tuple[Batch, list[Ints]]:
+    """Lay prompts as a trie, with a target (of no meaning) behind the last token of each.
+
+    Returns the batch, whose ``examples`` number the prompts, and where in it the tokens of every prompt stand.
+    """
+    nothing = np.zeros(1, dtype=np.int64)
+    paths = [Path(np.asarray(ids, dtype=np.int64), nothing, number) for number, ids in enumerate(prompts)]
+    batch, rows = _build(paths, True, False)
+    return batch, [rows[number] for number in range(len(paths))]
+
+
+def _build(paths: Sequence[Path], share: bool, merge: bool) -> tuple[Batch, dict[int, Ints]]:
+    """(the batch, the rows of every path by its example)."""
     if share:
         paths = sorted(paths, key=lambda path: path.key)
         shared = worthwhile(common_prefixes(paths), [len(path.ids) for path in paths])
     else:
         shared = [0] * len(paths)
-    ids, depths, segments, ends = _lay_out(paths, shared)
-    rows = np.concatenate([end[len(end) - len(path.labels) :] for path, end in zip(paths, ends, strict=True)])
+    ids, depths, segments, places = _lay_out(paths, shared)
+    rows = np.concatenate([place[len(place) - len(path.labels) :] for path, place in zip(paths, places, strict=True)])
     labels = np.concatenate([path.labels for path in paths])
     examples = np.repeat([path.example for path in paths], [len(path.labels) for path in paths])
     weights = np.ones(len(labels), dtype=np.float32)
@@ -118,7 +134,7 @@ def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> 
         rows, labels, examples = rows[first], labels[first], examples[first]
     order = np.argsort(rows, kind="stable")
     kept, sources, counts = np.unique(rows[order], return_inverse=True, return_counts=True)
-    return Batch(
+    batch = Batch(
         input_ids=torch.from_numpy(ids),
         positions=torch.from_numpy(depths),
         segments=torch.from_numpy(segments),
@@ -131,6 +147,7 @@ def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> 
         tokens=sum(len(path.ids) + 1 for path in paths),
         weight=float(weights.sum()),
     )
+    return batch, {path.example: place for path, place in zip(paths, places, strict=True)}
 
 
 def common_prefixes(paths: Sequence[Path]) -> list[int]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from keeptune.batching.plan import plan, plan_tries
-from keeptune.batching.trie import Choices, Path, build, choice_paths, common_prefixes, row_paths
+from keeptune.batching.trie import Choices, Path, build, choice_paths, common_prefixes, prompt_batch, row_paths
 from keeptune.data.examples import Encoded
+from keeptune.models.cache import Capture, Prefix
 from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel
 
@@ -96,10 +95,12 @@ def _sums(lm: LanguageModel, paths: Sequence[Path], token_budget: int | None, pr
     sums = torch.zeros(len(paths), dtype=torch.float32, device=lm.device)
     done = 0
     with evaluating(lm):
-        prefix = Prefix.of(lm, paths) if lm.flat else None
-        for group in _groups(lm, paths if prefix is None else prefix.without(paths), budget):
+        prefix = _kept_prefix(lm, paths) if lm.flat else None
+        known = prefix.length if prefix else 0
+        rest = [Path(path.ids[known:], path.labels, path.example) for path in paths]
+        for group in _groups(lm, rest, budget):
             batch = build(group, share=lm.flat).to(lm.device)
-            logprobs = target_logprobs(lm, batch, prefix, prefix.length if prefix else 0)
+            logprobs = target_logprobs(lm, batch, prefix, known)
             sums.index_add_(0, batch.examples, logprobs)
             done += len(group)
             if progress is not None:
@@ -116,38 +117,18 @@ def _groups(lm: LanguageModel, paths: Sequence[Path], budget: int) -> list[list[
     return [[paths[index] for index in group] for group in groups]
 
 
-@dataclass
-class Prefix:
-    """Keys and values of what all requests begin with, computed once (see `attention.KeyValues`)."""
+def _kept_prefix(lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:
+    """Keys and values of what all of ``paths`` begin with, computed once; None where that is short.
 
-    length: int
-    layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _filled: bool = False
-
-    @classmethod
-    def of(cls, lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:
-        """The common prefix of ``paths``, in front of every state that predicts a target; None where it is short."""
-        if len(paths) < 2 or not lm.plain_head:
-            return None
-        ends = sorted(paths, key=lambda path: path.key)[:: len(paths) - 1]
-        length = min(common_prefixes(ends)[1], *(len(path.ids) - len(path.labels) for path in paths))
-        if length < KEPT_PREFIX:
-            return None
-        prefix = cls(length)
-        only = Path(paths[0].ids[:length], paths[0].ids[:1], 0)  # the target is of no interest: only the states are
-        target_logprobs(lm, build([only]).to(lm.device), prefix)
-        prefix._filled = True
-        return prefix
-
-    def without(self, paths: Sequence[Path]) -> list[Path]:
-        """The rest of every path."""
-        return [Path(path.ids[self.length :], path.labels, path.example) for path in paths]
-
-    def prefix(self, layer: int) -> tuple[Tensor, Tensor] | None:
-        """Keys and values [K, C, D]; None while they are being computed."""
-        return self.layers[layer] if self._filled else None
-
-    def store(self, layer: int, key: Tensor, value: Tensor) -> None:
-        """Keep what the prefix's own batch computes."""
-        if not self._filled:
-            self.layers[layer] = (key.clone(), value.clone())
+    The last token that all share is left to the batches where it predicts a target.
+    """
+    if len(paths) < 2 or not lm.plain_head:
+        return None
+    ends = sorted(paths, key=lambda path: path.key)[:: len(paths) - 1]
+    length = min(common_prefixes(ends)[1], *(len(path.ids) - len(path.labels) for path in paths))
+    if length < KEPT_PREFIX:
+        return None
+    capture = Capture()
+    batch, _ = prompt_batch([paths[0].ids[:length]])
+    target_logprobs(lm, batch.to(lm.device), capture)
+    return Prefix(length, capture.layers)

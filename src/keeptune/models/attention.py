@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,20 +21,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from keeptune.batching.arrange import Arrangement, Group
 from keeptune.core.errors import ModelError
 from keeptune.models.blocks import block_attention
+from keeptune.models.cache import PromptCache
 
 NAME = "keeptune"
-
-
-class KeyValues(Protocol):
-    """Keys and values that outlive a batch: those of a prefix that all its roots continue, and a place for its own."""
-
-    def prefix(self, layer: int) -> tuple[Tensor, Tensor] | None:
-        """Keys and values [K, C, D] of the tokens in front of every root."""
-        ...
-
-    def store(self, layer: int, key: Tensor, value: Tensor) -> None:
-        """Take the batch's own keys and values [K, T, D], positions already in them."""
-        ...
 
 
 def trie_attention(
@@ -48,7 +37,7 @@ def trie_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     keeptune_arrangement: Arrangement | None = None,
-    keeptune_cache: KeyValues | None = None,
+    keeptune_cache: PromptCache | None = None,
     **unused: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention function for tries: query [1, H, T, D], key and value [1, K, T, D].
@@ -66,11 +55,11 @@ def trie_attention(
     _windows_given.add(sliding_window)
     query, key, value = query[0].to(value.dtype), key[0].to(value.dtype), value[0]
     if keeptune_cache is not None:
-        layer: Any = module.layer_idx
+        layer: Any = getattr(module, "layer_idx", None)
         keeptune_cache.store(layer, key, value)
         before = keeptune_cache.prefix(layer)
         if before is not None:
-            key, value = torch.cat([before[0], key], dim=1), torch.cat([before[1], value], dim=1)
+            key, value = torch.cat([before.key, key], dim=1), torch.cat([before.value, value], dim=1)
     query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
     if query.device.type == "cpu" and not dropout:
@@ -187,12 +176,12 @@ def check_windows() -> Iterator[None]:
 
 
 @contextmanager
-def flat_attention(model: nn.Module) -> Iterator[None]:
-    """Within, ``model`` attends with `trie_attention`; afterwards with its own attention again."""
+def flat_attention(model: nn.Module, name: str = NAME) -> Iterator[None]:
+    """Within, ``model`` attends with `trie_attention`, or what is registered as ``name``; afterwards as before."""
     configs = {id(m.config): m.config for m in model.modules() if isinstance(m, PreTrainedModel)}
     before = {key: config._attn_implementation for key, config in configs.items()}
     for config in configs.values():
-        config._attn_implementation = NAME
+        config._attn_implementation = name
     try:
         yield
     finally:

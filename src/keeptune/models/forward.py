@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,10 +10,11 @@ from torch import Tensor
 from keeptune.batching.arrange import arrange
 from keeptune.batching.padded import unfold
 from keeptune.batching.types import Batch
-from keeptune.models.attention import KeyValues, flat_attention
+from keeptune.models.attention import flat_attention
 from keeptune.models.head import Head
 
 if TYPE_CHECKING:
+    from keeptune.models.cache import PromptCache
     from keeptune.models.language_model import LanguageModel
 
 
@@ -22,7 +23,7 @@ def logits(lm: LanguageModel, batch: Batch) -> Tensor:
     return flat_logits(lm, batch) if lm.flat else padded_logits(lm, batch)
 
 
-def target_logprobs(lm: LanguageModel, batch: Batch, cache: KeyValues | None = None, prefix: int = 0) -> Tensor:
+def target_logprobs(lm: LanguageModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
     """[S] float32 log-probability (nats) of every target of the batch.
 
     ``cache`` holds the keys and values of ``prefix`` tokens in front of all the batch's roots; only flat models take
@@ -49,33 +50,31 @@ def gather_logprobs(logits_UV: Tensor, batch: Batch) -> Tensor:
 
 
 def hidden_states(
-    lm: LanguageModel, head: Head, batch: Batch, cache: KeyValues | None = None, prefix: int = 0
+    lm: LanguageModel, head: Head, batch: Batch, cache: PromptCache | None = None, prefix: int = 0
 ) -> Tensor:
     """[U, D] what the head sees at ``batch.rows``."""
     with flat_attention(lm.model):
-        output = head.decoder(
-            input_ids=batch.input_ids[None],
-            position_ids=batch.positions[None] + prefix,
-            use_cache=False,
-            keeptune_arrangement=arrange(batch, prefix),
-            keeptune_cache=cache,
-        )
+        output = head.decoder(**_inputs(batch, cache, prefix))
     states: Tensor = output.last_hidden_state[0].index_select(0, batch.rows)
     return states
 
 
-def flat_logits(lm: LanguageModel, batch: Batch) -> Tensor:
+def flat_logits(lm: LanguageModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
     """`logits` by one flat row; the head sees the kept rows only, through the model's own scales and soft caps."""
     with flat_attention(lm.model):
-        output = lm.model(
-            input_ids=batch.input_ids[None],
-            position_ids=batch.positions[None],
-            use_cache=False,
-            logits_to_keep=batch.rows,
-            keeptune_arrangement=arrange(batch),
-        )
+        output = lm.model(logits_to_keep=batch.rows, **_inputs(batch, cache, prefix))
     kept: Tensor = output.logits[0]
     return kept
+
+
+def _inputs(batch: Batch, cache: PromptCache | None, prefix: int) -> dict[str, Any]:
+    inputs = {
+        "input_ids": batch.input_ids[None],
+        "position_ids": batch.positions[None] + prefix,
+        "use_cache": False,
+        "keeptune_arrangement": arrange(batch, prefix),
+    }
+    return inputs if cache is None else {**inputs, "keeptune_cache": cache}
 
 
 def padded_logits(lm: LanguageModel, batch: Batch) -> Tensor:

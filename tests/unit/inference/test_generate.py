@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import logging
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from keeptune.inference.generate import generate
+from keeptune.models.language_model import LanguageModel
 
 
 def random_prompts(n: int, longest: int = 30) -> list[list[int]]:
@@ -80,6 +83,49 @@ def test_no_room_is_refused(tiny: Any) -> None:
     with pytest.raises(ValueError, match="0 tokens"):
         generate(tiny, [[]], 9)
     assert generate(tiny, [], 9) == []
+
+
+def test_limits_per_prompt(tiny: Any) -> None:
+    prompts = random_prompts(5)
+    free = generate(tiny, prompts, 12)
+    limits = [1, 12, 3, 7, 2]
+    assert generate(tiny, prompts, 12, limits=limits) == [ids[:n] for ids, n in zip(free, limits, strict=True)]
+    for wrong in ([1] * 4, [0, *limits[1:]], [13, *limits[1:]]):
+        with pytest.raises(ValueError, match="between 1 and 12"):
+            generate(tiny, prompts, 12, limits=wrong)
+    assert len(generate(tiny, [[5] * 120], 9, limits=[8])[0]) <= 8  # the limit counts, not the 9
+
+
+@pytest.mark.filterwarnings("ignore:.*fast path.*")
+def test_a_model_with_a_state_is_padded(build: Callable[..., Any], tokenizer: Any) -> None:
+    lm = LanguageModel.wrap(build("mamba"), tokenizer)
+    prompts = [prompt * 2 for prompt in random_prompts(3, longest=1)]  # of equal length: nothing is padded
+    assert not lm.flat
+    got = generate(lm, prompts, 6, limits=[6, 2, 6])
+    expected = [one_by_one(lm, prompt, 6) for prompt in prompts]
+    assert [list(ids) for ids in got] == [expected[0], expected[1][:2], expected[2]]
+
+
+def test_what_cannot_be_cached_is_padded(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = random_prompts(4)
+    plain = generate(tiny, prompts, 5)
+    for module in tiny.model.modules():
+        if hasattr(module, "layer_idx"):
+            monkeypatch.setattr(module, "layer_idx", 0)
+    with caplog.at_level(logging.WARNING):
+        monkeypatch.setattr("keeptune.inference.generate.padded_generate", lambda *given: plain)
+        assert generate(tiny, prompts, 5) == plain
+    assert "generates padded" in caplog.text
+
+
+def test_bf16_mostly_agrees(build: Callable[..., Any], tokenizer: Any) -> None:
+    lm = LanguageModel.wrap(build("llama").to(torch.bfloat16), tokenizer)
+    prompts = random_prompts(12)
+    got = generate(lm, prompts, 3, token_budget=150)
+    same = sum(list(a) == one_by_one(lm, p, 3) for a, p in zip(got, prompts, strict=True))
+    assert same >= 9  # the best two logits may change places
 
 
 def test_progress_counts_prompts(tiny: Any) -> None:
