@@ -194,7 +194,7 @@ class _Probe:
         return self._measure(1)
 
     def _measure(self, budget: int) -> tuple[float, float]:
-        """(seconds per real token, bytes of activations per distinct token) of one micro-batch, the better of two."""
+        """(seconds per real token, bytes of activations per distinct token) of one micro-batch, the best of some."""
         device = self.lm.device
         with running(self.lm, self.planned.engine, checkpointing=self.checkpointing):
             batches = micro_batches(self.rows, budget, padded=not self.lm.flat)
@@ -203,7 +203,7 @@ class _Probe:
             reset_peak(device)
             before, times = used_bytes(device), []
             try:
-                for _ in range(2):
+                for _ in range(max(2, min(5, 2 * DEFAULT // budget))):  # short ones are easily disturbed
                     started = time.perf_counter()
                     loss, _ = self.planned.objective(self.lm, batch)
                     loss.backward()  # type: ignore[no-untyped-call]
