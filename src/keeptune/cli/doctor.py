@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keeptune import __version__
+from keeptune.cli import allocator
 from keeptune.core.errors import ResourceError
 from keeptune.core.units import human_bytes
 
@@ -104,6 +105,7 @@ def machine() -> dict[str, str]:
         "CPU": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
         f"{_bf16_note()}",
         "memory": _memory(),
+        "allocator": allocator.state(),
         "disk": f"{human_bytes(shutil.disk_usage(Path.cwd()).free)} free here",
         "hub cache": _hub_cache(),
     }
@@ -123,6 +125,8 @@ def _devices() -> dict[str, str]:
         ]
         precision = "bf16" if torch.cuda.is_bf16_supported() else "fp32"
         return {"device": "CUDA: " + ", ".join(names), "precision": precision}
+    if torch.backends.mps.is_available():
+        return {"device": "Apple GPU (mps)", "precision": "bf16 where macOS supports it, else fp32"}
     return {
         "device": f"CPU, {torch.get_num_threads()} threads",
         "precision": "bf16 with fp32 master weights, or fp32: whichever a short probe finds faster when a model loads",

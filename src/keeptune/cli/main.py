@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from keeptune import __version__
-from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
+from keeptune.cli import allocator, compare, data, demo, doctor, evaluate, report, study, train
 from keeptune.core.errors import KeeptuneError
 
 INTERRUPTED = 130  # how typer ends after Ctrl-C
@@ -50,6 +50,7 @@ def main() -> None:
     """Entry point: runs the command; a foreseen error prints one line and exits with its family's code."""
     # What the libraries will change one day is our concern and not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
+    allocator.keep_memory()
     try:
         app()
     except KeeptuneError as error:

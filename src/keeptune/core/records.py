@@ -46,6 +46,17 @@ class ValidationRecord(Record):
     best: bool
 
 
+class EngineRecord(Record):
+    """How a run was split into micro-batches (engine.json). Changes speed and memory; results in rounding only."""
+
+    key: str  # hash of what the decision holds for: model, method, device, number format, lengths of rows
+    token_budget: int  # distinct tokens per micro-batch
+    checkpointing: bool = False  # activations computed again in backward, to save memory
+    why: str
+    tokens_per_second: float | None = None  # real tokens, forward and backward, as the probe measured them
+    probed: bool = False  # measured; otherwise given or a default
+
+
 class ItemRecord(Record):
     """One item of one suite answered by one arm (items/<suite>.jsonl)."""
 
@@ -223,6 +234,7 @@ class Manifest(Record):
     model: str
     model_hash: str
     data_hashes: dict[str, str]
+    engines: dict[str, EngineRecord] = {}  # trained arm -> how it was split into micro-batches
 
 
 class Summary(Record):

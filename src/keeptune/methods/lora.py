@@ -53,6 +53,8 @@ class Lora:
         from peft import get_peft_model
         from transformers.pytorch_utils import Conv1D  # GPT-2's transposed linear layer
 
+        from keeptune.methods.lora_linear import install
+
         targets = self.config.target_modules
         settings = PeftLoraConfig(
             task_type="CAUSAL_LM",
@@ -73,6 +75,7 @@ class Lora:
                 where="lora.target_modules",
                 remedy=f"its linear layers are {', '.join(sorted(layers)) or 'not of a kind that peft adapts'}",
             ) from error
+        install(adapted)
         return adapted
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
@@ -101,6 +104,9 @@ class Lora:
 
     def restore(self, model: nn.Module) -> nn.Module:
         """Take the adapter out again; the base's weights were never touched."""
+        from keeptune.methods.lora_linear import uninstall
+
+        uninstall(model)  # whoever still holds one of its layers holds a layer of peft's
         base: nn.Module = model.unload()  # type: ignore[operator]
         if hasattr(base, "peft_config"):
             del base.peft_config

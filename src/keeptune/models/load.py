@@ -55,6 +55,8 @@ def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
     """
     from peft import PeftModel, get_peft_model_state_dict
 
+    from keeptune.methods.lora_linear import install
+
     if not (folder / ADAPTER_CONFIG).is_file():
         raise ModelError(
             "not an adapter folder", where=str(folder), remedy=f"it needs {ADAPTER_CONFIG}, as peft saves it"
@@ -75,6 +77,7 @@ def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
         raise other from error
     if stored != get_peft_model_state_dict(adapted, save_embedding_layers=False).keys():
         raise other  # peft passes over weights that have no place in the model
+    install(adapted)
     if stated and stated != name:
         log.warning("%s was trained on %s, not on %s", folder, stated, name)
     return adapted

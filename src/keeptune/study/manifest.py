@@ -6,12 +6,14 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 
 from keeptune import __version__
-from keeptune.core.records import Manifest
+from keeptune.core.records import EngineRecord, Manifest, read_json
 from keeptune.core.units import content_hash
 from keeptune.evaluate.task import Task
 from keeptune.models.language_model import LanguageModel
+from keeptune.train.budget import FILE
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "rouge-score", "sacrebleu")
 
@@ -24,6 +26,7 @@ def manifest_of(
     seeds: tuple[int, ...] = (),
     command: str,
     started: datetime,
+    engines: Mapping[str, EngineRecord] | None = None,
 ) -> Manifest:
     """Versions, settings, hashes and seeds. ``lm`` is the base, as it was loaded."""
     return Manifest(
@@ -41,4 +44,10 @@ def manifest_of(
         model=lm.name,
         model_hash=str(lm.hash),
         data_hashes={task.name: task.sha256 for task in tasks},
+        engines=dict(engines or {}),
     )
+
+
+def engines(folder: Path) -> dict[str, EngineRecord]:
+    """How every trained arm below a run folder was split into micro-batches."""
+    return {file.parent.name: read_json(file, EngineRecord) for file in sorted(folder.glob(f"arms/*/{FILE}"))}

@@ -18,7 +18,7 @@ from keeptune.report.html import write_report
 from keeptune.study.bench import Bench
 from keeptune.study.build import build, chance_of, data_card, margin_warnings
 from keeptune.study.config import StudyConfig
-from keeptune.study.manifest import manifest_of
+from keeptune.study.manifest import engines, manifest_of
 from keeptune.study.prompting import prompting_arms
 from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import tuned_arms
@@ -59,6 +59,7 @@ def run_study(
         seeds=config.seeds,
         command=command or shlex.join(["keeptune", *sys.argv[1:]]),
         started=started,
+        engines=engines(folder),
     )
     summary = summarise(
         measured,

@@ -21,6 +21,7 @@ from keeptune.study.arms import Arm, ArmRecord, TrialRecord, finished_arm, finis
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick
 from keeptune.study.prompting import request_costs
+from keeptune.train.budget import FILE, recall
 from keeptune.train.loop import FitResult, fit
 from keeptune.train.progress import Progress
 
@@ -28,6 +29,7 @@ from keeptune.train.progress import Progress
 def tuned_arms(bench: Bench, method: str) -> tuple[list[Arm], list[FrontierPoint]]:
     """The chosen rate's arm for every seed (the first seed first), and every rate as a point of the frontier."""
     config = bench.config
+    recall(bench.folder.glob(f"arms/*/{FILE}"))  # a study that goes on splits its steps as it did before
     first, *others = config.seeds
     trials = [_trial(bench, method, lr, first) for lr in config.rates(method)]
     picked = pick([Candidate(t.name, t.lr, np.array(t.target_scores), t.diverged) for t in trials])

@@ -9,25 +9,36 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from keeptune.batching.plan import global_batches
 from keeptune.core.config import Config
 from keeptune.core.errors import DataError
-from keeptune.core.records import StepRecord, ValidationRecord
+from keeptune.core.records import EngineRecord, StepRecord, ValidationRecord, write_json
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.best import Best
+from keeptune.train.budget import FILE, Planned, find_budget, recall, running
 from keeptune.train.callbacks import Callback, RecordWriter, Run
 from keeptune.train.memory import peak_bytes, reset_peak
 from keeptune.train.objective import Objective, Term
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.schedule import learning_rate
-from keeptune.train.step import mean_nll, micro_batches, train_step
+from keeptune.train.step import batches_for, mean_nll, train_step
+
+
+def _number_or_word(value: Any) -> str:
+    return "(word)" if isinstance(value, str) else "(number)"
+
+
+TokenBudget = Annotated[
+    Annotated[int, Field(ge=1), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
+    Discriminator(_number_or_word),
+]
 
 
 class TrainConfig(Config):
@@ -39,7 +50,7 @@ class TrainConfig(Config):
     warmup: float = Field(0.06, ge=0, le=1)  # share of the steps
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0)  # largest global gradient norm
-    token_budget: int = Field(4096, ge=1)  # tokens per micro-batch: bounds memory, changes no result
+    token_budget: TokenBudget = "auto"  # tokens per micro-batch: speed and memory; changes results in rounding only
     validations_per_epoch: int = Field(1, ge=1)
     engine: Literal["flat", "padded"] = "flat"  # padded: the slow reference
 
@@ -74,34 +85,34 @@ def fit(
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``.
 
-    Writes steps.jsonl, validation.jsonl and the best checkpoint into ``folder``. ``lm`` is left adapted and holding the
-    checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
+    Writes steps.jsonl, validation.jsonl, engine.json and the best checkpoint into ``folder``. ``lm`` is left adapted
+    and holding the checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
     ``lm.restore(method)``. Without validation rows the last step is kept. A loss or gradient that is not finite ends
     the run as diverged, with the best checkpoint so far. ``seed`` decides the order of the rows, dropout and what the
-    method draws; the result does not depend on what ran before in the process.
+    method draws; what ran before in the process changes nothing, but for the rounding of another token budget.
 
     Raises:
         DataError: no training rows, or a row longer than the model's context.
     """
     _check_rows(lm, train, validation)
     torch.manual_seed(seed)
-    reset_peak(lm.device)
     lm.adapt(method)
-    order = list(_order(len(train), config, seed))
-    optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
+    steps = [[train[i] for i in indices] for indices in _order(len(train), config, seed)]
     objective, best = Objective(terms), Best(lm, method, folder)
-    run = Run(lm, folder, method.describe(), len(order))
-    validate_after = _validation_steps(len(train), len(order), config)
+    engine = _engine(lm, method, Planned(steps, objective, config.engine), config, folder)
+    reset_peak(lm.device)
+    optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
+    run = Run(lm, folder, method.describe(), len(steps))
+    validate_after = _validation_steps(len(train), len(steps), config)
     records: list[StepRecord] = []
     diverged = False
-    with _engine(lm, config.engine), _watched(run, [RecordWriter(), *hooks]) as callbacks:
-        _validate(run, best, validation, 0, config, callbacks)
-        for step, indices in enumerate(order, 1):
+    mode = running(lm, config.engine, checkpointing=engine.checkpointing)
+    with mode, _watched(run, [RecordWriter(), *hooks]) as callbacks:
+        _validate(run, best, validation, 0, engine, callbacks)
+        for step, rows in enumerate(steps, 1):
             started = time.perf_counter()
-            rate = learning_rate(step, len(order), lr, config.warmup)
-            batches = micro_batches(
-                [train[i] for i in indices], config.token_budget, padded=not lm.flat, share=lm.shares
-            )
+            rate = learning_rate(step, len(steps), lr, config.warmup)
+            batches = batches_for(lm, rows, engine.token_budget)
             record = train_step(lm, batches, objective, optimizer, rate, config.clip).to_record(step, rate, started)
             diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
             if diverged:
@@ -110,11 +121,22 @@ def fit(
             for callback in callbacks:
                 callback.after_step(run, record)
             if step in validate_after:
-                _validate(run, best, validation, step, config, callbacks)
+                _validate(run, best, validation, step, engine, callbacks)
         if not validation and not diverged:
-            best.keep(len(order))
+            best.keep(len(steps))
         best.finish()
     return _result(records, best, diverged, peak_bytes(lm.device))
+
+
+def _engine(lm: LanguageModel, method: Method, planned: Planned, config: TrainConfig, folder: Path) -> EngineRecord:
+    """The token budget that the settings give, or the one that is found; noted in the run's folder."""
+    if config.token_budget == "auto":
+        recall([folder / FILE])
+        engine = find_budget(lm, method, planned)
+    else:
+        engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
+    write_json(folder / FILE, engine)
+    return engine
 
 
 def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
@@ -146,31 +168,18 @@ def _validate(
     best: Best,
     validation: Sequence[Encoded],
     step: int,
-    config: TrainConfig,
+    engine: EngineRecord,
     callbacks: Sequence[Callback],
 ) -> None:
     """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
     if not validation:
         return
-    loss = mean_nll(run.lm, validation, config.token_budget)
+    loss = mean_nll(run.lm, validation, engine.token_budget)
     kept = best.offer(step, loss)
     if math.isfinite(loss):
         record = ValidationRecord(step=step, loss=loss, best=kept)
         for callback in callbacks:
             callback.after_validation(run, record)
-
-
-@contextmanager
-def _engine(lm: LanguageModel, engine: str) -> Iterator[None]:
-    """Within, "padded" keeps ``lm`` off the flat path; dropout is on, afterwards off."""
-    flat = lm.flat
-    lm.flat = flat and engine == "flat"
-    lm.model.train()
-    try:
-        yield
-    finally:
-        lm.flat = flat
-        lm.model.eval()
 
 
 @contextmanager

@@ -57,6 +57,11 @@ def micro_batches(
     return [flat_batch([rows[i] for i in group]) for group in groups]
 
 
+def batches_for(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    """The micro-batches that suit ``lm`` in the mode that it is in."""
+    return micro_batches(rows, token_budget, padded=not lm.flat, share=lm.shares)
+
+
 def train_step(
     lm: LanguageModel, batches: Sequence[Batch], objective: Objective, optimizer: MasterAdamW, lr: float, clip: float
 ) -> StepResult:
@@ -82,7 +87,7 @@ def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> f
     """Nats per trained token over ``rows``, without dropout."""
     training = lm.model.training
     lm.model.eval()
-    batches = [batch.to(lm.device) for batch in micro_batches(rows, token_budget, padded=not lm.flat)]
+    batches = [batch.to(lm.device) for batch in batches_for(lm, rows, token_budget)]
     total = sum(float((target_logprobs(lm, batch) * batch.weights).sum()) for batch in batches)
     lm.model.train(training)
     return -total / sum(batch.weight for batch in batches)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from keeptune.train.optim import MasterAdamW
+from keeptune.train.optim import MasterAdamW, _clip
 
 
 def parameter(dtype: torch.dtype = torch.float32, shape: tuple[int, ...] = (3, 4)) -> nn.Parameter:
@@ -59,3 +59,53 @@ def test_weight_decay_spares_vectors() -> None:
     optimizer.step(0.1, clip=1.0)
     assert_close(matrix.detach(), before[0] * 0.9)
     assert_close(vector.detach(), before[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_and_several_micro_batches_take_the_same_step(dtype: torch.dtype) -> None:
+    """Quarters that bf16 holds exactly: what differs is only whether gradients are copied or added."""
+    whole, parts = parameter(dtype), parameter(dtype)
+    once, twice = MasterAdamW([whole]), MasterAdamW([parts])
+    for seed in range(3):  # buffers are used again from the second step on
+        gradient = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        whole.grad = gradient.clone()
+        once.accumulate()
+        for share in (0.25, 0.5, 0.25):
+            part = gradient * share
+            parts.grad = part if parts.grad is None else parts.grad + part  # as autograd does
+            twice.accumulate()
+        norms = once.step(1e-2, clip=1.0), twice.step(1e-2, clip=1.0)
+        assert_close(*norms)
+        assert_close(whole, parts)
+        assert_close(once.masters[0], twice.masters[0])
+
+
+@pytest.mark.parametrize("clip", [0.5, 1e6])
+def test_clipping_equals_torchs(clip: float) -> None:
+    ours = [torch.randn(5, 3), torch.randn(7)]
+    theirs = [nn.Parameter(torch.zeros_like(gradient)) for gradient in ours]
+    for p, gradient in zip(theirs, ours, strict=True):
+        p.grad = gradient.clone()
+    expected = nn.utils.clip_grad_norm_(theirs, clip)
+    assert_close(_clip(ours, clip), expected)
+    for p, gradient in zip(theirs, ours, strict=True):
+        assert_close(gradient, p.grad)
+
+
+def test_a_norm_that_is_not_finite_is_not_hidden() -> None:
+    gradients = [torch.tensor([1.0, float("nan")])]
+    assert torch.isnan(_clip(gradients, 1.0))
+    assert torch.isnan(gradients[0]).all()
+
+
+def test_a_parameter_without_a_gradient_stands_still() -> None:
+    used, unused = parameter(torch.bfloat16), parameter(torch.bfloat16)
+    optimizer = MasterAdamW([used, unused])
+    for step in range(2):
+        used.grad = torch.ones_like(used)
+        unused.grad = torch.ones_like(unused) if step == 0 else None
+        optimizer.accumulate()
+        before = optimizer.masters[1].detach().clone()
+        norm = optimizer.step(0.1, clip=1e6)
+        assert float(norm) == pytest.approx((24 if step == 0 else 12) ** 0.5)
+    assert torch.equal(optimizer.masters[1], before)

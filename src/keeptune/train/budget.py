@@ -1,0 +1,231 @@
+"""How many tokens a micro-batch holds: found by a short probe of speed and memory on rows of the run.
+
+Larger micro-batches share more prefixes and start fewer kernels; smaller ones stay in a CPU's caches and fit small
+memories. Results depend on the choice in rounding only, so it is no setting of a study unless somebody makes it one.
+A decision is kept for the process and in engine.json, because the arms of a study would all come to the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from keeptune.core.errors import DataError
+from keeptune.core.records import EngineRecord, read_json
+from keeptune.core.units import content_hash, human_bytes, human_count
+from keeptune.data.examples import Encoded
+from keeptune.methods.base import Method
+from keeptune.models.attention import flat_attention
+from keeptune.models.language_model import LanguageModel
+from keeptune.train.memory import available_bytes, peak_bytes, release, reset_peak, used_bytes
+from keeptune.train.objective import Objective
+from keeptune.train.step import batches_for
+
+DEFAULT = 4096
+CANDIDATES = (1024, 2048, 4096, 8192, 16384)
+FEW_STEPS = 50  # a shorter run is over before a probe pays
+SHORT_STEP = 0.05  # seconds; what a tiny model could gain is less than what the probe can tell from noise
+SHARE = 0.03  # of the planned run, at most, goes into timing
+TIE = 1.03  # a larger budget has to be this much faster
+MARGIN = 0.8  # of the available memory may be used
+FILE = "engine.json"
+
+_known: dict[str, EngineRecord] = {}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The run that a budget is wanted for."""
+
+    steps: Sequence[Sequence[Encoded]]  # the rows of every optimiser step
+    objective: Objective
+    engine: str  # "flat" or "padded"
+
+
+def find_budget(lm: LanguageModel, method: Method, planned: Planned) -> EngineRecord:
+    """The fastest budget that fits, for a model that is adapted; weights and random state stay as they are.
+
+    Runs of few or short steps are not probed. Gradient checkpointing is chosen only where nothing fits without.
+    """
+    candidates = _candidates(planned)
+    key = _key(lm, method, planned, candidates)
+    if key not in _known:
+        if len(planned.steps) < FEW_STEPS:
+            return EngineRecord(key=key, token_budget=DEFAULT, why=f"{len(planned.steps)} steps are too few to probe")
+        with torch.random.fork_rng([lm.device] if lm.device.type == "cuda" else []):
+            _known[key] = _Probe(lm, method, planned).decide(key, candidates)
+    return _known[key]
+
+
+def recall(files: Iterable[Path]) -> None:
+    """Take over what earlier processes decided; a file that is missing or was cut short is passed over."""
+    for file in files:
+        try:
+            record = read_json(file, EngineRecord)
+        except DataError:
+            continue
+        if record.probed:
+            _known.setdefault(record.key, record)
+
+
+@contextmanager
+def running(lm: LanguageModel, engine: str, *, checkpointing: bool = False) -> Iterator[None]:
+    """Within, ``lm`` trains: dropout on, "padded" keeps it off the flat path; afterwards as before, dropout off."""
+    flat = lm.flat
+    lm.flat = flat and engine == "flat"
+    lm.model.train()
+    if checkpointing:
+        _checkpoint(lm, True)
+    try:
+        yield
+    finally:
+        if checkpointing:
+            _checkpoint(lm, False)
+        lm.flat = flat
+        lm.model.eval()
+
+
+def _checkpoint(lm: LanguageModel, on: bool) -> None:
+    """Keep the activations at layer borders only and compute the rest again in backward."""
+    model = lm.model
+    name = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # the older name
+    if not on:
+        getattr(model, f"{name}_checkpointing_disable")()
+        return
+    settings: dict[str, Any] = {"use_reentrant": False}
+    if lm.flat:  # backward runs outside of `flat_logits`, and has to attend as the forward did
+        settings["context_fn"] = lambda: (nullcontext(), flat_attention(model))
+    getattr(model, f"{name}_checkpointing_enable")(**{f"{name}_checkpointing_kwargs": settings})
+
+
+def _candidates(planned: Planned) -> tuple[int, ...]:
+    """Budgets that make a difference: from what holds the longest row up to what holds the largest global batch."""
+    longest = max(len(row) for rows in planned.steps for row in rows)
+    largest = max(sum(map(len, rows)) for rows in planned.steps)
+    useful = [c for c in CANDIDATES if c >= longest] or [CANDIDATES[-1]]
+    needed = sum(c < largest for c in useful) + 1
+    return tuple(useful[:needed])
+
+
+def _key(lm: LanguageModel, method: Method, planned: Planned, candidates: tuple[int, ...]) -> str:
+    """What a decision holds for. Terms of the objective cost memory, too; rows count by the budgets they allow."""
+    terms = [type(term).__name__ for term in planned.objective.terms]
+    engine = planned.engine if lm.flat else "padded"
+    return content_hash(
+        [lm.base_hash, method.describe(), str(lm.device), str(lm.dtype), engine, terms, list(candidates)]
+    )
+
+
+@dataclass
+class _Probe:
+    """Forward and backward over micro-batches of the first step's rows; gradients are thrown away."""
+
+    lm: LanguageModel
+    method: Method
+    planned: Planned
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        self.trainable = list(self.method.trainable(self.lm.model).values())
+        self.rows = max(self.planned.steps, key=lambda rows: sum(map(len, rows)))
+        self.longest = max(len(row) for rows in self.planned.steps for row in rows)
+        self.tokens = sum(len(row) for rows in self.planned.steps for row in rows)  # of the whole run
+        self.gradients = sum(p.numel() * p.element_size() for p in self.trainable)
+        release()
+        free = available_bytes(self.lm.device)
+        self.limit = math.inf if free is None else MARGIN * free - _optimizer_bytes(self.trainable)
+
+    def decide(self, key: str, candidates: Sequence[int]) -> EngineRecord:
+        """Try ``candidates`` (ascending) until memory, or the time that a probe may take, ends."""
+        self._first()  # libraries load and workspaces are made: neither is the model's doing
+        seconds, per_token = self._first()
+        if per_token * max(candidates[0], self.longest) > self.limit - self.gradients:
+            self.checkpointing = True
+            seconds, per_token = self._first()
+        step = seconds * self.tokens / len(self.planned.steps)
+        if step < SHORT_STEP and not self.checkpointing:
+            why = f"a step takes about {1000 * step:.0f} ms: too short to probe"
+            return EngineRecord(key=key, token_budget=DEFAULT, why=why, probed=True)
+        spent, allowed = 0.0, SHARE * seconds * self.tokens
+        speeds: dict[int, float] = {}  # budget -> real tokens per second
+        for budget in candidates:
+            fits = per_token * max(budget, self.longest) <= self.limit - self.gradients
+            if not fits or spent + 2 * seconds * budget > allowed:
+                break
+            started = time.perf_counter()
+            try:
+                seconds, per_token = self._measure(budget)
+            except torch.OutOfMemoryError:
+                break
+            best = max(speeds, key=lambda b: speeds[b], default=budget)
+            if 1 / seconds > TIE * speeds.get(best, math.inf):  # or was the machine busy with something else before?
+                speeds[best] = max(speeds[best], 1 / self._measure(best)[0])
+            speeds[budget] = 1 / seconds
+            spent += time.perf_counter() - started
+            allowed = SHARE * self.tokens / max(speeds.values())
+        return self._record(key, candidates, speeds, per_token)
+
+    def _record(self, key: str, candidates: Sequence[int], speeds: dict[int, float], per_token: float) -> EngineRecord:
+        fitting = [c for c in candidates if per_token * max(c, self.longest) <= self.limit - self.gradients]
+        chosen = min(DEFAULT, max(fitting, default=candidates[0])) if not speeds else min(speeds)
+        for budget, speed in speeds.items():
+            if speed > TIE * speeds[chosen]:
+                chosen = budget
+        measured = ", ".join(f"{budget}: {human_count(speed)} tokens/s" for budget, speed in speeds.items())
+        reasons = [measured or "no time to compare budgets"]
+        if per_token:
+            reasons.append(f"{human_bytes(round(per_token * chosen))} of activations")
+        if self.checkpointing:
+            reasons.append("checkpointing, because memory ends below the smallest budget")
+        return EngineRecord(
+            key=key,
+            token_budget=chosen,
+            checkpointing=self.checkpointing,
+            why="; ".join(reasons),
+            tokens_per_second=speeds.get(chosen),
+            probed=True,
+        )
+
+    def _first(self) -> tuple[float, float]:
+        """One row alone, the longest of the step: a first idea of speed and memory that cannot take much of either."""
+        return self._measure(1)
+
+    def _measure(self, budget: int) -> tuple[float, float]:
+        """(seconds per real token, bytes of activations per distinct token) of one micro-batch, the best of some."""
+        device = self.lm.device
+        with running(self.lm, self.planned.engine, checkpointing=self.checkpointing):
+            batches = batches_for(self.lm, self.rows, budget)
+            batch = batches[0 if budget == 1 else (len(batches) - 1) // 2].to(device)  # the first holds the longest
+            release()
+            reset_peak(device)
+            before, times = used_bytes(device), []
+            try:
+                for _ in range(max(2, min(5, 2 * DEFAULT // budget))):  # short ones are easily disturbed
+                    started = time.perf_counter()
+                    loss, _ = self.planned.objective(self.lm, batch)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    if device.type == "cuda":
+                        torch.cuda.synchronize(device)
+                    times.append(time.perf_counter() - started)
+                    self._drop_gradients()
+            finally:
+                self._drop_gradients()
+        peak = peak_bytes(device)
+        taken = 0 if peak is None or before is None else max(peak - before - self.gradients, 0)
+        return min(times) / batch.tokens, taken / len(batch.input_ids)
+
+    def _drop_gradients(self) -> None:
+        for parameter in self.trainable:
+            parameter.grad = None
+
+
+def _optimizer_bytes(parameters: Sequence[torch.nn.Parameter]) -> int:
+    """What `optim.MasterAdamW` will hold: moments, and for low precision masters and summed gradients."""
+    return sum(p.numel() * (8 if p.dtype == torch.float32 else 16) for p in parameters)
