@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -85,7 +86,10 @@ class LanguageModel:
     @property
     def shares(self) -> bool:
         """Whether a prefix may be computed once for several rows: not where every row needs dropout of its own."""
-        return self.flat and not (self.model.training and _drops_out(self.model))
+        if self.flat and self.model.training and _drops_out(self.model):
+            _say_once(f"{self.name} trains with dropout: prefixes are computed for every row anew")
+            return False
+        return self.flat
 
     @property
     def parameters(self) -> int:
@@ -171,6 +175,11 @@ def _has_plain_head(lm: LanguageModel) -> bool:
     expected = flat_logits(lm, batch).float()
     got = head.logits(hidden_states(lm, head, batch)).float()
     return bool((got - expected).abs().mean() <= 1e-3 * expected.std())
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    log.warning(line)
 
 
 def _drops_out(model: nn.Module) -> bool:
