@@ -83,7 +83,7 @@ def product(
 def weighted(products: list[dict[str, Any]], way: str) -> float:
     """All work over all time."""
     work = [p["T"] * p["K"] * p["N"] for p in products]
-    return sum(work) / sum(w / p[way] for w, p in zip(work, products, strict=True))
+    return sum(work) / float(sum(w / p[way] for w, p in zip(work, products, strict=True)))
 
 
 def copy_rate(device: str, repeats: int) -> float:

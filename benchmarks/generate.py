@@ -43,7 +43,7 @@ def best_batch(worker: Worker, batches: Sequence[int], first: int) -> tuple[int,
 
 def tokens_per_second(run: Run) -> float:
     """New tokens that were wanted."""
-    return sum(map(len, run["outputs"])) / run["seconds"]
+    return sum(map(len, run["outputs"])) / float(run["seconds"])
 
 
 def compare_outputs(ours: Sequence[list[int]], theirs: Sequence[list[int]], peer: Worker) -> dict[str, Any]:

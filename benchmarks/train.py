@@ -146,7 +146,7 @@ def run_in_turn(
 
 def supervised_rate(steps: Sequence[Step], warmup: int) -> float:
     """Median trained tokens per second."""
-    return statistics.median(step["supervised"] / step["seconds"] for step in steps[warmup:])
+    return float(statistics.median(step["supervised"] / step["seconds"] for step in steps[warmup:]))
 
 
 @dataclass

@@ -9,7 +9,6 @@ begins with. The page's prose stands between the tables and is left alone.
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -222,10 +221,10 @@ def fill(page: str) -> str:
         found = [part for report in reports(what) for part in section(report)]
         text = "\n\n".join(found or [f"No report is kept: `make bench ONLY={what}`."])
         begin, end = f"<!-- {what}: written by benchmarks/write_page.py -->", f"<!-- end of {what} -->"
-        pattern = re.escape(begin) + ".*?" + re.escape(end)
-        page, n = re.subn(pattern, lambda _, t=f"{begin}\n\n{text}\n\n{end}": t, page, flags=re.DOTALL)
-        if n != 1:
-            raise SystemExit(f"{PAGE.name} should have the markers of '{what}' once, it has them {n} times")
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise SystemExit(f"{PAGE.name} should have both markers of '{what}' once")
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
     return page
 
 
