@@ -8,7 +8,8 @@ STAMP := $(VENV)/.complete
 PYTHONS ?= python3 python3.13 python3.12 python3.11 python
 # Another torch build: make TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python $(PIP_INSTALL)
 
 # Two test processes with one thread each are faster than one process with two.
 JOBS  ?= 2
@@ -48,8 +49,40 @@ check: $(STAMP) ## format, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## speed of a training step and of choice scoring, as JSON
-	$(BIN)/python benchmarks/engine.py
+# make bench [ONLY=train|score|generate|ceiling|planning] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
+# Only a whole run keeps its reports and writes the page; ONLY closes with the benchmark's line of JSON.
+BENCH := .venv-bench
+ONLY  ?=
+QUICK ?=
+DATA  ?=
+ARGS  ?=
+BENCH_PIP = $(BENCH)/bin/python $(PIP_INSTALL)
+BENCH_RUN = $(BENCH)/bin/python benchmarks/$(1).py $(if $(QUICK),--quick) $(if $(2),--data $(2)) $(ARGS)
+
+DATA_train = $(DATA)
+DATA_score = $(firstword $(DATA))
+DATA_generate = $(firstword $(DATA))
+
+$(BENCH)/.complete: pyproject.toml constraints.txt benchmarks/requirements.txt | $(STAMP)
+	@echo "installing the peers into $(BENCH); the first time takes minutes"
+	@test -x $(BENCH)/bin/python || $(BIN)/python -m venv $(BENCH) 2> /dev/null \
+	  || { rm -rf $(BENCH); $(BIN)/python -m venv --without-pip $(BENCH) && $(BIN)/python -m pip --python $(BENCH)/bin/python install --quiet pip; }
+	@$(BENCH_PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(BENCH_PIP) -e . -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(BENCH)/.complete ## speed against TRL, lm-eval and transformers: docs/performance.md
+ifeq ($(ONLY),)
+	$(call BENCH_RUN,ceiling) --json benchmarks/results
+	$(call BENCH_RUN,train,$(firstword $(DATA))) --json benchmarks/results
+	$(call BENCH_RUN,train,$(DATA)) --shape smollm2-10 --batch 64 --method full --json benchmarks/results
+	$(call BENCH_RUN,score,$(firstword $(DATA))) --json benchmarks/results
+	$(call BENCH_RUN,generate,$(firstword $(DATA))) --json benchmarks/results
+	$(call BENCH_RUN,planning) --json benchmarks/results
+	$(BENCH)/bin/python benchmarks/write_page.py
+else
+	@$(call BENCH_RUN,$(ONLY),$(DATA_$(ONLY)))
+endif
 
 docs: $(STAMP) ## links resolve and snippets run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
@@ -58,4 +91,4 @@ wheel: $(STAMP) ## dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
 
 clean: ## removes the environment and built files, keeps runs
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

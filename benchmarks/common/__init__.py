@@ -1,0 +1,1 @@
+"""What the benchmarks share: models, rows, worker processes, figures."""

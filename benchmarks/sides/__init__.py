@@ -1,0 +1,1 @@
+"""The two sides of each comparison, one module per process: keeptune and its peer."""

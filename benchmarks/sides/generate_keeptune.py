@@ -1,0 +1,46 @@
+"""keeptune's side of `generate.py`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from common.memory import peak_bytes, reset_peak
+from common.models import ModelSpec
+from common.rows import load_tokenizer
+from common.workers import Channel
+from keeptune.inference.generate import generate
+from keeptune.models.language_model import LanguageModel
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def main() -> None:
+    """Answer ``generate``: seconds and new tokens of the first prompts, each up to its own length."""
+    channel = Channel()
+    settings = channel.settings
+    model = ModelSpec(**settings["model"]).build(DTYPES[settings["precision"]], settings["device"])
+    lm = LanguageModel.wrap(model, load_tokenizer(settings["tokenizer"]), weights_hash="benchmark")
+    items = json.loads(Path(settings["items"]).read_text())
+    prompts, limits = [prompt for prompt, _ in items], [limit for _, limit in items]
+    stops_by_row = "limits" in inspect.signature(generate).parameters
+
+    def run(first: int, **peers: Any) -> dict[str, Any]:
+        options: dict[str, Any] = {"limits": limits[:first]} if stops_by_row else {}
+        reset_peak(settings["device"])
+        started = time.perf_counter()
+        texts = generate(lm, prompts[:first], max(limits[:first]), **options)
+        seconds = time.perf_counter() - started
+        outputs = [ids[:limit] for ids, limit in zip(texts, limits, strict=False)]
+        return {"seconds": seconds, "outputs": outputs, "peak_memory_bytes": peak_bytes(settings["device"])}
+
+    channel.serve(generate=run)
+
+
+if __name__ == "__main__":
+    main()

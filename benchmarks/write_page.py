@@ -1,0 +1,237 @@
+"""Write the tables of docs/performance.md from the kept reports. No number is typed by hand.
+
+    python benchmarks/write_page.py
+
+A report is a JSON file in benchmarks/results/, written by ``--json benchmarks/results`` of the benchmark that its name
+begins with. The page's prose stands between the tables and is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from keeptune.core.units import human_bytes
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "performance.md"
+Report = dict[str, Any]
+
+
+def reports(what: str) -> list[Report]:
+    """Kept reports of one benchmark, by file name."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "results").glob("*.json"))]
+    return [report for report in found if report["benchmark"] == what]
+
+
+def table(head: str, rows: Iterator[list[str]]) -> str:
+    """A Markdown table; ``head`` has its columns between bars."""
+    return "\n".join([f"| {head} |", "|---" * (head.count("|") + 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def caption(report: Report) -> str:
+    """Where a report comes from."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    amx = {True: ", AMX", False: ", no AMX", None: ""}[report["amx"]]
+    return (
+        f"**{report['model']}, {report['hardware']}, {report['threads']} threads{amx}**, {report['date']}"
+        f" (Python {report['python']}, {versions})"
+    )
+
+
+def times(figure: Report) -> str:
+    """A ratio with its range."""
+    return f"{figure['median']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
+def rate(figure: Report) -> str:
+    """A rate's median."""
+    return f"{figure['median']:,.4g}"
+
+
+def memory(side: Report) -> str:
+    """Peak memory as people read it."""
+    peak = side["peak_memory_bytes"]
+    return human_bytes(peak) if peak else ""
+
+
+def pair(ours: str, theirs: str) -> str:
+    """Both sides in one cell."""
+    return f"{ours} / {theirs}"
+
+
+def train(report: Report) -> Iterator[str]:
+    """A table per method: one set per line."""
+    batch, longest = report["options"]["batch"], report["options"]["max_length"]
+    for method, found in report["methods"].items():
+        if "peer" not in found:
+            continue
+        peer, sets = found["peer"], found["sets"]
+        median = statistics.median(each["ratio"]["median"] for each in sets)
+        yield (
+            f"{caption(report)}. {'LoRA r=16' if method == 'lora' else 'Full fine-tuning'}, {batch} examples of at most"
+            f" {longest} tokens per step, keeptune in {report['options']['precision']} against TRL `{peer}`:"
+            f" **{median:.2f} times** (median of {len(sets)} sets)."
+        )
+        head = (
+            "set | sharing | tokens, trained | ratio | trained tokens/s, ours / TRL | utilisation | peak memory"
+            " | largest difference of losses"
+        )
+        yield table(head, map(train_row, sets))
+        yield picked(found["picked_from"])
+
+
+def train_row(each: Report) -> list[str]:
+    """One set."""
+    ours, peer = each["keeptune"], each["peer"]
+    return [
+        f"`{each['set']}`",
+        f"{each['sharing']:.2f}",
+        f"{each['mean_tokens']:.0f}, {each['supervised_share']:.0%}",
+        times(each["ratio"]),
+        pair(rate(ours["supervised_per_s"]), rate(peer["supervised_per_s"])),
+        pair(f"{ours['utilisation']:.0%}", f"{peer['utilisation']:.0%}"),
+        pair(memory(ours), memory(peer)),
+        f"{each['loss']['largest_difference']:.2%}" if each["loss"] else "other rows per step",
+    ]
+
+
+def picked(reached: Report) -> str:
+    """What TRL's settings reached where one was chosen."""
+    cells = []
+    for setting, result in reached.items():
+        if "failed" in result:
+            cells.append(f"`{setting}` failed ({result['failed']})")
+        else:
+            rates = ", ".join(f"{value:,.4g}" for value in result["supervised_per_s"].values())
+            cells.append(f"`{setting}` {rates} ({memory(result)})")
+    return f"TRL's settings, trained tokens/s where one was picked: {'; '.join(cells)}."
+
+
+def score(report: Report) -> Iterator[str]:
+    """One line per precision and kind of choice."""
+
+    def rows() -> Iterator[list[str]]:
+        for precision in report["options"]["precision"]:
+            found = report["result"][precision]
+            for kind in ("two_or_more_tokens", "one_token"):
+                if "ratio" in found.get(kind, {}):
+                    each = found[kind]
+                    yield [
+                        kind.replace("_", " "),
+                        precision,
+                        times(each["ratio"]),
+                        pair(*(rate(each[side]["items_per_s"]) for side in ("keeptune", "peer"))),
+                        f"{each['agreement']:.1%} of {each['items']}",
+                        pair(*(f"{each[side]['utilisation']:.0%}" for side in ("keeptune", "peer"))),
+                        pair(*(memory(each[side]) for side in ("keeptune", "peer"))),
+                        str(found["batch"]),
+                    ]
+
+    result, options = report["result"], report["options"]
+    yield (
+        f"{caption(report)}. Set `{result['set']}`, {options['shots']} shots,"
+        f" {result['mean_prompt_tokens']:.0f} tokens of prompt on average."
+    )
+    head = (
+        "choices | precision | ratio | items/s, ours / lm-eval | same choice | utilisation | peak memory"
+        " | lm-eval's batch"
+    )
+    yield table(head, rows())
+
+
+def generate(report: Report) -> Iterator[str]:
+    """The timed precision, and agreement in all."""
+    result, first = report["result"], report["options"]["precision"][0]
+    found = result[first]
+    if "ratio" not in found:
+        return
+    tried = ", ".join(f"{batch}: {value:,.4g}" for batch, value in found["batches_tried"].items())
+    yield (
+        f"{caption(report)}. {found['items']} prompts of {result['mean_prompt_tokens']:.0f} tokens on average,"
+        f" {result['mean_new_tokens']:.0f} new tokens each on average. transformers by batch size (new tokens/s):"
+        f" {tried}."
+    )
+    sides = [found[side] for side in ("keeptune", "peer")]
+    row = [
+        first,
+        times(found["ratio"]),
+        pair(*(rate(side["new_tokens_per_s"]) for side in sides)),
+        pair(*(f"{side['utilisation']:.0%}" for side in sides)),
+        pair(*(memory(side) for side in sides)),
+    ]
+    yield table("precision | ratio | new tokens/s, ours / transformers | utilisation | peak memory", iter([row]))
+    for precision in report["options"]["precision"]:
+        outputs = result[precision]["outputs"]
+        gap = outputs["largest_gap_of_best_logits"]
+        gap_text = f"; there the two best logits lie at most {gap:.2g} apart" if gap is not None else ""
+        yield f"{precision}: {outputs['rows_that_differ']} of {outputs['rows']} outputs differ{gap_text}."
+
+
+def ceiling(report: Report) -> Iterator[str]:
+    """Rates of every product."""
+
+    def rows() -> Iterator[list[str]]:
+        for precision in ("fp32", "bf16"):
+            for each in report["result"][precision]["products"]:
+                sizes = f"{each['T']} x {each['K']} x {each['N']}"
+                ways = (f"{each[way] / 1e9:,.0f}" for way in ("forward", "dgrad", "wgrad"))
+                yield [precision, each["name"], sizes, *ways]
+
+    copy = report["result"]["copy_bytes_per_s"] / 1e9
+    yield f"{caption(report)}. Copies: {copy:.1f} GB/s (read plus written)."
+    yield table("precision | product | T x K x N | forward, Gflop/s | for inputs | for weights", rows())
+
+
+def planning(report: Report) -> Iterator[str]:
+    """One size per line."""
+
+    def rows() -> Iterator[list[str]]:
+        for each in report["sizes"]:
+            plan, training = each["planning"], each["training"]
+            yield [
+                f"{each['rows']:,}",
+                f"{plan['microseconds_per_row']:.0f}",
+                human_bytes(plan["peak_memory_beyond_rows_bytes"]),
+                f"{1000 * training['seconds_per_step']['median']:.1f}",
+                human_bytes(training["peak_memory_beyond_rows_bytes"]),
+            ]
+
+    options = report["options"]
+    yield f"{caption(report)}. {options['batch']} examples per step; training for {options['steps']} steps."
+    head = "rows | planning and batching, µs per row | memory beyond the rows | training, ms per step | memory"
+    yield table(head, rows())
+
+
+SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
+    "train": train,
+    "score": score,
+    "generate": generate,
+    "ceiling": ceiling,
+    "planning": planning,
+}
+
+
+def fill(page: str) -> str:
+    """The page with fresh tables between its markers."""
+    for what, section in SECTIONS.items():
+        found = [part for report in reports(what) for part in section(report)]
+        text = "\n\n".join(found or [f"No report is kept: `make bench ONLY={what}`."])
+        begin, end = f"<!-- {what}: written by benchmarks/write_page.py -->", f"<!-- end of {what} -->"
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise SystemExit(f"{PAGE.name} should have both markers of '{what}' once")
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
+    return page
+
+
+def main() -> None:
+    """Rewrite the page in place."""
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
