@@ -167,10 +167,10 @@ class _Tensors:
         return x[..., : self.reach], run[..., self.reach :]
 
 
-def _products(t: _Tensors, x: Tensor, path: Tensor | None, own: Tensor, start: int, end: int) -> Tensor:
-    """[m * K, n * G * Q, P + E]: rows of a block (``x``, see `_Tensors.queries`) times keys or values."""
-    for_path, for_run = t.block(x, start, end)
-    result = x.new_empty((*for_path.shape[:2], t.reach + end))
+def _products(t: _Tensors, block: tuple[Tensor, Tensor], path: Tensor | None, own: Tensor, end: int) -> Tensor:
+    """[m * K, n * G * Q, P + E]: rows of a block (see `_Tensors.block`) times keys or values."""
+    for_path, for_run = block
+    result = for_path.new_empty((*for_path.shape[:2], t.reach + end))
     of_path, of_run = t.split(result)
     if path is not None:
         torch.bmm(for_path, path.transpose(1, 2), out=of_path)
@@ -179,10 +179,10 @@ def _products(t: _Tensors, x: Tensor, path: Tensor | None, own: Tensor, start: i
 
 
 def _probabilities(
-    t: _Tensors, start: int, end: int, window: int | None, softcap: float | None
+    t: _Tensors, block: tuple[Tensor, Tensor], start: int, end: int, window: int | None, softcap: float | None
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax of a block's scores [m * K, n * G * Q, P + E], and tanh(score / cap) where there is a soft cap."""
-    scores, squashed = _products(t, t.q, t.path_k, t.k, start, end), None
+    scores, squashed = _products(t, block, t.path_k, t.k, end), None
     if softcap is not None:
         squashed = torch.tanh(scores / softcap)
         scores = squashed * softcap
@@ -206,7 +206,7 @@ def _forward(t: _Tensors, window: int | None, softcap: float | None, keep: bool)
     out = t.q.new_empty((*t.q.shape[:-1], t.v.shape[-1]))
     kept = []
     for start, end in t.blocks():
-        p, _ = _probabilities(t, start, end, window, softcap)
+        p, _ = _probabilities(t, t.block(t.q, start, end), start, end, window, softcap)
         out[..., start:end, :] = _combined(t, p, t.path_v, t.v, end).view(out[..., start:end, :].shape)
         if keep and _kept(t, softcap):
             kept.append(p)
@@ -234,17 +234,17 @@ def _backward(
     dpk, dpv = (empty if x is None else torch.zeros_like(x, dtype=torch.float32) for x in (t.path_k, t.path_v))
     for start, end in blocks:
         squashed = None
+        q_path, q_run = q_block = t.block(t.q, start, end)
+        g_path, g_run = g_block = t.block(grad, start, end)
         if _kept(t, softcap):
             p = next(kept)
         else:
-            p, squashed = _probabilities(t, start, end, window, softcap)
-        dp = _products(t, grad, t.path_v, t.v, start, end)
+            p, squashed = _probabilities(t, q_block, start, end, window, softcap)
+        dp = _products(t, g_block, t.path_v, t.v, end)
         ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)
         if squashed is not None:
             ds *= 1 - squashed**2
         dq[..., start:end, :] = _combined(t, ds, t.path_k, t.k, end).view(dq[..., start:end, :].shape)
-        q_path, q_run = t.block(t.q, start, end)
-        g_path, g_run = t.block(grad, start, end)
         (p_path, p_run), (ds_path, ds_run) = t.split(p), t.split(ds)
         dk[:, :end] += torch.bmm(ds_run.transpose(1, 2), q_run)
         dv[:, :end] += torch.bmm(p_run.transpose(1, 2), g_run)
