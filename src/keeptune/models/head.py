@@ -34,9 +34,9 @@ class Head:
         """
         inner: Any = model
         if hasattr(model, "get_base_model"):
-            if model.active_peft_config.is_prompt_learning:  # type: ignore[union-attr, operator]
+            if inner.active_peft_config.is_prompt_learning:
                 return None  # its virtual tokens are put in front by peft's own forward
-            inner = model.get_base_model()
+            inner = inner.get_base_model()
         linear, decoder = inner.get_output_embeddings(), getattr(inner, "base_model", inner)
         if decoder is inner or type(linear) is not nn.Linear:
             return None
