@@ -44,8 +44,9 @@ def tokenizer() -> Any:
 def build(tokenizer: Any) -> Callable[..., Any]:
     """``build(architecture, seed=0, **config)`` makes a random two-layer transformers model for the tokenizer.
 
-    Architectures: llama (grouped heads, tied embeddings), gpt2, qwen3, gemma2 (soft caps, sliding window),
-    gemma3_text (sliding windows in five layers of six), mamba.
+    Architectures: llama (grouped heads, tied embeddings), mistral (window of 8), qwen3, gemma2 (soft caps, window of
+    5), gemma3_text (a layer with a window of 8 and one without), gpt2, gpt_neox, opt, cohere and granite (scaled
+    logits), mamba.
     """
     import torch
     import transformers
@@ -66,10 +67,22 @@ def build(tokenizer: Any) -> Callable[..., Any]:
             **small,
             "head_dim": 8,
             "query_pre_attn_scalar": 8,
-            "sliding_window": 6,
-            "num_hidden_layers": 6,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"],
         },
+        "mistral": {**small, "sliding_window": 8},
+        "cohere": {**small, "logit_scale": 0.25},
+        "granite": {**small, "logits_scaling": 3.0, "residual_multiplier": 0.7},
+        "gpt_neox": {k: v for k, v in small.items() if k != "num_key_value_heads"},
         "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
+        "opt": {
+            "hidden_size": 32,
+            "word_embed_proj_dim": 32,
+            "ffn_dim": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 128,
+        },
         "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
     }
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
@@ -125,5 +138,47 @@ def random_rows(tokenizer: Any) -> Callable[..., list[Encoded]]:
             return tuple(draw.randrange(3, len(tokenizer)) for _ in range(draw.randint(low, longest // 2)))
 
         return [Encoded(f"row{i}", ids(2), (*ids(1), tokenizer.eos_token_id)) for i in range(n)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def branching_rows() -> Callable[..., list[Encoded]]:
+    """``branching_rows(n, seed=0, longest=40, vocabulary=300)``: rows that go on where an earlier one may be cut.
+
+    Among them are copies of one another, prefixes of one another and rows that share nothing.
+    """
+
+    def make(n: int, seed: int = 0, longest: int = 40, vocabulary: int = 300) -> list[Encoded]:
+        draw, rows = random.Random(seed), []
+        for number in range(n):
+            before = draw.choice(rows) if rows and draw.random() < 0.8 else Encoded("", (), ())
+            ids = (*before.prompt_ids, *before.completion_ids)
+            if draw.random() < 0.8:  # otherwise it goes on where the other ends, or equals it
+                ids = ids[: draw.randint(0, len(ids))]
+            room = longest - len(ids)
+            fewest = max(0, 2 - len(ids))
+            ids = (*ids, *(draw.randrange(3, vocabulary) for _ in range(draw.randint(fewest, max(room, fewest)))))
+            cut = draw.choice([0, draw.randint(0, len(ids) - 1), len(ids) - 1])
+            rows.append(Encoded(f"row{number}", ids[:cut], ids[cut:]))
+        return rows
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ancestors() -> Callable[..., Any]:
+    """``ancestors(batch)``: [T, T] bool, whether a token is another one or stands in front of it in its sequence."""
+    import torch
+
+    def make(batch: Any) -> Any:
+        segments = batch.segments.tolist()
+        seen = torch.zeros(len(batch.input_ids), len(batch.input_ids), dtype=torch.bool)
+        for start, length, parent in segments:
+            for row in range(start, start + length):
+                seen[row, start : row + 1] = True
+                if parent >= 0:
+                    seen[row] |= seen[segments[parent][0] + segments[parent][1] - 1]
+        return seen
 
     return make

@@ -62,3 +62,19 @@ def test_generate() -> None:
 @pytest.mark.slow
 def test_planning() -> None:
     assert run("planning", "--rows", "100", "200", "--steps", "2").keys() == {"100", "200"}
+
+
+@pytest.mark.slow
+def test_curve() -> None:
+    sizes = ["--steps", "2", "--global-batch", "2", "--validation-rows", "2"]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "curve.py"), *sizes], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    exact, rounded = report["engine"]
+    assert exact["max_difference"] <= 1e-4
+    assert abs(exact["validation_difference"]) <= 1e-4
+    assert rounded["max_difference"] < 0.1
+    assert report["seed_noise"]["max_difference"] > 1e-3
+    assert [len(curve["losses"]) for curve in report["curves"]] == [2] * 4

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keeptune.batching.trie import Path, common_prefixes
+from keeptune.batching.trie import Path, common_prefixes, worthwhile
 
 
 def global_batches(rows: int, size: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
@@ -47,7 +47,8 @@ def plan_tries(paths: Sequence[Path], token_budget: int) -> list[list[Path]]:
     tokens have to be computed on both sides. A path that is longer than the budget gets a micro-batch of its own.
     """
     paths = sorted(paths, key=lambda path: path.key)
-    lengths, shared = [len(path.ids) for path in paths], common_prefixes(paths)
+    lengths = [len(path.ids) for path in paths]
+    shared = worthwhile(common_prefixes(paths), lengths)
     cuts = _cuts(lengths, shared, token_budget)
     even = math.ceil(sum(_sizes(lengths, shared, cuts)) / max(len(cuts), 1))
     for slack in (1.0, 1.05, 1.15):  # as many micro-batches as needed anyway, but none much larger than another

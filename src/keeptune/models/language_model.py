@@ -183,10 +183,12 @@ def _say_once(line: str) -> None:
 
 
 def _drops_out(model: nn.Module) -> bool:
-    """Whether the model draws dropout in training: in a module of its own, or in its attention."""
-    modules = any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
-    config: Any = getattr(model, "config", None)
-    return modules or any(getattr(config, name, 0) for name in ("attention_dropout", "attn_pdrop"))
+    """Whether the model draws dropout in training: by a module, or by a function with a rate that a module holds."""
+    modules = list(model.modules())
+    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in modules):
+        return True
+    rates = (value for module in modules for name, value in vars(module).items() if "drop" in name)
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
 
 
 def _probe_batch(lm: LanguageModel) -> Batch:

@@ -13,6 +13,8 @@ def test_rows_are_padded_on_the_right() -> None:
 
 
 def test_a_tree_becomes_one_row_per_leaf() -> None:
-    padded = unfold(choice_batch([Choices((1, 2), [(3, 4, 5), (6, 7), (8,)])]))
-    assert padded.input_ids.tolist() == [[1, 2, 3, 4], [1, 2, 6, 0]]
-    assert padded.kept.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2]]
+    prompt = list(range(1, 17))
+    padded = unfold(choice_batch([Choices(prompt, [(30, 40, 50), (60, 70), (80,)])]))
+    assert padded.input_ids.tolist() == [[*prompt, 30, 40], [*prompt, 60, 0]]
+    assert padded.attention_mask.tolist() == [[1] * 18, [1] * 17 + [0]]
+    assert padded.kept.tolist() == [[0, 15], [0, 16], [0, 17], [1, 16]]

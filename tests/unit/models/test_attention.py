@@ -3,63 +3,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 
-from keeptune.batching.trie import Choices, choice_batch, flat_batch
+from keeptune.batching.arrange import arrange
+from keeptune.batching.trie import flat_batch
+from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
-from keeptune.models.attention import flat_attention, plan_trees
+from keeptune.models.attention import check_windows, flat_attention, trie_attention
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel
 
 
 def row(length: int) -> Encoded:
     return Encoded(str(length), (5,) * length, (6,))
-
-
-def test_equal_rows_need_no_gathering() -> None:
-    trees = plan_trees(flat_batch([row(7), row(7)]))
-    assert len(trees.groups) == 1
-    assert trees.groups[0].index is None
-    assert trees.scatter is None
-    assert trees.groups[0].mask(None) is None  # plain causal
-    assert trees.groups[0].mask(7) is None  # a window that no row reaches
-
-
-def test_no_tree_is_padded_to_more_than_twice_its_length() -> None:
-    lengths = [3, 40, 22, 9, 41, 20, 4, 1]
-    trees = plan_trees(flat_batch([row(n) for n in lengths]))
-    shapes = [tuple(group.depth.shape) for group in trees.groups]
-    assert shapes == [(3, 41), (1, 20), (1, 9), (2, 4), (1, 1)]
-
-
-def test_scatter_undoes_the_gathering() -> None:
-    batch = flat_batch([row(n) for n in (3, 40, 22, 9)])
-    trees = plan_trees(batch)
-    gathered = torch.cat([torch.arange(75)[:74][g.index] for g in trees.groups if g.index is not None])
-    assert trees.scatter is not None
-    assert gathered[trees.scatter].tolist() == list(range(74))
-
-
-def test_mask_is_ancestors_and_self() -> None:
-    batch = choice_batch([Choices((1, 2), [(3, 4, 5), (6, 7)])])  # tokens 0 1 | 2 3 | 4
-    mask = plan_trees(batch).groups[0].mask(None)
-    assert mask is not None
-    assert mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 0, 0, 1],
-    ]
-
-
-def test_window_counts_depth_not_place_in_the_row() -> None:
-    batch = choice_batch([Choices((1, 2), [(3, 4, 5), (6, 7)])])
-    mask = plan_trees(batch).groups[0].mask(2)
-    assert mask is not None
-    assert mask[0, 0].int().tolist()[4] == [0, 1, 0, 0, 1]  # depth 2 sees depths 1 and 2
-    assert mask[0, 0].int().tolist()[3] == [0, 0, 1, 1, 0]
 
 
 def test_own_attention_is_back_after_the_block(build: Callable[..., Any]) -> None:
@@ -76,3 +35,41 @@ def test_dropout_reaches_attention(build: Callable[..., Any], tokenizer: Any) ->
     assert_close(logits(lm, batch), logits(lm, batch))
     lm.model.train()
     assert not torch.allclose(logits(lm, batch), logits(lm, batch))
+
+
+def test_dropout_in_attention_keeps_to_ancestors(build: Callable[..., Any], tokenizer: Any) -> None:
+    """With everything but a few scores dropped a row still depends on nothing outside of it."""
+    lm = LanguageModel.wrap(build("llama", attention_dropout=0.5), tokenizer)
+    lm.model.train()
+    results = []
+    for neighbour in (7, 8):
+        torch.manual_seed(0)
+        results.append(logits(lm, flat_batch([row(9), Encoded("n", (neighbour,) * 9, (6,))]))[0])
+    assert_close(*results)
+
+
+def test_what_attention_cannot_do_is_refused() -> None:
+    x = torch.zeros(1, 2, 3, 4)
+    arrangement = arrange(flat_batch([row(3)]))
+    with pytest.raises(ModelError, match="does not pass its keyword arguments on to attention"):
+        trie_attention(nn.Module(), x, x, x, None)
+    for name in ("position_bias", "s_aux"):
+        with pytest.raises(ModelError, match=f"attention with {name} does not run flat"):
+            trie_attention(nn.Module(), x, x, x, None, keeptune_arrangement=arrangement, **{name: x})
+
+
+def test_the_default_scale_is_one_over_the_root_of_the_width() -> None:
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 1, 2, 9, 16, generator=draw).unbind()
+    ours, _ = trie_attention(nn.Module(), q, k, v, None, keeptune_arrangement=arrange(flat_batch([row(9)])))
+    assert_close(ours, nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2))
+
+
+def test_a_window_that_stays_in_the_mask_is_noticed(build: Callable[..., Any]) -> None:
+    from keeptune.models import attention
+
+    with pytest.raises(ModelError, match="keeps its local attention window"), check_windows():
+        attention._no_mask(local_size=8)
+    with check_windows():
+        attention._no_mask(local_size=8)
+        attention._windows_given.add(8)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from keeptune.batching.types import Batch
 from keeptune.core.errors import DataError
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
 from keeptune.data.examples import Encoded
@@ -15,6 +16,7 @@ from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
+from keeptune.train import loop
 from keeptune.train.callbacks import Callback, Run
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.step import mean_nll
@@ -186,3 +188,67 @@ def test_refuses_rows_that_do_not_fit(tiny: LanguageModel, tmp_path: Path) -> No
         fit(tiny, FullConfig().build(), [long], [], TrainConfig(), tmp_path, lr=1e-3)
     with pytest.raises(DataError, match="no training rows"):
         fit(tiny, FullConfig().build(), [], [], TrainConfig(), tmp_path, lr=1e-3)
+
+
+def batches_of_fit(
+    lm: LanguageModel, rows: list[Encoded], folder: Path, monkeypatch: pytest.MonkeyPatch, engine: str = "flat"
+) -> list[Batch]:
+    """The micro-batches that training, not validation, ran on."""
+    seen: list[Batch] = []
+    original = loop.train_step
+
+    def spy(lm: LanguageModel, batches: list[Batch], *args: Any) -> Any:
+        seen.extend(batches)
+        return original(lm, batches, *args)
+
+    monkeypatch.setattr(loop, "train_step", spy)
+    config = TrainConfig(epochs=1, global_batch=6, engine=engine)
+    fit(lm, FullConfig().build(), rows, rows, config, folder, lr=1e-3)
+    return seen
+
+
+def test_rows_share_where_no_dropout_is_drawn(
+    tiny: LanguageModel, branching_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = branching_rows(12)
+    seen = batches_of_fit(tiny, rows, tmp_path, monkeypatch)
+    assert len(seen) == 2
+    assert sum(len(batch.input_ids) for batch in seen) < sum(len(row) - 1 for row in rows)
+
+
+@pytest.mark.parametrize("drops", ["attention_dropout", "padded"])
+def test_rows_that_need_a_draw_of_their_own_share_nothing(
+    build: Callable[..., Any],
+    tokenizer: Any,
+    branching_rows: Rows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    drops: str,
+) -> None:
+    padded = drops == "padded"
+    lm = LanguageModel.wrap(build("llama", **({} if padded else {drops: 0.1})), tokenizer)
+    rows = branching_rows(12)
+    seen = batches_of_fit(lm, rows, tmp_path, monkeypatch, "padded" if padded else "flat")
+    assert sum(len(batch.segments) for batch in seen) == len(rows)
+    assert all((batch.segments[:, 2] == -1).all() for batch in seen)
+    assert all((batch.weights == 1).all() for batch in seen)
+    assert sum(len(batch.input_ids) for batch in seen) == sum(len(row) - 1 for row in rows)
+    assert lm.flat
+
+
+@pytest.mark.parametrize(("method", "lr"), METHODS)
+def test_the_loss_curve_is_that_of_the_padded_reference(
+    tiny: LanguageModel, branching_rows: Rows, tmp_path: Path, method: Any, lr: float
+) -> None:
+    """Twenty steps in float32 at the same order of the rows, of which many begin alike."""
+    rows, validation, curves = branching_rows(40), branching_rows(10, seed=1), []
+    for engine, budget in (("flat", 90), ("padded", 4096)):
+        arm, folder = method.build(), tmp_path / engine
+        config = TrainConfig(epochs=4, global_batch=8, engine=engine, token_budget=budget)
+        fit(tiny, arm, rows, validation, config, folder, lr=lr)
+        tiny.restore(arm)
+        steps, validations = records(folder)
+        assert len(steps) == 20
+        curves.append([r.loss for r in (*steps, *validations)])
+    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
+    assert abs(curves[0][19] - curves[0][0]) > 0.5  # it learned
