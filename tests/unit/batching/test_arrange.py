@@ -159,7 +159,7 @@ def test_a_packed_run_is_no_longer_than_packed() -> None:
 
 def test_many_runs_on_one_parent_use_its_path_once() -> None:
     arrangement = arrange(trie((150, -1), *[(140, 0)] * SHARED))
-    assert [group.shape for group in arrangement.groups] == [(1, 1, 150, 0), (1, SHARED, WASTE, 140, 150)]
+    assert [group.shape for group in arrangement.groups] == [(1, 1, 150, 0), (1, SHARED, 140, 150)]
 
 
 def test_few_runs_bring_their_paths_which_are_padded() -> None:
