@@ -63,14 +63,14 @@ class ModelSpec:
         return kind(**values, max_position_embeddings=8192, pad_token_id=0, bos_token_id=1, eos_token_id=1)
 
     def build(self, dtype: torch.dtype, device: str, **options: Any) -> nn.Module:
-        """The model, equal in every process up to the rounding of ``dtype``: weights are drawn in float32."""
+        """The model, equal in every process and precision: drawn weights are numbers of bfloat16, as published ones are."""
         if self.folder and any(Path(self.folder).glob("*.safetensors")):
             model: nn.Module = AutoModelForCausalLM.from_pretrained(self.folder, dtype=dtype, **options)
             return model.to(device)
         torch.manual_seed(self.seed)
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(self.config(), dtype=torch.float32, **options)
-        return model.to(dtype)
+        return model.to(torch.bfloat16).to(dtype)
 
 
 @dataclass(frozen=True)

@@ -130,14 +130,22 @@ class _ChunkedLoss(torch.autograd.Function):
 def _loss_and_gradient(logits: Tensor, sources: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """(sum of weighted nll, its gradient [U, V] in the logits' dtype) for the targets of one chunk.
 
-    The log of the sum of exponentials is taken from the largest logit and its probability, which is at least 1 / V:
-    one pass of softmax serves loss and gradient.
+    One pass of softmax serves loss and gradient; the log of the sum of exponentials comes from the largest logit and
+    its probability, which is at least 1 / V. Where a label is almost certain, 1 - p matters, and a rounded p has
+    lost it: it is the sum of all other probabilities, which are small and so are rounded finely. The labels of a row
+    differ from one another.
     """
     highest, at = logits.max(-1, keepdim=True)
     grad = torch.softmax(logits, -1)
-    lse = highest.float() - grad.gather(1, at).float().log()
-    nll = (weights * (lse[:, 0][sources] - logits[sources, labels].float())).sum()
-    mass = torch.zeros(len(logits), dtype=torch.float32, device=logits.device).index_add_(0, sources, weights)
+    lse = (highest.float() - grad.gather(1, at).float().log())[sources, 0]
+    p = grad[sources, labels].float()
+    grad[sources, labels] = 0.0
+    unlabelled = grad.sum(-1, dtype=torch.float32)
+    labelled, mass = torch.zeros((2, len(logits)), dtype=torch.float32, device=logits.device)
+    labelled.index_add_(0, sources, p)
+    mass.index_add_(0, sources, weights)
+    others = unlabelled[sources] + (labelled[sources] - p)  # 1 - p
+    nll = torch.where(others < 0.5, -torch.log1p(-others), lse - logits[sources, labels].float())
     grad *= mass[:, None].to(grad.dtype)
-    grad.index_put_((sources, labels), -weights.to(grad.dtype), accumulate=True)
-    return nll, grad
+    grad[sources, labels] = ((mass[sources] - weights) * p - weights * others).to(grad.dtype)
+    return (weights * nll).sum(), grad
