@@ -63,7 +63,7 @@ class ModelSpec:
         return kind(**values, max_position_embeddings=8192, pad_token_id=0, bos_token_id=1, eos_token_id=1)
 
     def build(self, dtype: torch.dtype, device: str, **options: Any) -> nn.Module:
-        """The model, equal in every process and precision: drawn weights are numbers of bfloat16, as published ones are."""
+        """The model, equal in every process and precision: drawn weights are rounded to bf16, as published ones are."""
         if self.folder and any(Path(self.folder).glob("*.safetensors")):
             model: nn.Module = AutoModelForCausalLM.from_pretrained(self.folder, dtype=dtype, **options)
             return model.to(device)
