@@ -79,6 +79,7 @@ ifeq ($(ONLY),)
 	$(call BENCH_RUN,score,$(firstword $(DATA))) --json benchmarks/results
 	$(call BENCH_RUN,generate,$(firstword $(DATA))) --json benchmarks/results
 	$(call BENCH_RUN,planning) --json benchmarks/results
+	$(call BENCH_RUN,operators,$(firstword $(DATA))) --json benchmarks/results
 	$(BENCH)/bin/python benchmarks/write_page.py
 else
 	@$(call BENCH_RUN,$(ONLY),$(DATA_$(ONLY)))

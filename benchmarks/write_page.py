@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md from the kept reports. No number is typed by hand.
+"""Write the tables of docs/performance.md and the README's from the kept reports. No number is typed by hand.
 
     python benchmarks/write_page.py
 
@@ -17,7 +17,8 @@ from typing import Any
 from keeptune.core.units import human_bytes
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "performance.md"
+PAGE, README = HERE.parent / "docs" / "performance.md", HERE.parent / "README.md"
+NOTHING_SHARED = 1.05  # tokens per distinct prefix token
 Report = dict[str, Any]
 
 
@@ -44,6 +45,8 @@ def caption(report: Report) -> str:
 
 def times(figure: Report) -> str:
     """A ratio with its range."""
+    if figure["n"] == 1:
+        return f"{figure['median']:.2f} (one window)"
     return f"{figure['median']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
 
 
@@ -206,31 +209,83 @@ def planning(report: Report) -> Iterator[str]:
     yield table(head, rows())
 
 
+def operators(report: Report) -> Iterator[str]:
+    """One operator per line."""
+    options, result = report["options"], report["result"]
+    yield (
+        f"{caption(report)}. One step of `{report['set']}`, {options['method']}, {options['batch']} examples,"
+        f" {options['precision']}: {result['seconds']:.1f} s."
+    )
+    rows = ([f"`{each['operator']}`", f"{each['share']:.1%}", f"{each['calls']:,}"] for each in result["operators"])
+    yield table("operator | share of the time, without what it calls | calls", rows)
+
+
 SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "train": train,
     "score": score,
     "generate": generate,
     "ceiling": ceiling,
     "planning": planning,
+    "operators": operators,
 }
 
 
-def fill(page: str) -> str:
+def headline() -> str:
+    """The README's table: training from what shares nothing to what shares the most, then scoring and generation."""
+    many = max(
+        reports("train"), key=lambda report: len(report["methods"].get("full", {}).get("sets", [])), default=None
+    )
+    if many is None:
+        return "No report is kept."
+    full = many["methods"]["full"]
+    rows = []
+    for each in sorted(full["sets"], key=lambda each: each["sharing"]):
+        shared = (
+            "nothing shared" if each["sharing"] < NOTHING_SHARED else f"{each['sharing']:.2f} tokens per distinct one"
+        )
+        rows.append([f"training, `{each['set']}`", shared, times(each["ratio"]), f"TRL, `{full['peer']}`"])
+    for report in reports("score"):
+        found = report["result"][report["options"]["precision"][0]]["two_or_more_tokens"]
+        if "ratio" in found:
+            rows.append(
+                [
+                    "scoring four choices, 5 shots",
+                    "prompts, shots",
+                    times(found["ratio"]),
+                    "lm-eval's Hugging Face backend",
+                ]
+            )
+    for report in reports("generate"):
+        found = report["result"][report["options"]["precision"][0]]
+        if "ratio" in found:
+            rows.append(["greedy generation", "the instruction", times(found["ratio"]), "transformers' `generate`"])
+    return caption(many) + "\n\n" + table("what | shared | times as fast | as", iter(rows))
+
+
+def fill(page: str, name: str, parts: dict[str, str]) -> str:
     """The page with fresh tables between its markers."""
-    for what, section in SECTIONS.items():
-        found = [part for report in reports(what) for part in section(report)]
-        text = "\n\n".join(found or [f"No report is kept: `make bench ONLY={what}`."])
+    for what, text in parts.items():
         begin, end = f"<!-- {what}: written by benchmarks/write_page.py -->", f"<!-- end of {what} -->"
         if page.count(begin) != 1 or page.count(end) != 1:
-            raise SystemExit(f"{PAGE.name} should have both markers of '{what}' once")
+            raise SystemExit(f"{name} should have both markers of '{what}' once")
         before, rest = page.split(begin)
         page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
     return page
 
 
+def sections() -> dict[str, str]:
+    """The text of every section of the page."""
+    texts = {}
+    for what, section in SECTIONS.items():
+        found = [part for report in reports(what) for part in section(report)]
+        texts[what] = "\n\n".join(found or [f"No report is kept: `make bench ONLY={what}`."])
+    return texts
+
+
 def main() -> None:
-    """Rewrite the page in place."""
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Rewrite both in place."""
+    for path, parts in ((PAGE, sections()), (README, {"speed": headline()})):
+        path.write_text(fill(path.read_text(encoding="utf-8"), path.name, parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

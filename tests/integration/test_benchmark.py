@@ -65,6 +65,13 @@ def test_planning() -> None:
 
 
 @pytest.mark.slow
+def test_operators() -> None:
+    last = run("operators", "--batch", "4")
+    assert last.pop("seconds") > 0
+    assert 0 < sum(last.values()) <= 1
+
+
+@pytest.mark.slow
 def test_curve() -> None:
     sizes = ["--steps", "2", "--global-batch", "2", "--validation-rows", "2"]
     done = subprocess.run(

@@ -23,7 +23,7 @@ from keeptune.batching.types import Batch
 
 Ints = NDArray[np.int64]
 
-PACKED = 128  # rows of a run made of small sub-tries
+PACKED = 64  # rows of a run made of small sub-tries
 SHARED = 4  # so many runs on one path use its keys together; fewer gather them run by run, in wider groups
 WASTE = 2**15  # scores of padding per head that cost less than a group of its own
 
