@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,14 @@ TEXT = (
     "Translate into German: the house is red and the garden is green. Das Haus ist rot und der Garten ist grün.",
     "Summarise: the meeting was moved to Tuesday because the room was taken. The meeting is on Tuesday.",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Scores of base models that the user keeps, perhaps made by another state of the code, are not for tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KEEPTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
