@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--model", default="builtin", help="folder, hub name, or builtin")
     parser.add_argument("--task", nargs="+", default=["builtin:orders"], help="task files, or builtin:name")
     parser.add_argument("--method", default="full", choices=("full", "lora"))
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--global-batch", type=int, default=16)
     parser.add_argument("--token-budget", type=int, default=4096)
@@ -107,6 +107,7 @@ def main() -> None:
     reference, other_order = (run(options, "padded", "fp32", seed) for seed in (0, 1))
     curves = [run(options, "flat", precision, 0) for precision in options.precision]
     report = {
+        "benchmark": "curve",
         "command": " ".join(["python", *sys.argv]),
         "keeptune": __version__,
         "torch": torch.__version__,

@@ -220,6 +220,25 @@ def operators(report: Report) -> Iterator[str]:
     yield table("operator | share of the time, without what it calls | calls", rows)
 
 
+def curve(report: Report) -> Iterator[str]:
+    """The engine's curves and the other order's, beside the reference."""
+    steps = len(report["curves"][0]["losses"])
+    yield f"`{report['command']}`: {steps} steps, nats per trained token."
+    rows = (
+        [
+            each["curve"],
+            f"{each['mean_difference']:.4f}",
+            f"{each['max_difference']:.4f}",
+            f"{each['validation']:.4f} / {each['reference_validation']:.4f}",
+            f"{each['validation_difference']:+.2%}",
+        ]
+        for each in (*report["engine"], report["seed_noise"])
+    )
+    yield table(
+        "run | mean difference of the loss | largest | last validation loss, run / reference | difference", rows
+    )
+
+
 SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "train": train,
     "score": score,
@@ -227,6 +246,7 @@ SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "ceiling": ceiling,
     "planning": planning,
     "operators": operators,
+    "curve": curve,
 }
 
 
