@@ -73,7 +73,7 @@ def test_operators() -> None:
 
 @pytest.mark.slow
 def test_curve() -> None:
-    sizes = ["--steps", "2", "--global-batch", "2", "--validation-rows", "2"]
+    sizes = ["--lr", "1e-3", "--steps", "2", "--global-batch", "2", "--validation-rows", "2"]
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "curve.py"), *sizes], capture_output=True, text=True, check=False
     )
