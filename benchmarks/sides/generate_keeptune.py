@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from pathlib import Path
@@ -28,16 +27,13 @@ def main() -> None:
     lm = LanguageModel.wrap(model, load_tokenizer(settings["tokenizer"]), weights_hash="benchmark")
     items = json.loads(Path(settings["items"]).read_text())
     prompts, limits = [prompt for prompt, _ in items], [limit for _, limit in items]
-    stops_by_row = "limits" in inspect.signature(generate).parameters
 
     def run(first: int, **peers: Any) -> dict[str, Any]:
-        options: dict[str, Any] = {"limits": limits[:first]} if stops_by_row else {}
         reset_peak(settings["device"])
         started = time.perf_counter()
-        texts = generate(lm, prompts[:first], max(limits[:first]), **options)
+        texts = generate(lm, prompts[:first], max(limits[:first]), limits=limits[:first])
         seconds = time.perf_counter() - started
-        outputs = [ids[:limit] for ids, limit in zip(texts, limits, strict=False)]
-        return {"seconds": seconds, "outputs": outputs, "peak_memory_bytes": peak_bytes(settings["device"])}
+        return {"seconds": seconds, "outputs": texts, "peak_memory_bytes": peak_bytes(settings["device"])}
 
     channel.serve(generate=run)
 

@@ -94,6 +94,11 @@ class Arrangement:
     order: Tensor | None  # [T] int64 into the groups' slots laid end to end; None: they are the rows, in order
     prefix: int  # C
 
+    def to_rows(self, slots: Sequence[Tensor]) -> Tensor:
+        """The groups' slots, [m * n * L, ...] each, as the rows of the batch [T, ...]."""
+        joined = slots[0] if len(slots) == 1 else torch.cat(list(slots))
+        return joined if self.order is None else joined.index_select(0, self.order)
+
 
 @dataclass(frozen=True, slots=True)
 class _Run:

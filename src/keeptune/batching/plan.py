@@ -50,7 +50,8 @@ def plan_tries(paths: Sequence[Path], token_budget: int) -> list[list[Path]]:
     lengths = [len(path.ids) for path in paths]
     shared = worthwhile(common_prefixes(paths), lengths)
     cuts = _cuts(lengths, shared, token_budget)
-    even = math.ceil(sum(_sizes(lengths, shared, cuts)) / max(len(cuts), 1))
+    distinct = sum(lengths) - sum(shared) + sum(shared[cut] for cut in cuts)
+    even = math.ceil(distinct / max(len(cuts), 1))
     for slack in (1.0, 1.05, 1.15):  # as many micro-batches as needed anyway, but none much larger than another
         evened = _cuts(lengths, shared, min(token_budget, math.ceil(slack * even)))
         if len(evened) <= len(cuts):
@@ -76,10 +77,3 @@ def _cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[in
             stop = min((*candidates, stop), key=lambda i: (shared[i], -i))
         start = stop
     return cuts
-
-
-def _sizes(lengths: Sequence[int], shared: Sequence[int], cuts: Sequence[int]) -> list[int]:
-    """Distinct tokens of every micro-batch."""
-    distinct = np.asarray(lengths) - np.asarray(shared)
-    distinct[list(cuts)] = np.asarray(lengths)[list(cuts)]
-    return [int(size) for size in np.add.reduceat(distinct, cuts)] if cuts else []

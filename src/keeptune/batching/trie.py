@@ -84,11 +84,6 @@ def flat_batch(rows: Iterable[Encoded]) -> Batch:
     return build(row_paths(rows), share=False)
 
 
-def trie_batch(rows: Iterable[Encoded]) -> Batch:
-    """Lay ``rows`` as a trie; equal targets of one state become one target with the sum of their weights."""
-    return build(row_paths(rows), merge=True)
-
-
 def choice_batch(requests: Iterable[Choices]) -> Batch:
     """Lay requests as a trie: every prompt once, with its choices as children; sum targets by ``examples``."""
     return build(choice_paths(requests))

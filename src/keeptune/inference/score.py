@@ -124,7 +124,7 @@ def _kept_prefix(lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:
     """
     if len(paths) < 2 or not lm.plain_head:
         return None
-    ends = sorted(paths, key=lambda path: path.key)[:: len(paths) - 1]
+    ends = [choose(paths, key=lambda path: path.key) for choose in (min, max)]  # what these share, all between share
     length = min(common_prefixes(ends)[1], *(len(path.ids) - len(path.labels) for path in paths))
     if length < KEPT_PREFIX:
         return None

@@ -107,8 +107,7 @@ def sdpa_attention(
                 q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None, scale=scale
             )
         outputs.append(out.transpose(1, 2).reshape(m * n * length, *out.shape[1::2]))
-    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return joined if arrangement.order is None else joined.index_select(0, arrangement.order)
+    return arrangement.to_rows(outputs)
 
 
 def _runs(x: Tensor, group: Group) -> Tensor:

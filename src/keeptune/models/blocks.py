@@ -53,7 +53,7 @@ class _Trie(torch.autograd.Function):
         softcap: float | None,
         keep: bool,
     ) -> Tensor:
-        ctx.settings = (arrangement, scale, window, softcap, query.shape[1] // key.shape[1])
+        ctx.settings = (arrangement, scale, window, softcap)
         outputs, kept = [], []
         for group in arrangement.groups:
             tensors = _Tensors(group, arrangement.prefix, query, key, value, scale)
@@ -61,12 +61,12 @@ class _Trie(torch.autograd.Function):
             outputs.append(tensors.to_slots(out))
             kept += probabilities
         ctx.save_for_backward(query, key, value, *kept)
-        return _in_order(outputs, arrangement)
+        return arrangement.to_rows(outputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *kept = ctx.saved_tensors
-        arrangement, scale, window, softcap, _ = ctx.settings
+        arrangement, scale, window, softcap = ctx.settings
         prefix, probabilities = arrangement.prefix, iter(kept)
         dq, dk, dv = [], [], []
         paths: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -78,19 +78,13 @@ class _Trie(torch.autograd.Function):
             dv.append(tensors.to_slots(grads[2].unsqueeze(3)))
             if group.path is not None:
                 paths.append((group.path, tensors.to_path(grads[3]), tensors.to_path(grads[4])))
-        dk_own, dv_own = _in_order(dk, arrangement), _in_order(dv, arrangement)
+        dk_own, dv_own = arrangement.to_rows(dk), arrangement.to_rows(dv)
         if paths or prefix:
             dk_own, dv_own = (
                 _with_paths(own, key, prefix, [(p[0], p[i]) for p in paths])
                 for i, own in enumerate((dk_own, dv_own), 1)
             )
-        return _in_order(dq, arrangement), dk_own, dv_own, None, None, None, None, None
-
-
-def _in_order(slots: list[Tensor], arrangement: Arrangement) -> Tensor:
-    """The groups' slots [m * n * L, heads, D] as the rows of the batch [T, heads, D]."""
-    joined = slots[0] if len(slots) == 1 else torch.cat(slots)
-    return joined if arrangement.order is None else joined.index_select(0, arrangement.order)
+        return arrangement.to_rows(dq), dk_own, dv_own, None, None, None, None, None
 
 
 def _with_paths(own: Tensor, like: Tensor, prefix: int, paths: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -119,12 +113,8 @@ class _Tensors:
         """[T, K * G, D] -> [m, K, n, G, L, D]."""
         if self.group.query is not None:
             x = x.index_select(0, self.group.query)
-        if zero_pads and self.group.pads is not None:
-            x = (
-                x.index_fill(0, self.group.pads, 0.0)
-                if self.group.query is None
-                else x.index_fill_(0, self.group.pads, 0.0)
-            )
+        if zero_pads and self.group.pads is not None:  # then the rows were gathered, and are ours to write to
+            x.index_fill_(0, self.group.pads, 0.0)
         x = x.reshape(self.m, self.n, self.length, self.heads, self.g, x.shape[-1])
         return x.permute(0, 3, 1, 4, 2, 5).contiguous()
 

@@ -19,7 +19,6 @@ from keeptune.batching.trie import (
     common_prefixes,
     flat_batch,
     row_paths,
-    trie_batch,
     worthwhile,
 )
 from keeptune.batching.types import Batch
@@ -172,7 +171,7 @@ def test_a_trie_holds_what_its_sequences_hold(tokens: int, merge: bool, rows: li
 def test_long_rows_that_share(branching_rows: Rows, seed: int, tokens: int) -> None:
     rows = branching_rows(25, seed=seed, longest=50)
     with worth(tokens):
-        batch = trie_batch(rows)
+        batch = build(row_paths(rows), merge=True)
     check_layout(batch)
     assert from_batch(batch) == from_sequences(rows)
     assert len(batch.input_ids) < sum(len(row) - 1 for row in rows)
@@ -180,7 +179,7 @@ def test_long_rows_that_share(branching_rows: Rows, seed: int, tokens: int) -> N
 
 def test_thousands_of_copies_are_computed_once() -> None:
     row = Encoded("a", (1, 2), (3, 4, 5))
-    batch = trie_batch([row] * 3000)
+    batch = build(row_paths([row] * 3000), merge=True)
     assert batch.input_ids.tolist() == [1, 2, 3, 4]
     assert batch.segments.tolist() == [[0, 4, -1]]
     assert batch.labels.tolist() == [3, 4, 5]
@@ -190,20 +189,22 @@ def test_thousands_of_copies_are_computed_once() -> None:
 
 def test_one_row_alone_is_one_segment() -> None:
     row = Encoded("a", (1, 2), (3, 4))
-    for batch in (trie_batch([row]), flat_batch([row])):
+    for batch in (build(row_paths([row]), merge=True), flat_batch([row])):
         assert batch.segments.tolist() == [[0, 3, -1]]
         assert batch.weights.tolist() == [1.0, 1.0]
 
 
 def test_a_row_that_goes_on_where_another_ends_needs_no_segment() -> None:
-    batch = trie_batch([Encoded("b", (1, 2), (3, 4, 5)), Encoded("a", (1,), (2, 3))])
+    batch = build(row_paths([Encoded("b", (1, 2), (3, 4, 5)), Encoded("a", (1,), (2, 3))]), merge=True)
     assert batch.input_ids.tolist() == [1, 2, 3, 4]
     assert batch.segments.tolist() == [[0, 4, -1]]
     assert (batch.labels.tolist(), batch.weights.tolist()) == ([2, 3, 4, 5], [1.0, 2.0, 1.0, 1.0])
 
 
 def test_merged_targets_keep_apart_what_differs() -> None:
-    batch = trie_batch([Encoded("a", (1, 2), (3,)), Encoded("b", (1, 2), (4,)), Encoded("c", (1, 2), (3,))])
+    batch = build(
+        row_paths([Encoded("a", (1, 2), (3,)), Encoded("b", (1, 2), (4,)), Encoded("c", (1, 2), (3,))]), merge=True
+    )
     assert batch.rows.tolist() == [1]
     assert batch.sources.tolist() == [0, 0]
     assert (batch.labels.tolist(), batch.weights.tolist()) == ([3, 4], [2.0, 1.0])

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from keeptune.batching.trie import flat_batch, trie_batch
+from keeptune.batching import trie
+from keeptune.batching.trie import flat_batch, row_paths
 from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
@@ -29,7 +30,7 @@ def targets() -> Batch:
     """Rows with up to four targets each, of different weights."""
     draw = random.Random(0)
     rows = [Encoded("x", (3,), tuple(draw.randrange(3, 6) for _ in range(draw.randint(1, 4)))) for _ in range(60)]
-    batch = trie_batch(rows)
+    batch = trie.build(row_paths(rows), merge=True)
     assert len(batch.labels) > len(batch.rows) > 6
     assert batch.weights.max() > batch.weights.min() == 1
     return batch
@@ -179,7 +180,7 @@ def test_a_model_s_chunks_change_neither_loss_nor_gradients(
 ) -> None:
     lm = LanguageModel.wrap(build("llama", tie_word_embeddings=tied), tokenizer)
     lm.model.requires_grad_(True)
-    batch = trie_batch(branching_rows(8))
+    batch = trie.build(row_paths(branching_rows(8)), merge=True)
     results = []
     for rows in (10_000, 3):
         monkeypatch.setattr(head_module, "CHUNK", rows * len(tokenizer))
