@@ -142,12 +142,25 @@ class TaskScore(Record):
     score: Score
 
 
+class Gauge(Record):
+    """How far a model's predictions moved away from the base's: a warning, never a verdict (arXiv 2509.04259).
+
+    Measured at the trained positions of target validation rows, the base's completions given.
+    """
+
+    kl: float  # forward KL(base || tuned), nats per position, mean
+    agreement: float  # share of positions with the same most likely token
+    positions: int
+    weight_l2: float | None = None  # Euclidean length of what was added to the weights
+
+
 class ArmSummary(Record):
     """One row of the table."""
 
-    name: str  # "base", "prompt-4shot", "full", "lora"
-    label: str  # as people read it: "LoRA r=16"
+    name: str  # of the arm's folder: "prompt-4shot", "lora-lr0.003-seed0"
+    label: str  # as people read it: "LoRA r=16, replay 5 %, lr 0.003"
     family: str  # "prompt" or the method's name
+    arm: str = ""  # as the recipe names it: "lora+replay:5%"
     target: Score
     gain: Interval | None = None  # target score minus the best prompting's, paired
     gain_mean: float | None = None
@@ -160,20 +173,82 @@ class ArmSummary(Record):
     pareto: bool = False  # no other arm is better on target and on worst retained change
     folder: str | None = None  # relative to the run folder
     note: str | None = None  # "diverged", "base model, zero-shot"
+    gauge: Gauge | None = None
+    alpha: float | None = None  # interpolated arms: 0 is the base, 1 the tuned model
+    not_run: str | None = None  # "needs 18 GB": then nothing was measured
 
 
 class FrontierPoint(Record):
-    """One trial on validation items: what a rate gained and what it kept."""
+    """One model on validation items: what it gained and what it kept.
 
-    arm: str
+    A rate tried, a checkpoint on its way, or a point between the base (alpha 0) and a tuned model (alpha 1).
+    """
+
+    arm: str  # as the recipe names it
     lr: float
     seed: int
+    kind: Literal["rate", "checkpoint", "interpolation"] = "rate"
+    step: int | None = None  # optimiser steps done
+    alpha: float | None = None  # interpolation
+    gauge: Gauge | None = None
     target: float
     retained_change: float | None  # mean change over the measurable suites, validation parts
     worst_change: float | None = None  # smallest change over the measurable suites, validation parts
     validation_loss: float | None  # nats per trained token
     picked: bool
     diverged: bool = False
+
+
+class HeldOut(Record):
+    """A task that no arm was trained on, before and after: what carried over (zero-shot, as FLAN measured it)."""
+
+    arm: str
+    label: str
+    task: str
+    before: Score
+    after: Score
+    change: float
+    interval: Interval  # paired, 95 %
+
+
+class CurvePoint(Record):
+    """One size of the training data, scored on test items."""
+
+    examples: int
+    score: Score
+
+
+class LearningCurve(Record):
+    """Target score by number of training examples, at the same number of steps."""
+
+    arm: str
+    label: str
+    points: tuple[CurvePoint, ...]
+    prompting: Score | None  # the best prompting: the line to beat
+    enough: int | None  # smallest size that is non-inferior to the largest by the indifference margin
+    sentence: str  # the answer to "are 500 to 1,000 enough here?"
+
+
+class WordingGap(Record):
+    """The target in wordings that training saw and in wordings that it did not, on the same test items."""
+
+    arm: str
+    label: str
+    seen: Score
+    unseen: Score
+    gap: float  # seen minus unseen
+    interval: Interval  # paired, 95 %
+
+
+class ArmPlan(Record):
+    """What an arm is expected to need, before it is run."""
+
+    arm: str
+    trials: int  # trainings in all: rates, and further seeds
+    memory_bytes: int | None
+    seconds: float | None  # all trainings of the arm
+    fits: bool = True
+    dropped: tuple[str, ...] = ()  # what the budget took away: "seed 2", "lr 3e-05"
 
 
 class Recommendation(Record):
@@ -250,6 +325,10 @@ class Summary(Record):
     arms: tuple[ArmSummary, ...]
     recommendation: Recommendation
     frontier: tuple[FrontierPoint, ...] = ()
+    curves: tuple[LearningCurve, ...] = ()
+    wordings: tuple[WordingGap, ...] = ()
+    held_out: tuple[HeldOut, ...] = ()
+    plans: tuple[ArmPlan, ...] = ()
     samples: tuple[SampleOutput, ...] = ()
     cards: tuple[DataCard, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -25,8 +25,9 @@ from keeptune.train.best import Best
 from keeptune.train.budget import FILE, Planned, find_budget, recall, running
 from keeptune.train.callbacks import Callback, RecordWriter, Run
 from keeptune.train.memory import peak_bytes, reset_peak
-from keeptune.train.objective import Objective, Term
+from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
+from keeptune.train.remedy import Remedy, Steps
 from keeptune.train.schedule import learning_rate
 from keeptune.train.step import batches_for, mean_nll, train_step
 
@@ -81,15 +82,18 @@ def fit(
     lr: float,
     seed: int = 0,
     hooks: Sequence[Callback] = (),
-    terms: Sequence[Term] = (),
+    remedies: Sequence[Remedy] = (),
+    order: Sequence[Sequence[int]] | None = None,
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``.
 
     Writes steps.jsonl, validation.jsonl, engine.json and the best checkpoint into ``folder``. ``lm`` is left adapted
     and holding the checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
     ``lm.restore(method)``. Without validation rows the last step is kept. A loss or gradient that is not finite ends
-    the run as diverged, with the best checkpoint so far. ``seed`` decides the order of the rows, dropout and what the
-    method draws; what ran before in the process changes nothing, but for the rounding of another token budget.
+    the run as diverged, with the best checkpoint so far; a checkpoint that a remedy does not allow ends it, too.
+    ``seed`` decides the order of the rows, dropout and what the method draws; what ran before in the process changes
+    nothing, but for the rounding of another token budget. ``order`` gives the row indices of every step where they
+    are not shuffled epochs (a mixture draws them). Of the remedies, `Remedy.method` is the caller's to ask.
 
     Raises:
         DataError: no training rows, or a row longer than the model's context.
@@ -97,8 +101,11 @@ def fit(
     _check_rows(lm, train, validation)
     torch.manual_seed(seed)
     lm.adapt(method)
-    steps = [[train[i] for i in indices] for indices in _order(len(train), config, seed)]
-    objective, best = Objective(terms), Best(lm, method, folder)
+    steps: Steps = [[train[i] for i in indices] for indices in order or _order(len(train), config, seed)]
+    for remedy in remedies:
+        steps = remedy.steps(steps, seed)
+    objective = Objective([term for remedy in remedies for term in remedy.terms(lm, method)])
+    best = Best(lm, method, folder)
     engine = _engine(lm, method, Planned(steps, objective, config.engine), config, folder)
     reset_peak(lm.device)
     optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
@@ -121,6 +128,8 @@ def fit(
             for callback in callbacks:
                 callback.after_step(run, record)
             if step in validate_after:
+                if not all(remedy.allows(lm) for remedy in remedies):
+                    break
                 _validate(run, best, validation, step, engine, callbacks)
         if not validation and not diverged:
             best.keep(len(steps))
