@@ -34,6 +34,10 @@ class Method(Protocol):
         """The model as it was before `prepare`, bit by bit."""
         ...
 
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The plain model with what was learned folded into its weights; the base is forgotten."""
+        ...
+
     def describe(self) -> str:
         """As people read it: 'LoRA r=16'."""
         ...

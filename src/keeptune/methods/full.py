@@ -73,6 +73,13 @@ class Full:
         self._base = {}
         return model.requires_grad_(False)
 
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The model as it is, frozen."""
+        self._base = {}
+        for parameter in model.parameters():
+            parameter.grad = None
+        return model.requires_grad_(False)
+
     def describe(self) -> str:
         """As people read it."""
         return "full fine-tuning"

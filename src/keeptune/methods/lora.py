@@ -112,6 +112,16 @@ class Lora:
             del base.peft_config
         return base
 
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The base with s B A added to its weights, rounded to their dtype."""
+        from keeptune.methods.lora_linear import uninstall
+
+        uninstall(model)
+        merged: nn.Module = model.merge_and_unload()  # type: ignore[operator]
+        if hasattr(merged, "peft_config"):
+            del merged.peft_config
+        return merged.requires_grad_(False)
+
     def describe(self) -> str:
         """As people read it."""
         return f"LoRA r={self.config.rank}"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from keeptune.core.records import ArmSummary, Costs, Interval, Recommendation, SuiteVerdict
 from keeptune.core.units import human_count, points
 from keeptune.retention.intervals import seed_t_interval
+from keeptune.study.arms import SweepPoint
 
 Difference = Callable[[str, str], tuple[float, Interval]]
 """(arm a, arm b) -> mean and interval of score(a) - score(b) on the same test items."""
@@ -45,6 +46,25 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
         return float(gap.mean()) <= error
 
     return min((c for c in alive if tied(c)), key=lambda c: c.cost)
+
+
+def pick_alpha(points: Sequence[SweepPoint], margins: Sequence[float]) -> float:
+    """How far to go from the base (0) to the tuned model (1), by validation items.
+
+    Among the points that lost no more than the margin on every suite, as `pick` chooses (ties go towards the base).
+    Where there is none, the point that lost least, in margins, among those with half of the largest target score.
+    """
+
+    def room(point: SweepPoint) -> float:
+        return min((c / m for c, m in zip(point.retained_changes, margins, strict=True)), default=0.0)
+
+    harmless = [point for point in points if room(point) >= -1]
+    if harmless:
+        best = pick([Candidate(f"{p.alpha:g}", p.alpha, np.array(p.target_scores)) for p in harmless])
+        return float(best.name)
+    top = max(float(np.mean(point.target_scores)) for point in points)
+    good = [point for point in points if float(np.mean(point.target_scores)) >= top / 2]
+    return max(good, key=room).alpha
 
 
 def worst_change(arm: ArmSummary) -> float:
