@@ -373,6 +373,8 @@ class Summary(Record):
     wordings: tuple[WordingGap, ...] = ()
     held_out: tuple[HeldOut, ...] = ()
     plans: tuple[ArmPlan, ...] = ()
+    sequences: tuple[SequenceSummary, ...] = ()
+    matched: tuple[Matched, ...] = ()
     samples: tuple[SampleOutput, ...] = ()
     cards: tuple[DataCard, ...] = ()
     warnings: tuple[str, ...] = ()

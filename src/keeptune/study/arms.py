@@ -140,7 +140,9 @@ def finished_arm(
     if record is None:
         return None
     try:
-        return Arm(record, folder, *({name: _items(folder, name) for name in names} for names in (tasks, suites, views)))
+        return Arm(
+            record, folder, *({name: _items(folder, name) for name in names} for names in (tasks, suites, views))
+        )
     except (DataError, FileNotFoundError):
         return None
 

@@ -31,7 +31,7 @@ from keeptune.models.language_model import LanguageModel
 from keeptune.study.arms import View
 from keeptune.study.config import StudyConfig
 from keeptune.study.progress import progress
-from keeptune.train.gauge import Gauge
+from keeptune.train.gauge import GaugeBase
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,11 @@ class Bench:
         """Score the model as it is now on a view's test items."""
         return self.evaluate(view.task, "test", wording=view.wording)
 
+    def remember_base(self) -> GaugeBase:
+        """Look at the model while it is the base: at what later ones are compared with."""
+        _ = self.base_validation
+        return self.gauge
+
     @cached_property
     def base_validation(self) -> dict[str, float]:
         """The base's value on every retained suite, validation parts; ask while the model is the base."""
@@ -143,9 +148,9 @@ class Bench:
         return tuple(changes)
 
     @cached_property
-    def gauge(self) -> Gauge:
-        """How far a model moved from the base on the target's validation rows; ask first while it is the base."""
-        return Gauge.of(self.lm, self._encoded_rows(self.config.seeds[0])[1])
+    def gauge(self) -> GaugeBase:
+        """What the base predicts on the target's validation rows; ask first while the model is the base."""
+        return GaugeBase.of(self.lm, self._encoded_rows(self.config.seeds[0])[1], self.cache.folder)
 
     def order_settings(self) -> Any:
         """What, beside seed and size, decides the order of the rows."""
@@ -178,15 +183,16 @@ class Bench:
         rows = {}
         for suite in self.suites:
             if suite.request == "text":
-                start = len(windows(self.encoder, "a")[0]) - len(self.encoder.tokenizer("a", add_special_tokens=False)["input_ids"])
-                pieces = [ids for example in suite.splits.train for ids in windows(self.encoder, str(example.fields["text"]))]
+                blocks = [windows(self.encoder, str(example.fields["text"])) for example in suite.splits.train]
+                pieces = [ids for block in blocks for ids in block]
+                start = len(self.encoder.beginning)
                 rows[suite.name] = [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]
             else:
                 rows[suite.name] = self._encoded_task(suite, seed)[0]
         return {name: found for name, found in rows.items() if found}
 
     def own_rows(self, seed: int) -> dict[str, list[Encoded]]:
-        """Texts that the base made itself, from where a text starts; made once per seed, while the model is the base."""
+        """Texts that the base made itself, from where a text starts; ask first while the model is the base."""
         settings = self.config.remedies.self_replay
         if seed not in self._own:
             prompts = [self.encoder.beginning] * settings.rows

@@ -14,8 +14,8 @@ from keeptune.evaluate.config import TaskConfig, TextConfig
 from keeptune.methods.base import Method
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
-from keeptune.study.spec import ArmSpec
 from keeptune.study.remedy_config import RemediesConfig
+from keeptune.study.spec import ArmSpec
 from keeptune.train.loop import TrainConfig
 
 BUILTIN = "builtin:"

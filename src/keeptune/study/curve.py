@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from keeptune.study.arms import Curve, Tuned
 from keeptune.study.bench import Bench
-from keeptune.study.jobs import Test, Train
+from keeptune.study.jobs import ScoreTest, Train
 from keeptune.study.trials import Trial, read_arm
 from keeptune.study.workers import Runner
+
 
 def learning_curves(bench: Bench, runner: Runner, tuned: Sequence[Tuned]) -> Mapping[str, Curve]:
     """Arm -> its curve. Smaller sets are parts of larger ones; the whole set is the arm itself (first seed)."""
@@ -18,7 +19,7 @@ def learning_curves(bench: Bench, runner: Runner, tuned: Sequence[Tuned]) -> Map
     whole = {each.spec.name: each for each in tuned if each.spec.name in settings.arms}
     trials = {name: _trials(bench, each) for name, each in whole.items()}
     runner.run([Train(trial) for each in trials.values() for trial in each])
-    runner.run([Test(trial, whole[name].spec) for name, each in trials.items() for trial in each])
+    runner.run([ScoreTest(trial, whole[name].spec) for name, each in trials.items() for trial in each])
     curves = {}
     for name, each in trials.items():
         arms = [read_arm(bench, trial) for trial in each]

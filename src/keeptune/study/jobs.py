@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from keeptune.core.records import Part
 from keeptune.evaluate.runner import Wording
 from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial, run_trial, sweep, test_trial
+from keeptune.study.trials import Trial, run_trial, score_on_test, sweep
 
 if TYPE_CHECKING:
     from keeptune.study.bench import Bench
@@ -82,8 +82,8 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Test:
-    """A trial's model, or a point on the way to it, on the test parts: `trials.test_trial`."""
+class ScoreTest:
+    """A trial's model, or a point on the way to it, on the test parts: `trials.score_on_test`."""
 
     trial: Trial
     spec: ArmSpec  # the arm that it stands for
@@ -96,4 +96,4 @@ class Test:
 
     def perform(self, bench: Bench) -> None:
         """Score the model."""
-        test_trial(bench, self.trial, self.spec, self.alpha)
+        score_on_test(bench, self.trial, self.spec, self.alpha)

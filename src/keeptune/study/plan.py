@@ -43,8 +43,8 @@ class Estimates:
     test_seconds: float
     bytes_of_model: int
 
-    def training(self, config: StudyConfig, spec: ArmSpec, share: float = 1.0) -> float:
-        """Seconds of one training and its validation; ``share`` of the rows' tokens are distinct."""
+    def training(self, config: StudyConfig, spec: ArmSpec) -> float:
+        """Seconds of one training and its validation."""
         needs = self.needs[spec.method]
         factor = 1.0
         for name, dose in spec.remedies:
@@ -54,7 +54,11 @@ class Estimates:
             elif name == "kl":
                 factor += BASE_FORWARD
         looks = 1 + (config.train.epochs * config.train.validations_per_epoch - 1) * config.checkpoints
-        return factor * self.tokens * needs.seconds_per_token + self.steps * needs.seconds_per_step + looks * self.validation_seconds
+        return (
+            factor * self.tokens * needs.seconds_per_token
+            + self.steps * needs.seconds_per_step
+            + looks * self.validation_seconds
+        )
 
     def memory(self, spec: ArmSpec) -> int | None:
         """Peak bytes of one training."""

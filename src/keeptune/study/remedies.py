@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from keeptune.data.examples import Encoded
+from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.config import StudyConfig
 from keeptune.study.spec import ArmSpec
 from keeptune.train.remedies.base import Remedy
-from keeptune.train.remedies.guard import Guard
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ def build_remedies(config: StudyConfig, spec: ArmSpec, around: Surroundings) -> 
 
 def _build(settings: Any, name: str, around: Surroundings) -> Remedy:
     if name == "guard":
-        return Guard(around.harmless)
+        return settings.build(around.harmless)
     if name == "replay":
         built: Remedy = settings.build(around.old() or around.own())
     elif name == "self-replay":
-        built = settings.build(around.own())
+        built = settings.build(around.own(), name="self-replay")
     elif name == "ewc":
         built = settings.build([row for rows in around.old().values() for row in rows])
     else:
@@ -47,6 +47,6 @@ def remedy_settings(config: StudyConfig, spec: ArmSpec) -> list[Any]:
     return [[name, config.remedies.of(name, dose).model_dump(mode="json")] for name, dose in spec.remedies]
 
 
-def describe_remedies(config: StudyConfig, spec: ArmSpec) -> str:
-    """', replay 5 %, KL 0.5' as it stands behind the method."""
-    return "".join(f", {config.remedies.of(name, dose).describe()}" for name, dose in spec.remedies)
+def describe(method: Method, remedies: Sequence[Remedy]) -> str:
+    """'LoRA r=16, replay 5 %, KL to base 0.5'; ``method`` as it is without them."""
+    return ", ".join([method.describe(), *(remedy.describe() for remedy in remedies)])

@@ -12,7 +12,7 @@ from keeptune.train.remedies.ewc import EwcConfig
 from keeptune.train.remedies.freeze import FreezeConfig
 from keeptune.train.remedies.guard import GuardConfig
 from keeptune.train.remedies.kl import KlConfig
-from keeptune.train.remedies.l2sp import L2spConfig
+from keeptune.train.remedies.l2sp import L2SpConfig
 from keeptune.train.remedies.replay import ReplayConfig
 from keeptune.train.remedies.talr import TalrConfig
 
@@ -40,7 +40,7 @@ class RemediesConfig(Config):
     replay: ReplayConfig = ReplayConfig()
     self_replay: SelfReplayConfig = SelfReplayConfig()
     kl: KlConfig = KlConfig()
-    l2sp: L2spConfig = L2spConfig()
+    l2sp: L2SpConfig = L2SpConfig()
     ewc: EwcConfig = EwcConfig()
     talr: TalrConfig = TalrConfig()
     freeze: FreezeConfig = FreezeConfig()

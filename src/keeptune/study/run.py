@@ -21,10 +21,10 @@ from keeptune.study.config import StudyConfig
 from keeptune.study.curve import learning_curves
 from keeptune.study.jobs import Ask, Job
 from keeptune.study.manifest import engines, manifest_of
-from keeptune.study.prompting import prompting_arms
-from keeptune.study.summarise import Measured, summarise
 from keeptune.study.plan import plan
+from keeptune.study.prompting import prompting_arms
 from keeptune.study.sequence import sequences
+from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import base_point, tuned_arms
 from keeptune.study.workers import choose_runner
 

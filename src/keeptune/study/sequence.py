@@ -21,7 +21,7 @@ from keeptune.retention.continual import sequence_summary
 from keeptune.study.arms import finished
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick
-from keeptune.study.remedies import Surroundings, build_remedies, describe_remedies, remedy_settings
+from keeptune.study.remedies import Surroundings, build_remedies, describe, remedy_settings
 from keeptune.study.spec import ArmSpec
 from keeptune.study.workers import Runner
 from keeptune.train.loop import fit
@@ -60,7 +60,9 @@ class TaskSequence:
         """Content hash of everything that it depends on."""
         config = bench.config
         settings = [config.method_settings(self.spec.method), remedy_settings(config, self.spec)]
-        return bench.key("sequence", self.order, settings, config.rates(self.spec.method), self.seed, config.train.digest())
+        return bench.key(
+            "sequence", self.order, settings, config.rates(self.spec.method), self.seed, config.train.digest()
+        )
 
     def perform(self, bench: Bench) -> None:
         """Go through the tasks; the bench's model is the base again afterwards."""
@@ -70,30 +72,28 @@ class TaskSequence:
             return
         shutil.rmtree(folder, ignore_errors=True)
         _write_row(folder, 0, {task: bench.evaluate(task, "test").items for task in self.order})
-        rates, seconds = [], []
+        rates, seconds, label = [], [], ""
         with bench.lm.changing():
             for stage, task in enumerate(self.order, 1):
-                rate, spent = self._stage(bench, stage, task)
+                rate, spent, label = self._stage(bench, stage, task)
                 rates.append(rate)
                 seconds.append(spent)
                 _write_row(folder, stage, {each: bench.evaluate(each, "test").items for each in self.order})
-        method = bench.config.build_method(self.spec.method)
-        label = f"{method.describe()}{describe_remedies(bench.config, self.spec)}"
         record = SequenceRecord(key=self.key(bench), label=label, rates=tuple(rates), seconds=tuple(seconds))
         write_json(folder / "sequence.json", record)
 
-    def _stage(self, bench: Bench, stage: int, task: str) -> tuple[float, float]:
-        """Learn one task, starting from the model as it is, which afterwards holds what was learned: (rate, seconds)."""
+    def _stage(self, bench: Bench, stage: int, task: str) -> tuple[float, float, str]:
+        """Learn one task from the model as it is, which then holds what was learned: (rate, seconds, what it was)."""
         rows = bench.task_rows(task, self.seed)
         before = {each: bench.task_rows(each, self.seed).train for each in self.order[: stage - 1]}
-        around = Surroundings(old=lambda: before, own=lambda: {}, harmless=lambda _: True)
+        around = Surroundings(old=lambda: before, own=dict, harmless=lambda _: True)
         spec = self.spec if before else ArmSpec(self.spec.method)  # nothing was learned that could be replayed
         tried: list[tuple[Candidate, Method, Path]] = []
-        seconds = 0.0
+        seconds, label = 0.0, ""
         for lr in bench.config.rates(self.spec.method):
             folder = self.folder(bench) / f"stage-{stage}" / f"lr{lr:g}"
             remedies = build_remedies(bench.config, spec, around)
-            method = bench.config.build_method(self.spec.method)
+            built = method = bench.config.build_method(self.spec.method)
             for remedy in remedies:
                 method = remedy.method(method)
             hooks = [Progress(bench.console, f"{self.name}, {task}")]
@@ -109,7 +109,7 @@ class TaskSequence:
                 hooks=hooks,
                 remedies=remedies,
             )
-            seconds += result.seconds
+            seconds, label = seconds + result.seconds, describe(built, remedies)
             scores = np.array([item.score for item in bench.evaluate(task, "validation").items])
             bench.lm.restore(method)
             tried.append((Candidate(f"{lr:g}", lr, scores, result.diverged), method, folder / method.artifact))
@@ -120,7 +120,7 @@ class TaskSequence:
         bench.lm.accept(method)
         shutil.rmtree(self.folder(bench) / f"stage-{stage}", ignore_errors=True)
         bench.say(f"{self.name}: stage {stage}, {task}, {100 * best.scores.mean():.1f} on validation at lr {best.name}")
-        return best.cost, seconds
+        return best.cost, seconds, label
 
 
 def sequences(bench: Bench, runner: Runner) -> list[SequenceSummary]:

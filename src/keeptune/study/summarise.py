@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keeptune.core.records import (
+    ArmPlan,
     ArmSummary,
     CurvePoint,
     DataCard,
@@ -17,14 +18,19 @@ from keeptune.core.records import (
     ItemRecord,
     LearningCurve,
     Manifest,
+    Matched,
     Recommendation,
     SampleOutput,
     Score,
+    SequenceSummary,
     SuiteVerdict,
     Summary,
     TaskScore,
     WordingGap,
 )
+from keeptune.core.units import human_bytes
+from keeptune.retention.curve import enough
+from keeptune.retention.matched import matched
 from keeptune.retention.pairs import Kind, Suite, pair
 from keeptune.retention.scores import difference, score
 from keeptune.retention.verdict import judge
@@ -74,8 +80,17 @@ def summarise(
     def gap(a: str, b: str) -> tuple[float, Interval]:
         return difference(everyone[a].pooled(), everyone[b].pooled())
 
+    rows = (*rows, *(_not_run(measured, plan) for plan in measured.plans if not plan.fits))
     candidates = [row for row in rows if row.family != "prompt" or row.name == measured.best_prompting]
-    recommendation = recommend(candidates, gap, indifference=indifference, requests=requests, chance=measured.chance)
+    recommendation = recommend(
+        candidates,
+        gap,
+        indifference=indifference,
+        requests=requests,
+        chance=measured.chance,
+        forgetting_matters=not harmless,
+        matched=compared,
+    )
     return Summary(
         title=title,
         model=manifest.model,
@@ -141,6 +156,19 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
         else (),
         folder=f"arms/{arm.name}",
         note=_note(measured, arm),
+    )
+
+
+def _not_run(measured: Measured, plan: ArmPlan) -> ArmSummary:
+    """An arm that stands in the table without a number."""
+    nothing = Score(metric=_metric(measured), mean=0.0, interval=Interval(low=0.0, high=0.0), n=0, clusters=0)
+    return ArmSummary(
+        name=plan.arm,
+        label=plan.arm,
+        family=plan.arm.split("+")[0],
+        arm=plan.arm,
+        target=nothing,
+        not_run=f"needs {human_bytes(plan.memory_bytes or 0)}",
     )
 
 
@@ -211,7 +239,9 @@ def _wordings(measured: Measured) -> tuple[WordingGap, ...]:
     for task in dict.fromkeys(view.task for view in measured.views if view.wording == "unseen"):
         names = (f"{task}@each", f"{task}@unseen")
         both = [("base", "base, zero-shot", *(measured.base_views[name] for name in names))]
-        both += [(t.spec.name, t.arms[0].record.label, *(t.arms[0].views[name] for name in names)) for t in measured.tuned]
+        both += [
+            (t.spec.name, t.arms[0].record.label, *(t.arms[0].views[name] for name in names)) for t in measured.tuned
+        ]
         for arm, label, seen, unseen in both:
             gap, interval = difference(seen, unseen)
             metric = measured.metrics[task][0]

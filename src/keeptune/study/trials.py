@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,10 +26,11 @@ from keeptune.study.arms import (
 )
 from keeptune.study.bench import Bench
 from keeptune.study.prompting import request_costs
-from keeptune.study.remedies import Surroundings, build_remedies, describe_remedies, remedy_settings
+from keeptune.study.remedies import Surroundings, build_remedies, describe, remedy_settings
 from keeptune.study.spec import ArmSpec
 from keeptune.train.budget import FILE, recall
 from keeptune.train.callbacks import Callback, Run
+from keeptune.train.gauge import gauge
 from keeptune.train.loop import FitResult, fit
 from keeptune.train.progress import Progress
 
@@ -66,7 +68,17 @@ def trial_key(bench: Bench, trial: Trial) -> str:
     settings = bench.config.method_settings(trial.spec.method)
     remedies = remedy_settings(bench.config, trial.spec)
     order = bench.order_settings()
-    return bench.key(trial.spec.method, settings, remedies, order, trial.lr, trial.seed, trial.examples, bench.config.train.digest(), bench.config.checkpoints)
+    return bench.key(
+        trial.spec.method,
+        settings,
+        remedies,
+        order,
+        trial.lr,
+        trial.seed,
+        trial.examples,
+        bench.config.train.digest(),
+        bench.config.checkpoints,
+    )
 
 
 def read_trial(bench: Bench, trial: Trial) -> TrialRecord:
@@ -85,6 +97,7 @@ def run_trial(bench: Bench, trial: Trial) -> None:
         return
     for record in ("trial.json", "arm.json", "sweep.json"):
         (folder / record).unlink(missing_ok=True)
+    base = bench.remember_base()
     recall(bench.folder.glob(f"arms/*/{FILE}"))  # a study that goes on splits its steps as it did before
     rows = bench.training_rows(trial.seed, trial.examples)
     watch = _Watch(bench, trial)
@@ -92,14 +105,22 @@ def run_trial(bench: Bench, trial: Trial) -> None:
         old=lambda: bench.old_rows(trial.seed), own=lambda: bench.own_rows(trial.seed), harmless=watch.harmless
     )
     remedies = build_remedies(bench.config, trial.spec, around)
-    method = bench.config.build_method(trial.spec.method)
+    built = method = bench.config.build_method(trial.spec.method)
     for remedy in remedies:
         method = remedy.method(method)
-    gauge = bench.gauge  # made while the model is the base
     hooks = [Progress(bench.console, trial.name), watch]
     result = fit(
-        bench.lm, method, rows.train, rows.validation, bench.config.train, folder,
-        lr=trial.lr, seed=trial.seed, hooks=hooks, remedies=remedies, order=rows.order,
+        bench.lm,
+        method,
+        rows.train,
+        rows.validation,
+        bench.config.train,
+        folder,
+        lr=trial.lr,
+        seed=trial.seed,
+        hooks=hooks,
+        remedies=remedies,
+        order=rows.order,
     )
     try:
         target = [bench.evaluate(task.name, "validation") for task in bench.targets]
@@ -107,7 +128,7 @@ def run_trial(bench: Bench, trial: Trial) -> None:
             key=key,
             name=trial.name,
             arm=trial.spec.name,
-            label=f"{method.describe()}{describe_remedies(bench.config, trial.spec)}",
+            label=describe(built, remedies),
             method=trial.spec.method,
             lr=trial.lr,
             seed=trial.seed,
@@ -119,7 +140,7 @@ def run_trial(bench: Bench, trial: Trial) -> None:
             best_step=result.best_step,
             steps=result.steps,
             costs=_training_costs(method, bench, result),
-            gauge=gauge.measure(bench.lm, method),
+            gauge=gauge(bench.lm, method, base),
             checkpoints=tuple(watch.points),
         )
     finally:
@@ -162,9 +183,7 @@ class _Watch(Callback):
 
     def harmless(self, lm: LanguageModel) -> bool:
         """No retained suite lost more than its margin, on validation items."""
-        return all(
-            change >= -suite.margin for change, suite in zip(self._look(), self.bench.suites, strict=True)
-        )
+        return all(change >= -suite.margin for change, suite in zip(self._look(), self.bench.suites, strict=True))
 
     def _look(self) -> tuple[float, ...]:
         if self._changes is None:
@@ -220,7 +239,8 @@ def sweep(bench: Bench, trial: Trial) -> None:
     """Score the points between base and tuned model on validation items; no training. Leaves sweep.json."""
     if read_sweep(bench, trial):
         return
-    done, points = read_trial(bench, trial), []
+    done, base = read_trial(bench, trial), bench.remember_base()
+    points = []
     for alpha in ALPHAS[:-1]:  # the last is the trial itself
         with loaded(bench, trial) as method:
             method.blend(bench.lm.model, alpha)
@@ -230,7 +250,7 @@ def sweep(bench: Bench, trial: Trial) -> None:
                     alpha=alpha,
                     target_scores=tuple(item.score for run in target for item in run.items),
                     retained_changes=bench.retained_changes(),
-                    gauge=bench.gauge.measure(bench.lm, method),
+                    gauge=gauge(bench.lm, method, base),
                 )
             )
     last = SweepPoint(
@@ -248,22 +268,26 @@ def arm_folder(bench: Bench, trial: Trial, alpha: float | None = None) -> Path:
 
 def read_arm(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm | None:
     """The trial's arm as it was scored on test items, if it was."""
-    names = ([task.name for task in bench.targets], [suite.name for suite in bench.suites], [v.name for v in bench.views])
+    names = (
+        [task.name for task in bench.targets],
+        [suite.name for suite in bench.suites],
+        [v.name for v in bench.views],
+    )
     return finished_arm(arm_folder(bench, trial, alpha), trial_key(bench, trial), *names)
 
 
-def test_trial(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = None) -> None:
+def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = None) -> None:
     """Score the trial's model, or the point ``alpha`` between base and it, on all test parts; leaves arm.json."""
     if read_arm(bench, trial, alpha):
         bench.say(f"{trial.name}: scored before, skipped")
         return
-    done, folder = read_trial(bench, trial), arm_folder(bench, trial, alpha)
+    done, folder, base = read_trial(bench, trial), arm_folder(bench, trial, alpha), bench.remember_base()
     with loaded(bench, trial) as method:
         artifact = artifact_of(bench, trial)
-        gauge = done.gauge
+        moved = done.gauge
         if alpha is not None:
             method.blend(bench.lm.model, alpha)
-            gauge = bench.gauge.measure(bench.lm, method)
+            moved = gauge(bench.lm, method, base)
             artifact = folder / method.artifact
             artifact.mkdir(parents=True, exist_ok=True)
             method.save(bench.lm.model, artifact, bench.lm.tokenizer)
@@ -285,7 +309,7 @@ def test_trial(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = 
                 seed=trial.seed,
                 alpha=alpha,
                 examples=done.examples,
-                gauge=gauge,
+                gauge=moved,
                 costs=done.costs.model_copy(
                     update={
                         "tokens_per_request": costs.tokens_per_request,

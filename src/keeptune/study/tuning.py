@@ -17,7 +17,7 @@ from keeptune.core.records import FrontierPoint
 from keeptune.study.arms import SweepPoint, TrialRecord, Tuned
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick, pick_alpha
-from keeptune.study.jobs import Job, Sweep, Test, Train
+from keeptune.study.jobs import Job, ScoreTest, Sweep, Train
 from keeptune.study.spec import ArmSpec
 from keeptune.study.trials import (
     Trial,
@@ -47,10 +47,10 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
     named = [spec for spec in config.specs if not spec.interpolated]
     follow: list[Job] = [Train(trial) for spec in others for trial in others[spec]]
     follow += [Sweep(trial) for trial in swept]
-    runner.run([*follow, *(Test(chosen[spec], spec) for spec in named)])
+    runner.run([*follow, *(ScoreTest(chosen[spec], spec) for spec in named)])
     alphas = {spec: _alpha(bench, chosen[spec.trained]) for spec in config.specs if spec.interpolated}
-    last: list[Job] = [Test(chosen[spec.trained], spec, alpha) for spec, alpha in alphas.items()]
-    last += [Test(trial, spec, alphas.get(spec)) for spec in config.specs for trial in others[spec.trained]]
+    last: list[Job] = [ScoreTest(chosen[spec.trained], spec, alpha) for spec, alpha in alphas.items()]
+    last += [ScoreTest(trial, spec, alphas.get(spec)) for spec in config.specs for trial in others[spec.trained]]
     runner.run(last)
     tuned = []
     for spec in config.specs:
