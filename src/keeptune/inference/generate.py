@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from keeptune.core.errors import ModelError
 from keeptune.inference.engine import flat_generate
 from keeptune.inference.padded_generate import padded_generate
-from keeptune.inference.score import Progress, evaluating
+from keeptune.inference.score import Progress
 from keeptune.inference.stops import StopTexts
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.language_model import LanguageModel, evaluating
 
 log = logging.getLogger(__name__)
 
