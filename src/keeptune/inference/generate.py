@@ -9,9 +9,9 @@ from keeptune.core.errors import ModelError
 from keeptune.inference.choose import Choose, Sampler, likeliest
 from keeptune.inference.engine import flat_generate
 from keeptune.inference.padded_generate import padded_generate
-from keeptune.inference.score import Progress, evaluating
+from keeptune.inference.score import Progress
 from keeptune.inference.stops import StopTexts
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.language_model import LanguageModel, evaluating
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from keeptune.inference import engine
 from keeptune.inference.engine import common_prefix, flat_generate, waves
 from keeptune.inference.padded_generate import padded_generate
-from keeptune.inference.score import evaluating
 from keeptune.inference.stops import StopTexts
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.language_model import LanguageModel, evaluating
 
 ARCHITECTURES = ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text"]
 
