@@ -121,6 +121,10 @@ class Wrapper:
         """See `Method`."""
         return self.inner.squared_length(model)
 
+    def merge(self, model: nn.Module) -> nn.Module:
+        """See `Method`."""
+        return self.inner.merge(model)
+
     def blend(self, model: nn.Module, alpha: float) -> None:
         """See `Method`."""
         self.inner.blend(model, alpha)

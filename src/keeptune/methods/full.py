@@ -79,7 +79,7 @@ class Full:
 
     def merge(self, model: nn.Module) -> nn.Module:
         """The model as it is, frozen."""
-        self._base = {}
+        self._base, self._frozen = {}, None
         for parameter in model.parameters():
             parameter.grad = None
         return model.requires_grad_(False)

@@ -1,1 +1,1 @@
-"""Remedies against forgetting: one idea per file."""
+"""What may be done against forgetting, one remedy per file."""

@@ -17,7 +17,7 @@ from keeptune.batching.mixture import passes
 from keeptune.core.config import Config
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
-from keeptune.train.remedy import Remedy, Steps
+from keeptune.train.remedies.base import Remedy, Steps
 
 
 def parse_share(value: Any) -> float:
