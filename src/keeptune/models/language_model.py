@@ -127,6 +127,18 @@ class LanguageModel:
             self.hash = self.base_hash = weights_hash
 
 
+@contextmanager
+def evaluating(lm: LanguageModel) -> Iterator[None]:
+    """Within, the model is in evaluation mode and builds no graph; afterwards in the mode it was in."""
+    training = lm.model.training
+    lm.model.eval()
+    try:
+        with torch.no_grad():  # not inference_mode: buffers made in it could not take part in later training
+            yield
+    finally:
+        lm.model.train(training)
+
+
 def hash_parameters(model: nn.Module) -> str:
     """Hex SHA-256 (16 digits) over names and bytes of the model's parameters and buffers."""
     digest = hashlib.sha256()

@@ -22,10 +22,15 @@ from keeptune.core.records import (
 from keeptune.study.spec import ArmSpec
 
 
-class ArmRecord(Record):
+class KeyedRecord(Record):
+    """A record that holds under one key: a content hash of everything that it depends on."""
+
+    key: str
+
+
+class ArmRecord(KeyedRecord):
     """arm.json: all about an arm but its items."""
 
-    key: str  # content hash of everything that the arm depends on
     name: str
     label: str  # as people read it
     family: str  # "prompt" or the method's name
@@ -41,10 +46,9 @@ class ArmRecord(Record):
     note: str | None = None
 
 
-class TrialRecord(Record):
+class TrialRecord(KeyedRecord):
     """trial.json: one rate of one arm, trained, and scored on validation items."""
 
-    key: str
     name: str
     arm: str  # as the recipe names it
     label: str
@@ -72,10 +76,9 @@ class SweepPoint(Record):
     gauge: Gauge | None = None
 
 
-class SweepRecord(Record):
+class SweepRecord(KeyedRecord):
     """sweep.json: the way from the base to a trial's model."""
 
-    key: str
     points: tuple[SweepPoint, ...]
 
 
@@ -151,7 +154,7 @@ def _items(folder: Path, name: str) -> tuple[ItemRecord, ...]:
     return tuple(read_records(folder / "items" / f"{name}.jsonl", ItemRecord))
 
 
-K = TypeVar("K", ArmRecord, TrialRecord, SweepRecord)
+K = TypeVar("K", bound=KeyedRecord)
 
 
 def finished(path: Path, kind: type[K], key: str) -> K | None:

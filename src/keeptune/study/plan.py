@@ -19,9 +19,9 @@ from typing import Any
 
 from rich.table import Table
 
-from keeptune.core.errors import DataError
-from keeptune.core.records import ArmPlan, Record, read_json, write_json
+from keeptune.core.records import ArmPlan, write_json
 from keeptune.core.units import human_bytes, human_seconds, parse_duration
+from keeptune.study.arms import KeyedRecord, finished
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
 from keeptune.study.spec import ArmSpec
@@ -99,10 +99,9 @@ def estimate(bench: Bench) -> Estimates:
     )
 
 
-class PlanRecord(Record):
+class PlanRecord(KeyedRecord):
     """plan.json: what was decided before the first training; a study that goes on keeps to it."""
 
-    key: str
     plans: tuple[ArmPlan, ...]
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -127,12 +126,9 @@ def plan(bench: Bench, workers: int, spent: float) -> PlanRecord:
         spent: seconds since the study started.
     """
     path, key = bench.folder / "plan.json", bench.key("plan", bench.config.digest())
-    try:
-        record = read_json(path, PlanRecord)
-        if record.key == key:
-            return record
-    except DataError:
-        pass
+    found = finished(path, PlanRecord, key)
+    if found is not None:
+        return found
     record = _plan(bench, workers, spent, key)
     write_json(path, record)
     bench.console.print(plan_table(record.plans))

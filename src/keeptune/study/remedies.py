@@ -29,10 +29,11 @@ def build_remedies(config: StudyConfig, spec: ArmSpec, around: Surroundings) -> 
 
 
 def _build(settings: Any, name: str, around: Surroundings) -> Remedy:
+    built: Remedy
     if name == "guard":
-        return settings.build(around.harmless)
-    if name == "replay":
-        built: Remedy = settings.build(around.old() or around.own())
+        built = settings.build(around.harmless)
+    elif name == "replay":
+        built = settings.build(around.old() or around.own())
     elif name == "self-replay":
         built = settings.build(around.own(), name="self-replay")
     elif name == "ewc":

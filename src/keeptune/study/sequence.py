@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from keeptune.core.errors import ConfigError
-from keeptune.core.records import ItemRecord, Record, SequenceSummary, read_records, write_json, write_records
+from keeptune.core.records import ItemRecord, SequenceSummary, read_records, write_json, write_records
 from keeptune.methods.base import Method
 from keeptune.retention.continual import sequence_summary
-from keeptune.study.arms import finished
+from keeptune.study.arms import KeyedRecord, finished
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick
 from keeptune.study.remedies import Surroundings, build_remedies, describe, remedy_settings
@@ -30,10 +30,9 @@ from keeptune.train.progress import Progress
 Row = dict[str, tuple[ItemRecord, ...]]  # task -> its test items after a stage
 
 
-class SequenceRecord(Record):
+class SequenceRecord(KeyedRecord):
     """sequence.json: what a sequence went through. Its items are in items/<stage>/<task>.jsonl; stage 0 is the base."""
 
-    key: str
     label: str
     rates: tuple[float, ...]  # chosen at every stage
     seconds: tuple[float, ...]  # of training, all rates of a stage together
