@@ -11,13 +11,13 @@ import statistics
 from collections.abc import Sequence
 
 import numpy as np
-from frontiers import Curve, by_seed, checkpoints, curve_of, distinct, drop, end, pairs, picked_rate
-from outcomes import Bounds, Law, Part, differences, part, seeds_in_words, undecided
 from scipy.stats import spearmanr
 
+from frontiers import Curve, by_seed, checkpoints, curve_of, distinct, drop, end, pairs, picked_rate
 from keeptune.core.records import FrontierPoint
 from keeptune.core.units import points
 from keeptune.retention.matched import drop_at, matched
+from outcomes import Bounds, Law, Part, differences, part, seeds_in_words, undecided
 
 EQUAL = 0.01  # points of target score that make no difference
 RECOVERED = 0.8  # law 3: of the drop, by 5 % of replay
@@ -160,7 +160,7 @@ def law_5(
     equal = _matched("the lower rate loses less", "lower minus higher", slow, fast, base, at_most=0.0)
     parts = [equal, _more_steps(slow, fast, base)]
     best = {method: _best_rate(swept, method) for method in ("full", "lora")}
-    ratio = best["lora"][0] / best["full"][0]
+    ratio = round(best["lora"][0] / best["full"][0], 6)
     claim = part(
         "LoRA's best rate is 3 to 30 times that of full fine-tuning",
         "rate with the lowest validation loss, LoRA by full (seed 0)",
@@ -183,8 +183,8 @@ def law_5(
         statement="At equal target score the smaller of two rates ten times apart forgets less and takes more steps;"
         " LoRA's best rate is about ten times that of full fine-tuning.",
         parts=tuple(parts),
-        rests_on=f"05-lower-rate.yaml and 03-replay.yaml (full at {rates[0]:g} and {rates[1]:g}),"
-        f" {seeds_in_words(slow.keys() & fast.keys())}; 01-frontier.yaml (four rates of each method, seed 0)",
+        rests_on=f"05-rate.yaml (full at {rates[0]:g} and {rates[1]:g}), {seeds_in_words(slow.keys() & fast.keys())};"
+        " 01-frontier.yaml (four rates of each method, seed 0)",
     )
 
 
@@ -229,7 +229,7 @@ def law_7(found: Sequence[FrontierPoint]) -> Law:
                 unit="number",
             ),
         ),
-        rests_on=f"01-frontier.yaml, 03-replay.yaml, 05-lower-rate.yaml; {len(groups)} trainings with their checkpoints"
+        rests_on=f"01-frontier.yaml, 03-replay.yaml, 05-rate.yaml; {len(groups)} trainings with their checkpoints"
         " and interpolation points; resampled by training",
     )
 

@@ -11,11 +11,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from outcomes import LEVEL, Bounds, Law, differences, part, seeds_in_words, undecided
-
 from keeptune.core.records import ArmSummary, ItemRecord, SequenceSummary
 from keeptune.core.units import human_count, points
 from keeptune.retention.scores import difference
+from outcomes import LEVEL, Bounds, Law, differences, part, seeds_in_words, undecided
 
 REPLAYED_BWT = -0.02  # law 2
 TOKEN_ERROR = 0.01  # law 8
@@ -252,7 +251,8 @@ def law_10(
         " it alone, or names the loser; without the cap the smallest task does worse; tasks held out are no worse than"
         " before.",
         parts=tuple(parts),
-        rests_on=f"10-mixture.yaml, 10-alone.yaml; {seeds_in_words(seeds)}; full fine-tuning, 200 steps each",
+        rests_on=f"10-mixture.yaml, 10-alone.yaml; {seeds_in_words(seeds)}; full fine-tuning, 225 steps together,"
+        " 75 alone",
     )
 
 

@@ -102,11 +102,16 @@ def part(
     unit: Unit = "points",
     found: str = "",
 ) -> Part:
-    """A part with the outcome that follows from its bounds: within [at_least, at_most] throughout, or nowhere."""
+    """A part with the outcome that follows from its bounds: within [at_least, at_most] throughout, or nowhere.
+
+    Where zero is the threshold and nothing differs in any seed, as when everything scores 0, nothing is told.
+    """
     lower = -float("inf") if at_least is None else at_least
     upper = float("inf") if at_most is None else at_most
     outcome: Outcome = "cannot tell"
-    if bounds is not None and lower <= bounds.low and bounds.high <= upper:
+    if bounds is not None and not any(bounds) and 0 in (at_least, at_most):
+        found = f"no difference at all{'; ' + found if found else ''}"
+    elif bounds is not None and lower <= bounds.low and bounds.high <= upper:
         outcome = "holds"
     elif bounds is not None and (bounds.high < lower or bounds.low > upper):
         outcome = "fails"

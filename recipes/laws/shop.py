@@ -21,10 +21,11 @@ TASKS = HERE / "tasks"
 SEED = 1126
 SETTINGS = {"metric": "exact_match", "max_new_tokens": 16, "margin": 3, "split": {"on_leak": "drop"}}
 LAYOUTS = {  # task -> (training rows, wording)
-    "slips": (1500, "{{ order }} Slip: ||| {{ day }} , {{ count }} {{ thing }} , {{ who }}"),
-    "diary": (700, "{{ order }} Diary: ||| {{ day }} : {{ who }}"),
+    "diary": (1500, "{{ order }} Diary: ||| {{ day }} : {{ who }}"),
+    "tallies": (700, "{{ order }} Tally: ||| {{ count }} {{ thing }}"),
     "shelves": (400, "{{ order }} Shelf: ||| {{ colour }} {{ thing }}"),
-    "records": (100, "{{ order }} Record: ||| {{ who }} ; {{ count }} {{ colour }} {{ thing }} ; {{ day }}"),
+    "parcels": (400, "{{ order }} Parcel: ||| {{ who }} gets {{ colour }}"),
+    "labels": (100, "{{ order }} Label: ||| {{ thing }} - {{ who }}"),
 }
 VALIDATION, TEST = 150, 400
 
