@@ -73,4 +73,3 @@ def upright_mark(frame: Frame, x: float, name: str) -> list[Markup]:
     place = frame.x_axis.x(x)
     anchor, dx = ("end", -4.0) if place > 60 else ("start", 4.0)
     return [line(place, 0, place, frame.height, "margin"), label(place, 12, name, "tick name", anchor, dx)]
-

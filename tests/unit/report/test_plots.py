@@ -10,7 +10,8 @@ import pytest
 
 from keeptune.core.records import StepRecord
 from keeptune.report.labels import place
-from keeptune.report.plots import Point, bar, change_strip, loss_chart, scatter, smooth
+from keeptune.report.lossplot import loss_chart, smooth
+from keeptune.report.plots import Point, bar, change_strip, scatter
 from keeptune.report.svg import Axis, element
 
 
@@ -68,7 +69,7 @@ def test_better_points_are_further_up_and_right() -> None:
     def point(x: float, y: float) -> Point:
         return Point("n", x, y, None, None, "circle", "dot", "t")
 
-    svg = scatter([point(0.2, -0.3), point(0.4, 0.0)], (), axis(0, 0.5), axis(-0.4, 0.1), description="d")
+    svg = scatter([point(0.2, -0.3), point(0.4, 0.0)], axis(0, 0.5), axis(-0.4, 0.1), description="d")
     places = [(float(x), float(y)) for x, y in re.findall(r'<svg x="([\d.]+)%" y="([\d.]+)" width="1"', svg)]
     assert places[1][0] > places[0][0]
     assert places[1][1] < places[0][1]

@@ -94,4 +94,3 @@ def _point(v: ArmView, name: str) -> Point:
     return Point(
         name, target.mean, low.change if low else 0.0, spread(target.interval), spread(interval), v.shape, class_, title
     )
-
