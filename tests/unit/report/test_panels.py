@@ -55,7 +55,7 @@ def test_a_name_without_room_is_left_out_and_the_first_one_is_kept() -> None:
 
 def test_a_frontier_joins_checkpoints_by_step_and_interpolations_by_alpha() -> None:
     points = [
-        large.point("lora", 1e-3, 0.3, -0.03, kind="checkpoint", step=80),
+        large.point("lora", 1e-3, 0.5, -0.03, kind="checkpoint", step=80),  # later, better, then worse again
         large.point("lora", 1e-3, 0.2, -0.01, kind="checkpoint", step=40),
         large.point("lora", 1e-3, 0.4, -0.05, step=120, picked=True),
         large.point("lora", 1e-3, 0.35, -0.02, kind="interpolation", alpha=0.75),
@@ -69,8 +69,8 @@ def test_a_frontier_joins_checkpoints_by_step_and_interpolations_by_alpha() -> N
     )
     way = [float(place.split(",")[0]) for place in lines["way"].split()]
     between = [float(place.split(",")[0]) for place in lines["path"].split()]
-    assert way == sorted(way)
     assert len(way) == 3
+    assert way[0] < way[2] < way[1]
     assert between == sorted(between)
     assert len(between) == 3  # it ends in the trained model
     assert found.panels[0].chart.count('class="ring"') == 1
@@ -112,6 +112,7 @@ def test_a_learning_curve_without_scores_is_left_out() -> None:
 
 
 def test_ticks_of_changes_say_what_they_are() -> None:
-    axis = change_axis([-0.08, 0.0])
+    axis = change_axis([-0.1, 0.0])
+    assert -0.025 in axis.ticks
     for tick in axis.ticks:
         assert float(axis.write(tick).replace("−", "-")) == pytest.approx(100 * tick)
