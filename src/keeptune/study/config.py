@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from keeptune.core.config import Config, read_recipe
-from keeptune.evaluate.config import TaskConfig, TextConfig
+from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
+from keeptune.evaluate.standard import STANDARD, expand
 from keeptune.methods.base import Method
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
@@ -52,20 +53,30 @@ def relative_to(config: TaskConfig | TextConfig, root: Path) -> TaskConfig | Tex
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, HarnessConfig):
+        return "(harness)"
     if isinstance(value, TaskFile | TaskConfig | TextConfig):
         return {TaskFile: "(file)", TaskConfig: "(task)", TextConfig: "(text)"}[type(value)]
     keys = value.keys() if isinstance(value, dict) else ()
+    if "task" in keys and str(value["task"]).startswith(HARNESS):
+        return "(harness)"
     return "(file)" if "task" in keys else "(text)" if "text" in keys and "data" not in keys else "(task)"
 
 
+def entries_of(spec: str, margin: float | None = None) -> list[Any]:
+    """What a command line names: one entry (`entry_of`), or a set of them by its name."""
+    return list(STANDARD.get(spec, (entry_of(spec, margin),)))
+
+
 def entry_of(spec: str, margin: float | None = None) -> dict[str, Any]:
-    """What a command line names as one entry: a task's YAML file, builtin:name, text files, or a data file.
+    """What a command line names as one entry: a task's YAML file, builtin:name, harness:name, text files, or a data
+    file.
 
     ``margin`` is in points and holds for data files and for tasks that stand in files of their own; free text keeps
     its relative margin.
     """
     points = {} if margin is None else {"margin": margin}
-    if spec.startswith(BUILTIN) or spec.endswith((".yaml", ".yml")):
+    if spec.startswith((BUILTIN, HARNESS)) or spec.endswith((".yaml", ".yml")):
         return {"task": spec, **points}
     if spec.endswith((".txt", ".md")):
         return {"text": spec}
@@ -74,10 +85,18 @@ def entry_of(spec: str, margin: float | None = None) -> dict[str, Any]:
 
 _Inline = Annotated[Annotated[TaskConfig, Tag("(task)")] | Annotated[TextConfig, Tag("(text)")], Discriminator(_kind)]
 Entry = Annotated[
-    Annotated[TaskFile, Tag("(file)")] | Annotated[TaskConfig, Tag("(task)")] | Annotated[TextConfig, Tag("(text)")],
+    Annotated[TaskFile, Tag("(file)")]
+    | Annotated[TaskConfig, Tag("(task)")]
+    | Annotated[TextConfig, Tag("(text)")]
+    | Annotated[HarnessConfig, Tag("(harness)")],
     Discriminator(_kind),
 ]
-TargetEntry = Annotated[Annotated[TaskFile, Tag("(file)")] | Annotated[TaskConfig, Tag("(task)")], Discriminator(_kind)]
+TargetEntry = Annotated[
+    Annotated[TaskFile, Tag("(file)")]
+    | Annotated[TaskConfig, Tag("(task)")]
+    | Annotated[HarnessConfig, Tag("(harness)")],
+    Discriminator(_kind),
+]
 
 
 class _TaskOrText(Config):
@@ -128,7 +147,7 @@ class StudyConfig(Config):
 
     model: str  # hub name, local folder or "builtin"
     target: tuple[TargetEntry, ...]  # one task, or several that are learned together
-    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse
+    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse, or standard; see `standard`
     arms: tuple[Literal["prompt", "full", "lora"], ...] = ("prompt", "full", "lora")
     seeds: tuple[int, ...] = (0,)
     prompt: PromptConfig = PromptConfig()
@@ -151,8 +170,8 @@ class StudyConfig(Config):
 
     @field_validator("retain", mode="before")
     @classmethod
-    def _none(cls, value: Any) -> Any:
-        return [] if value in (None, "none") else value
+    def _sets(cls, value: Any) -> Any:
+        return expand(value)
 
     @model_validator(mode="after")
     def _complete(self) -> StudyConfig:
