@@ -28,7 +28,8 @@ from keeptune.data.examples import Example, Splits
 from keeptune.data.leakage import LeakReport, guard
 from keeptune.data.templates import Template, TemplateSet
 from keeptune.evaluate.config import HARNESS, HarnessConfig, parse_margin
-from keeptune.evaluate.harness_asker import Document, HarnessAsker, find_metric, texts_of
+from keeptune.evaluate.harness_asker import Document, HarnessAsker, texts_of
+from keeptune.evaluate.harness_metric import find_metric
 from keeptune.evaluate.metrics import BITS_PER_BYTE
 from keeptune.evaluate.task import Task
 

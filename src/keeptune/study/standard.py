@@ -24,10 +24,14 @@ def default_suites() -> tuple[list[Task], list[str]]:
     if not installed():
         return [], [f"nothing is retained: the standard suites need pip install 'keeptune[harness]'; {_OFF}"]
     found, missing = [], []
-    for entry in STANDARD_V1:
+    for number, entry in enumerate(STANDARD_V1):
         config = HarnessConfig(**entry)
         try:
             found.append(build_harness(config))
         except KeeptuneError as error:
-            missing.append(f"{config.title} is not retained: {error}; {_OFF}")
+            unreached = isinstance(error.__cause__, ConnectionError)
+            names = [HarnessConfig(**each).title for each in STANDARD_V1[number:]] if unreached else [config.title]
+            missing.append(f"not retained: {', '.join(names)}; {error}; {_OFF}")
+            if unreached:  # every further one would wait for the network as long
+                break
     return found, missing

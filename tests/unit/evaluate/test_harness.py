@@ -454,7 +454,14 @@ def test_models_of_the_hub_retain_the_standard_suites(monkeypatch: pytest.Monkey
     monkeypatch.setattr(standard, "build_harness", built)
     found, missing = standard.default_suites()
     assert found == ["arc_challenge", "hellaswag", "winogrande", "gsm8k", "ifeval"]
-    assert len(missing) == 1 and missing[0].startswith("toxigen is not retained: gated")
+    assert len(missing) == 1 and missing[0].startswith("not retained: toxigen; gated")
+
+    def unreached(config: HarnessConfig) -> str:
+        raise DataError("no network") from ConnectionError()
+
+    monkeypatch.setattr(standard, "build_harness", unreached)
+    found, missing = standard.default_suites()
+    assert found == [] and len(missing) == 1 and "arc_challenge, hellaswag" in missing[0]
     monkeypatch.setattr(standard, "installed", lambda: False)
     found, missing = standard.default_suites()
     assert found == [] and "keeptune[harness]" in missing[0] and "retain: none" in missing[0]
