@@ -21,7 +21,7 @@ from common.workers import Worker
 
 Item = tuple[list[int], list[list[int]]]  # prompt with its shots, choices
 MANY, ONE = "two_or_more_tokens", "one_token"
-QUICK = {"items": 40, "shots": 3, "rounds": 2, "pick_items": 8, "batches": [4, 16]}
+QUICK = {"items": 20, "shots": 3, "rounds": 2, "pick_items": 4, "batches": [4]}
 CHOICES = 4
 SECONDS_PER_PICK = 120.0  # batch sizes after one that took longer than this are not tried
 

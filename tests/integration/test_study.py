@@ -13,7 +13,7 @@ from rich.console import Console
 
 from keeptune.core.config import parse_recipe
 from keeptune.core.records import ItemRecord, Summary, read_json, read_records
-from keeptune.study import tuning
+from keeptune.study import trials
 from keeptune.study.config import StudyConfig
 from keeptune.study.run import run_study
 
@@ -82,7 +82,8 @@ def test_every_arm_stands_in_the_summary(finished: tuple[Path, Summary]) -> None
         assert arm.costs.trainable_parameters
         assert arm.costs.bytes_on_disk
         assert arm.costs.tokens_per_request == tuned[0].costs.tokens_per_request
-    assert [point.lr for point in summary.frontier] == [1e-4, 3e-3, 1e-3]
+    assert summary.frontier[0].arm == "base"
+    assert [point.lr for point in summary.frontier[1:]] == [1e-4, 3e-3, 1e-3]
     assert sum(point.picked for point in summary.frontier) == 2
     assert summary.recommendation.paragraph
 
@@ -118,7 +119,7 @@ def test_a_finished_study_trains_nothing(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(tuning, "fit", never)
+    monkeypatch.setattr(trials, "fit", never)
     again = run_study(recipe(folder, tiny_folder), run, console=Console(quiet=True), data_root=folder)
     assert again.arms == summary.arms
     assert again.wall_seconds == summary.wall_seconds  # skipping is not the study's time

@@ -15,7 +15,7 @@ from keeptune.batching.trie import flat_batch
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.objective import Forward, Objective
+from keeptune.train.objective import Forward, Objective, Term
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.step import mean_nll, micro_batches, train_step
 
@@ -84,16 +84,17 @@ def test_padded_engine_takes_the_same_step(tiny: LanguageModel, random_rows: Row
 def test_a_term_adds_its_sum_whatever_the_micro_batches(tiny: LanguageModel, random_rows: Rows) -> None:
     """A pull towards zero, as L2-SP would add it: once per step, whether in one micro-batch or in four."""
 
-    def pull(forward: Forward) -> torch.Tensor:
-        squares = sum((p.float() ** 2).sum() for p in forward.lm.model.parameters())
-        return squares * forward.batch.weight
+    class Pull(Term):
+        def __call__(self, forward: Forward) -> torch.Tensor:
+            squares = sum((p.float() ** 2).sum() for p in forward.lm.model.parameters())
+            return squares * forward.batch.weight
 
     rows = random_rows(4)
 
     def gradients(batches: list[Any]) -> list[torch.Tensor]:
         tiny.model.requires_grad_(True).zero_grad()
         optimizer = Recorder(tiny.model.parameters())
-        train_step(tiny, batches, Objective([pull]), optimizer, 0.1, 1.0)
+        train_step(tiny, batches, Objective([Pull()]), optimizer, 0.1, 1.0)
         return optimizer.gradients
 
     plain = step_gradients(tiny, [flat_batch(rows)])[1]

@@ -60,6 +60,14 @@ def plan_tries(paths: Sequence[Path], token_budget: int) -> list[list[Path]]:
     return [list(paths[start:stop]) for start, stop in itertools.pairwise([*cuts, len(paths)])]
 
 
+def plan_paths(paths: Sequence[Path], token_budget: int, *, tries: bool) -> list[list[Path]]:
+    """Group ``paths`` into micro-batches: `plan_tries`, or rows of similar length for models that run padded."""
+    if tries:
+        return plan_tries(paths, token_budget)
+    groups = plan([len(path.ids) for path in paths], token_budget, padded=True)
+    return [[paths[index] for index in group] for group in groups]
+
+
 def _cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
     """The first index of every micro-batch. A full one gives up the end of it that shares the least with the rest."""
     cuts: list[int] = []

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keeptune import __version__
-from keeptune.cli import allocator
+from keeptune.core import allocator
 from keeptune.core.errors import ResourceError
 from keeptune.core.units import human_bytes
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from keeptune import __version__
-from keeptune.cli import allocator, compare, data, demo, doctor, evaluate, report, study, train
+from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
+from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError
 
 INTERRUPTED = 130  # how typer ends after Ctrl-C

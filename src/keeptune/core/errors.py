@@ -12,6 +12,7 @@ Programming errors are not in the family and keep their traceback.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 class KeeptuneError(Exception):
@@ -31,6 +32,16 @@ class KeeptuneError(Exception):
         if remedy:
             parts.append(f"-> {remedy}")
         super().__init__(" ".join(parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross from process to process: made anew without asking constructors, which differ."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[KeeptuneError], args: tuple[Any, ...], state: dict[str, Any]) -> KeeptuneError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigError(KeeptuneError):

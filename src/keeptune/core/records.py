@@ -199,6 +199,50 @@ class FrontierPoint(Record):
     diverged: bool = False
 
 
+class Matched(Record):
+    """Two arms at equal target score: which of them lost more of the retained suites? Validation items.
+
+    A difference is drop(a) - drop(b), a fraction; the drop is the mean loss over the retained suites. Negative:
+    `a` lost less.
+    """
+
+    arms: tuple[str, str]  # as the recipe names them
+    labels: tuple[str, str]
+    level: float | None  # target score at which both are read; None where not comparable
+    seeds: tuple[int, ...] = ()
+    differences: tuple[float, ...] = ()  # one per seed
+    mean: float | None = None
+    interval: Interval | None = None  # Student's t over seeds, two-sided 95 %; None with fewer than three
+    upper_bound: float | None = None  # one-sided 95 % upper bound of the mean: a lost at most this much more
+    comparable: bool
+    sentence: str
+
+
+class Estimate(Record):
+    """A number with its interval."""
+
+    mean: float
+    interval: Interval
+
+
+class SequenceSummary(Record):
+    """One arm that learned tasks one after another: the score matrix and what it comes to. Test items.
+
+    Transfer is oriented so that positive is better; forgetting so that positive is a loss.
+    """
+
+    arm: str  # as the recipe names it
+    label: str
+    order: tuple[str, ...]  # the tasks in the order of training
+    matrix: tuple[tuple[float, ...], ...]  # R[t][i]: score on task i after stage t; row 0 is the base
+    average_accuracy: Estimate
+    backward_transfer: Estimate
+    forward_transfer: Estimate
+    forgetting: Estimate
+    n: tuple[int, ...]  # items of every task
+    seed: int  # of the training
+
+
 class HeldOut(Record):
     """A task that no arm was trained on, before and after: what carried over (zero-shot, as FLAN measured it)."""
 
@@ -329,6 +373,8 @@ class Summary(Record):
     wordings: tuple[WordingGap, ...] = ()
     held_out: tuple[HeldOut, ...] = ()
     plans: tuple[ArmPlan, ...] = ()
+    sequences: tuple[SequenceSummary, ...] = ()
+    matched: tuple[Matched, ...] = ()
     samples: tuple[SampleOutput, ...] = ()
     cards: tuple[DataCard, ...] = ()
     warnings: tuple[str, ...] = ()

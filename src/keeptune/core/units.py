@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 
@@ -42,6 +43,34 @@ def human_seconds(seconds: float) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def parse_duration(text: str) -> float:
+    """'4h' -> 14400.0; units s, min, h and d.
+
+    Raises:
+        ValueError: not a number above 0 with one of the units.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h|d)\s*", text)
+    if match is None or not float(match[1]):
+        raise ValueError("write a number and s, min, h or d: 4h")
+    return float(match[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+def parse_share(text: float | str) -> float:
+    """'5%' -> 0.05, 0.05 -> 0.05.
+
+    Raises:
+        ValueError: not a share between 0 and 1.
+    """
+    try:
+        percent = isinstance(text, str) and text.strip().endswith("%")
+        share = float(str(text).strip().rstrip("%")) / (100 if percent else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise ValueError("write a share such as 5% or 0.05")
+    return share
 
 
 def points(fraction: float, signed: bool = False, digits: int = 1) -> str:

@@ -90,6 +90,14 @@ class Encoder:
         self._completion_body = lru_cache(maxsize=65_536)(self._split_off)
         self._prove_boundaries()
 
+    @property
+    def beginning(self) -> tuple[int, ...]:
+        """What plain text is predicted from: the start tokens; where there are none BOS, or else the end token."""
+        if self.start_ids:
+            return self.start_ids
+        bos = self.tokenizer.bos_token_id
+        return (int(self.tokenizer.eos_token_id if bos is None else bos),)
+
     def prompt(self, rendered: Rendered, shots: Sequence[Rendered] = ()) -> tuple[int, ...]:
         """Token ids of the prompt, BOS included where the tokenizer uses one, worked examples in front.
 
@@ -106,7 +114,7 @@ class Encoder:
             return self._single_bos(self._ids(render_chat(self.tokenizer, rendered, shots)), rendered)
         body = self._ids(self.plain_text(rendered, shots))
         ids = (*self.start_ids, *body)
-        return self._single_bos(ids or (self._fallback_start(),), rendered)
+        return self._single_bos(ids or self.beginning, rendered)
 
     def prompt_text(self, rendered: Rendered, shots: Sequence[Rendered] = ()) -> str:
         """The text whose ids `prompt` returns, without the BOS that a tokenizer adds to plain text."""
@@ -235,11 +243,6 @@ class Encoder:
                     where=_name(self.tokenizer),
                     remedy="use a tokenizer whose tokens can be put one behind the other",
                 )
-
-    def _fallback_start(self) -> int:
-        """What an empty prompt begins with when the tokenizer adds no BOS of its own."""
-        bos = self.tokenizer.bos_token_id
-        return int(self.tokenizer.eos_token_id if bos is None else bos)
 
     def _single_bos(self, ids: Sequence[int], rendered: Rendered) -> tuple[int, ...]:
         bos = self.tokenizer.bos_token_id

@@ -68,8 +68,8 @@ class Rendered:
 class Encoded:
     """Token ids of one example. The loss mask is 0 over ``prompt_ids`` and 1 over ``completion_ids``.
 
-    ``completion_ids`` ends with the end-of-sequence token. The two were tokenised apart, so the boundary is
-    the same in training and at inference.
+    ``completion_ids`` ends with the end-of-sequence token, but for sampled text that was cut off. The two were
+    tokenised apart, so the boundary is the same in training and at inference.
     """
 
     id: str

@@ -63,6 +63,7 @@ class TaskConfig(Config):
     cluster: str | None = None  # column: rows with the same value come from one source
     label: str | None = None  # column to stratify by
     templates: tuple[str, ...] | None = None  # 'prompt ||| completion', one or several wordings
+    unseen_templates: tuple[str, ...] | None = None  # wordings that are asked in and never trained on
     pack: str | None = None  # a named set of wordings instead of templates
     answer_choices: str | tuple[str, ...] | None = None  # the completions to choose from
     system: str | None = None
@@ -73,7 +74,7 @@ class TaskConfig(Config):
     margin: float | str = 2  # points that may be lost where the task is retained
     split: SplitConfig = SplitConfig()
 
-    @field_validator("templates", mode="before")
+    @field_validator("templates", "unseen_templates", mode="before")
     @classmethod
     def _one_template(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value

@@ -21,7 +21,7 @@ from keeptune.evaluate.text import bits_per_byte, windows
 from keeptune.inference.score import Progress, text_nats
 from keeptune.models.language_model import LanguageModel
 
-Wording = Literal["fixed", "each"]
+Wording = Literal["fixed", "each", "unseen"]
 
 
 class Evaluation(Record):
@@ -67,7 +67,8 @@ def evaluate(
         shots: demonstrations from the train part in front of every prompt; as many as the window holds. A task that
             brings its own is asked with these where the number is 0.
         draw: number of the draw of demonstrations; a draw is the same list for all items.
-        template: 'fixed' asks in the first wording, 'each' in all of them and averages every item's scores.
+        template: 'fixed' asks in the first wording, 'each' in all of them and averages every item's scores, 'unseen'
+            does so in the wordings that training never sees.
         limit: score at most so many items, those with the smallest ids (ids are hashes: a random but fixed choice).
         encoder: by default the model's chat template is used where it has one, and over-long prompts lose tokens at
             their left end.
@@ -87,9 +88,9 @@ def evaluate(
         return _measure_text(lm, task, part, encoder, examples, progress, started)
     if shots and part == "train":
         raise ValueError("demonstrations come from the train part: evaluate on validation or test")
-    wordings = task.wordings(encoder.chat)
+    wordings = task.wordings(encoder.chat, unseen=template == "unseen")
     demonstrations = draw_shots(task.splits.train, shots, draw)
-    numbers = range(len(wordings.templates)) if template == "each" else range(1)
+    numbers = range(1) if template == "fixed" else range(len(wordings.templates))
     runs = [_Run(lm, encoder, task, wordings, number, demonstrations) for number in numbers]
     for run in runs:
         run.ask(examples, progress)

@@ -97,6 +97,7 @@ class Task:
     splits: Splits
     margin: float  # a fraction; relative for free text
     templates: TemplateSet | None = None  # None for free text
+    unseen: TemplateSet | None = None  # wordings that no training sees
     extractor: Extractor | None = None
     max_new_tokens: int | None = None
     limit: int | None = None  # items of a part that are scored
@@ -110,25 +111,23 @@ class Task:
     @cached_property
     def digest(self) -> str:
         """Content hash of all that scores depend on: examples of every part, wordings, metric, decoding."""
-        wordings = None
-        if self.templates is not None:
-            pieces = [(each.text, each.answer_choices, each.verbatim) for each in self.templates.templates]
-            wordings = [pieces, self.templates.answer_choices, self.templates.system]
+        wordings = [_wordings_key(each) for each in (self.templates, self.unseen) if each is not None]
         parts = [[example.id for example in self.splits.part(part)] for part in ("train", "validation", "test")]
         extract = self.extractor.key if self.extractor else None
         decoding = [self.request, self.max_new_tokens, self.limit, extract]
         own = [self.asker.key] if self.asker else []
         return content_hash([self.name, wordings, parts, decoding, _metric_key(self.metric.name), *own])
 
-    def wordings(self, chat: bool) -> TemplateSet:
-        """The wordings for a model with or without a chat template.
+    def wordings(self, chat: bool, *, unseen: bool = False) -> TemplateSet:
+        """The wordings for a model with or without a chat template; ``unseen``: those that no training sees.
 
         Raises:
-            TypeError: free text has none.
+            TypeError: free text has none, and few tasks have unseen ones.
         """
-        if self.templates is None:
-            raise TypeError(f"'{self.name}' is free text and has no wordings")
-        return self.templates.for_chat(chat)
+        wordings = self.unseen if unseen else self.templates
+        if wordings is None:
+            raise TypeError(f"'{self.name}' has no {'unseen ' if unseen else ''}wordings")
+        return wordings.for_chat(chat)
 
     def new_tokens(self, encoder: Encoder) -> int:
         """Limit of generated tokens: as the recipe says, or 1.25 times the longest completion of 500 train rows."""
@@ -194,6 +193,7 @@ def build_task(config: TaskConfig) -> Task:
         splits=splits,
         margin=parse_margin(config.margin).value,
         templates=templates,
+        unseen=_unseen(config, templates, sample[0].choices is not None, looked_at),
         extractor=Extractor(config.extract, config.extract_first) if config.extract else None,
         max_new_tokens=config.max_new_tokens,
         loaded=loaded,
@@ -243,6 +243,34 @@ def _templates(config: TaskConfig, layout: Layout | None, rows: Sequence[Example
     known = TemplateSet(wordings, _known_choices(layout), system)
     bare = TemplateSet(wordings, None, system)
     return known if known == bare or config.templates is None or _renders(known, rows) else bare
+
+
+def _unseen(config: TaskConfig, seen: TemplateSet, choices: bool, rows: Sequence[Example]) -> TemplateSet | None:
+    """The wordings held out from training, with the answers of the others.
+
+    Raises:
+        ConfigError: one of them is trained on, too, or asks for something else than the others.
+        DataError: one of them does not render.
+    """
+    if config.unseen_templates is None:
+        return None
+    texts = {each.text for each in seen.templates}
+    for text in config.unseen_templates:
+        if text in texts:
+            raise ConfigError(f"'{text[:60]}' is among the trained wordings", where="unseen_templates")
+    wordings = tuple(
+        Template.parse(text, f"{config.title} unseen {number}")
+        for number, text in enumerate(config.unseen_templates, 1)
+    )
+    unseen = TemplateSet(wordings, seen.answer_choices, seen.system)
+    if any((rendered.choices is not None) != choices for row in rows[:5] for rendered in unseen.each(row)):
+        raise ConfigError("the unseen wordings need the same answer choices as the others", where="unseen_templates")
+    return unseen
+
+
+def _wordings_key(wordings: TemplateSet) -> Any:
+    pieces = [(each.text, each.answer_choices, each.verbatim) for each in wordings.templates]
+    return [pieces, wordings.answer_choices, wordings.system]
 
 
 def _known_choices(layout: Layout | None) -> str | tuple[str, ...] | None:

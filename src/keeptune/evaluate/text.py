@@ -104,9 +104,8 @@ def text_examples(pattern: str, block_bytes: int) -> tuple[Example, ...]:
 
 def windows(encoder: Encoder, text: str) -> list[tuple[int, ...]]:
     """Token ids of a block behind the token that it is predicted from; several where it exceeds the model's window."""
-    tokenizer = encoder.tokenizer
-    ids = tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-    start = encoder.start_ids or (tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id,)
+    ids = tuple(encoder.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    start = encoder.beginning
     size = encoder.context - len(start) + 1  # the last token is only predicted
     return [(*start, *ids[at : at + size]) for at in range(0, len(ids), size)]
 

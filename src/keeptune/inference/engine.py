@@ -1,4 +1,4 @@
-"""Greedy generation without padding: prompts are laid flat, rows that are done make room for the next prompts.
+"""Generation without padding: prompts are laid flat, rows that are done make room for the next prompts.
 
 Rows live in the slots of a cache. The prompts of a batch are computed in one flat row, of which only the last token
 of each prompt needs logits; from then on all rows are fed one token per step. Rows that are done are closed up and
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from keeptune.batching.trie import prompt_batch
+from keeptune.inference.choose import Choose, Ints, likeliest
 from keeptune.inference.rows import Rows
 from keeptune.inference.score import Progress, default_budget
 from keeptune.inference.stops import StopTexts
@@ -34,8 +34,6 @@ CUDA_CACHE_SHARE = 0.5  # of the memory that is free
 MIN_SHARED = 16  # a shorter common prefix is not worth products of its own
 TURNOVER = 8  # rows are closed up and slots filled again when one in so many is done
 
-Ints = NDArray[np.int64]
-
 
 def flat_generate(
     lm: LanguageModel,
@@ -45,8 +43,9 @@ def flat_generate(
     stops: StopTexts,
     token_budget: int | None = None,
     progress: Progress | None = None,
+    choose: Choose = likeliest,
 ) -> list[tuple[int, ...]]:
-    """`generate.generate` for models that run flat, with limits per prompt.
+    """New tokens of every prompt, an end token included, for models that run flat.
 
     Raises:
         ModelError: the model's keys and values cannot be cached; nothing was generated yet.
@@ -64,7 +63,7 @@ def flat_generate(
         width = max(1, min(most, len(wave), held // needs[wave[0]]))
         slots = Slots(capture.layers, capture.layers if shared else {}, width)
         rows = Rows(width, max(limits[index] for index in wave), ends, stops)
-        generation = _Generation(lm, prompts, limits, shared, slots, rows, min(held, default_budget(lm)))
+        generation = _Generation(lm, prompts, limits, shared, slots, rows, min(held, default_budget(lm)), choose)
         for finished in generation.run(deque(wave)):
             for index, ids in finished:
                 results[index] = ids
@@ -112,6 +111,7 @@ class _Generation:
     slots: Slots
     rows: Rows
     prefill_tokens: int
+    choose: Choose
 
     def run(self, queue: deque[int]) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
         """Generate for the prompts whose indices are in ``queue``; yields (index, new ids) of those that are done."""
@@ -147,14 +147,15 @@ class _Generation:
         logits_BV = flat_logits(self.lm, batch, fill, self.shared)
         logits_BV = logits_BV.index_select(0, batch.sources[batch.examples.argsort()])
         limits = np.array([self.limits[index] for index in indices])
-        self.rows.add(np.array(indices), lengths, limits, likeliest(logits_BV))
+        prompts = np.array(indices)
+        self.rows.add(prompts, lengths, limits, self.choose(logits_BV, prompts))
 
     def _step(self) -> None:
-        """Feed every active row its newest token and append the likeliest next one."""
+        """Feed every active row its newest token and append the next one."""
         tokens, positions = self.rows.newest(), self.rows.positions()
         self._make_room(int(positions.max()) + 1)
         step = plan_step(self.slots, self.shared, positions)
-        self.rows.append(likeliest(decode_logits(self.lm, tokens, step)))
+        self.rows.append(self.choose(decode_logits(self.lm, tokens, step), self.rows.prompts()))
 
     def _close_up(self, finished: Ints) -> list[tuple[int, tuple[int, ...]]]:
         """Take out ``finished`` rows; the last rows move into their places."""
@@ -179,15 +180,6 @@ def _index(places: Sequence[Ints]) -> Tensor:
     """[n, L] the rows of n prompts; behind the end of a prompt its last row stands again."""
     longest = max(map(len, places))
     return torch.from_numpy(np.stack([np.pad(rows, (0, longest - len(rows)), mode="edge") for rows in places]))
-
-
-def likeliest(logits_BV: Tensor) -> Ints:
-    """[B] token with the largest logit in each row, the first of equal ones."""
-    if logits_BV.device.type == "cpu":  # NumPy's is vectorised, torch's is not
-        found: Ints = logits_BV.float().numpy().argmax(-1)
-    else:
-        found = logits_BV.argmax(-1).cpu().numpy()
-    return found
 
 
 def _cache_bytes(device: torch.device) -> int:

@@ -1,16 +1,17 @@
-"""Greedy generation: checks, then the engine of `inference.engine`, or padded batches where a model needs them."""
+"""Generation, greedy or sampled: checks, then `inference.engine`, or padded batches where a model needs them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from keeptune.core.errors import ModelError
+from keeptune.inference.choose import Choose, Sampler, likeliest
 from keeptune.inference.engine import flat_generate
 from keeptune.inference.padded_generate import padded_generate
-from keeptune.inference.score import Progress, evaluating
+from keeptune.inference.score import Progress
 from keeptune.inference.stops import StopTexts
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.language_model import LanguageModel, evaluating
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +50,61 @@ def generate(
     allowed = [max_new_tokens] * len(prompts) if limits is None else list(limits)
     if len(allowed) != len(prompts) or not all(1 <= limit <= max_new_tokens for limit in allowed):
         raise ValueError(f"every prompt needs a limit between 1 and {max_new_tokens} new tokens")
-    for prompt, limit in zip(prompts, allowed, strict=True):
+    ends = _ends(lm, end_ids)
+    stops = StopTexts(lm.tokenizer, stop)
+    found = _continue(lm, prompts, allowed, ends, stops, token_budget, progress, lambda: likeliest)
+    return [ids[:-1] if ids and ids[-1] in ends else ids for ids in found]
+
+
+def sample(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    *,
+    seed: int,
+    end_ids: Sequence[int] = (),
+    token_budget: int | None = None,
+    progress: Progress | None = None,
+) -> list[tuple[int, ...]]:
+    """Tokens drawn from the model's own distribution (temperature 1), until an end token or ``max_new_tokens``.
+
+    Arguments and errors are those of `generate`. What is drawn for a prompt depends on ``seed`` and on its place in
+    ``prompts``, not on batches: equal prompts get different completions.
+
+    Returns:
+        New token ids in the order of the prompts. Unlike in `generate`, the end token is the last of them where one
+        was drawn: it is part of the sample.
+    """
+    if max_new_tokens < 1:
+        raise ValueError(f"{max_new_tokens} new tokens are none")
+    allowed, stops = [max_new_tokens] * len(prompts), StopTexts(lm.tokenizer, ())
+    return _continue(lm, prompts, allowed, _ends(lm, end_ids), stops, token_budget, progress, lambda: Sampler(seed))
+
+
+def _ends(lm: LanguageModel, more: Sequence[int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys((*lm.eos_ids, *more)))
+
+
+def _continue(
+    lm: LanguageModel,
+    prompts: Sequence[Sequence[int]],
+    limits: Sequence[int],
+    ends: tuple[int, ...],
+    stops: StopTexts,
+    token_budget: int | None,
+    progress: Progress | None,
+    make_choose: Callable[[], Choose],
+) -> list[tuple[int, ...]]:
+    """New token ids of every prompt, the end token included."""
+    for prompt, limit in zip(prompts, limits, strict=True):
         if not prompt or len(prompt) + limit > lm.context:
             raise ValueError(f"a prompt of {len(prompt)} tokens and {limit} new ones do not fit {lm.context} tokens")
     if not prompts:
         return []
-    ends = tuple(dict.fromkeys((*lm.eos_ids, *end_ids)))
-    stops = StopTexts(lm.tokenizer, stop)
     with evaluating(lm):
         if lm.flat:
             try:
-                return flat_generate(lm, prompts, allowed, ends, stops, token_budget, progress)
+                return flat_generate(lm, prompts, limits, ends, stops, token_budget, progress, make_choose())
             except ModelError as reason:
                 log.warning("%s generates padded, which is slower: %s", lm.name, reason)
-        return padded_generate(lm, prompts, allowed, ends, stops, token_budget, progress)
+        return padded_generate(lm, prompts, limits, ends, stops, token_budget, progress, make_choose())

@@ -1,15 +1,24 @@
-"""Greedy generation through transformers' own `generate`: for models that do not run flat, and the slow reference."""
+"""Generation through transformers' own `generate`: for models that do not run flat, and the slow reference."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from keeptune.batching.plan import plan
+from keeptune.inference.choose import Choose, likeliest
 from keeptune.inference.score import Progress, default_budget
 from keeptune.inference.stops import StopTexts
 from keeptune.models.language_model import LanguageModel
@@ -25,54 +34,48 @@ def padded_generate(
     stops: StopTexts,
     token_budget: int | None = None,
     progress: Progress | None = None,
+    choose: Choose = likeliest,
 ) -> list[tuple[int, ...]]:
-    """`generate.generate`, with limits per prompt, on batches of similar length that are padded on the left.
+    """New tokens of every prompt, an end token included, from batches that are padded on the left.
 
-    A row that is done waits for the others of its batch.
+    Prompts of similar length go together; a row that is done waits for the others of its batch.
     """
     results: list[tuple[int, ...]] = [()] * len(prompts)
     done = 0
     lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
     for group in plan(lengths, token_budget or WIDER * default_budget(lm), padded=True):
-        new_BN = _generate_batch(lm, [prompts[i] for i in group], [limits[i] for i in group], ends, stops)
-        for index, ids in zip(group, new_BN.tolist(), strict=True):
-            results[index] = until(ids[: limits[index]], ends)
+        processors = LogitsProcessorList([] if choose is likeliest else [_Chosen(choose, group)])
+        ended = _Ended([limits[i] for i in group], ends, stops, max(len(prompts[i]) for i in group), lm.device)
+        new = _generate_batch(lm, [prompts[i] for i in group], processors, ended)
+        for index, ids in zip(group, new, strict=True):
+            results[index] = ids
         done += len(group)
         if progress is not None:
             progress(done, len(prompts))
     return results
 
 
-def until(ids: Sequence[int], ends: tuple[int, ...]) -> tuple[int, ...]:
-    """The ids in front of the first end token."""
-    cut = next((position for position, token in enumerate(ids) if token in ends), len(ids))
-    return tuple(ids[:cut])
-
-
 def _generate_batch(
-    lm: LanguageModel,
-    prompts: Sequence[Sequence[int]],
-    limits: Sequence[int],
-    ends: tuple[int, ...],
-    stops: StopTexts,
-) -> Tensor:
-    """[B, N] new tokens of prompts that are padded on the left to L; rows that ended early are filled with ends[0]."""
-    longest = max(map(len, prompts))
-    input_ids_BL = torch.full((len(prompts), longest), ends[0], dtype=torch.int64)
+    lm: LanguageModel, prompts: Sequence[Sequence[int]], processors: LogitsProcessorList, ended: _Ended
+) -> list[tuple[int, ...]]:
+    """New tokens of prompts that are padded on the left to L."""
+    longest = ended.prompt_length
+    input_ids_BL = torch.full((len(prompts), longest), ended.ends[0], dtype=torch.int64)
     mask_BL = torch.zeros_like(input_ids_BL)
     for row, prompt in enumerate(prompts):
         input_ids_BL[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask_BL[row, longest - len(prompt) :] = 1
     model: Any = lm.model
-    criteria = StoppingCriteriaList([_Ended(torch.tensor(limits, device=lm.device), stops, longest)])
-    with _PlainGreedy(model, ends):
+    with _PlainGreedy(model, ended.ends):
         output_BL: Tensor = model.generate(
             input_ids=input_ids_BL.to(lm.device),
             attention_mask=mask_BL.to(lm.device),
-            max_new_tokens=max(limits),
-            stopping_criteria=criteria,
+            max_new_tokens=max(ended.limits),
+            logits_processor=processors,
+            stopping_criteria=StoppingCriteriaList([ended]),
         )
-    return output_BL[:, longest:].cpu()
+    new_BN = output_BL[:, longest:].tolist()
+    return [tuple(ids[:length]) for ids, length in zip(new_BN, ended.lengths_B.tolist(), strict=True)]
 
 
 class _PlainGreedy:
@@ -90,19 +93,40 @@ class _PlainGreedy:
         self._model.generation_config = self._own
 
 
-class _Ended(StoppingCriteria):  # type: ignore[misc]  # transformers is not followed by the type checker
-    """Ends a row at its limit, or once one of its stop strings stands in the text generated so far."""
+class _Chosen(LogitsProcessor):  # type: ignore[misc]  # transformers is not followed by the type checker
+    """Leaves greedy decoding one token to find in every row: the one that ``choose`` names."""
 
-    def __init__(self, limits_B: Tensor, stops: StopTexts, prompt_length: int) -> None:
-        self._limits_B = limits_B
+    def __init__(self, choose: Choose, prompts: Sequence[int]) -> None:
+        self._choose = choose
+        self._prompts_B = np.array(prompts)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """[B, V] 0 at the chosen token, -inf elsewhere."""
+        tokens_B = torch.from_numpy(self._choose(scores, self._prompts_B)).to(scores.device)
+        return torch.full_like(scores, -math.inf).scatter_(1, tokens_B[:, None], 0.0)
+
+
+class _Ended(StoppingCriteria):  # type: ignore[misc]
+    """Ends a row at an end token, at its limit, or once a stop string stands in its text; notes its length then."""
+
+    def __init__(
+        self, limits: Sequence[int], ends: tuple[int, ...], stops: StopTexts, prompt_length: int, device: torch.device
+    ) -> None:
+        self.limits = limits
+        self.ends = ends
+        self.prompt_length = prompt_length  # L
+        self.lengths_B = torch.zeros(len(limits), dtype=torch.int64, device=device)  # new tokens of rows that are done
+        self._limits_B = torch.tensor(limits, device=device)
+        self._ends = torch.tensor(ends, device=device)
         self._stops = stops
-        self._prompt_length = prompt_length
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **unused: Any) -> Tensor:
         """[B] bool, true where the row is done."""
-        done = self._limits_B <= input_ids.shape[1] - self._prompt_length
+        new = input_ids.shape[1] - self.prompt_length
+        done_B = torch.isin(input_ids[:, -1], self._ends) | (self._limits_B <= new)
         if self._stops:
-            start = max(self._prompt_length, input_ids.shape[1] - self._stops.tail)
+            start = max(self.prompt_length, input_ids.shape[1] - self._stops.tail)
             found = self._stops.found(input_ids[:, start:].tolist())
-            done = done | torch.tensor(found, dtype=torch.bool, device=done.device)
-        return done
+            done_B |= torch.tensor(found, dtype=torch.bool, device=done_B.device)
+        self.lengths_B = torch.where(done_B & (self.lengths_B == 0), new, self.lengths_B)
+        return done_B

@@ -37,6 +37,10 @@ class Rows:
         self.active += len(prompts)
         self._push(fresh, tokens)
 
+    def prompts(self) -> Ints:
+        """[B] the index of every row's prompt."""
+        return self._prompt[: self.active]
+
     def newest(self) -> Ints:
         """[B] the last new token of every row."""
         newest: Ints = self._new[np.arange(self.active), self._count[: self.active] - 1]
@@ -56,13 +60,8 @@ class Rows:
         return np.flatnonzero(self._done[: self.active])
 
     def results(self, rows: Ints) -> list[tuple[int, tuple[int, ...]]]:
-        """(index of the prompt, new tokens without the end token) of ``rows``."""
-        found = []
-        for row in rows:
-            ids = self._new[row, : self._count[row]]
-            ended = len(ids) > 0 and ids[-1] in self._ends
-            found.append((int(self._prompt[row]), tuple(ids[:-1].tolist() if ended else ids.tolist())))
-        return found
+        """(index of the prompt, new tokens, an end token included) of ``rows``."""
+        return [(int(self._prompt[row]), tuple(self._new[row, : self._count[row]].tolist())) for row in rows]
 
     def close_up(self, finished: Ints) -> tuple[Ints, Ints]:
         """Drop ``finished`` rows: the last rows move to the places that are returned, (from [n], to [n])."""

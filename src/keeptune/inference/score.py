@@ -8,36 +8,23 @@ the last bits of a bf16 sum, and the same requests are always grouped in the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from keeptune.batching.plan import plan, plan_tries
+from keeptune.batching.plan import plan_paths
 from keeptune.batching.trie import Choices, Path, build, choice_paths, common_prefixes, prompt_batch, row_paths
 from keeptune.data.examples import Encoded
 from keeptune.models.cache import Capture, Prefix
 from keeptune.models.forward import target_logprobs, target_ranks
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.language_model import LanguageModel, evaluating
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 32_768}  # tokens of a batch; larger ones leave a CPU's caches and are slower
 KEPT_PREFIX = 32  # tokens that all requests must have in common for their keys and values to be kept
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all) after every batch: prompts where text is generated, else choices or texts."""
-
-
-@contextmanager
-def evaluating(lm: LanguageModel) -> Iterator[None]:
-    """Within, the model is in evaluation mode and builds no graph; afterwards in the mode it was in."""
-    training = lm.model.training
-    lm.model.eval()
-    try:
-        with torch.no_grad():  # not inference_mode: buffers made in it could not take part in later training
-            yield
-    finally:
-        lm.model.train(training)
 
 
 def choice_logprobs(
@@ -131,7 +118,7 @@ def _sums(
         prefix = _kept_prefix(lm, paths) if lm.flat else None
         known = prefix.length if prefix else 0
         rest = [Path(path.ids[known:], path.labels, path.example) for path in paths]
-        for group in _groups(lm, rest, budget):
+        for group in plan_paths(rest, budget, tries=lm.flat):
             batch = build(group, share=lm.flat).to(lm.device)
             if beaten is None:
                 logprobs = target_logprobs(lm, batch, prefix, known)
@@ -144,14 +131,6 @@ def _sums(
                 progress(done, len(paths))
     values: list[float] = sums.tolist()
     return values
-
-
-def _groups(lm: LanguageModel, paths: Sequence[Path], budget: int) -> list[list[Path]]:
-    """Paths that run together: tries, or rows of similar length where the model runs padded."""
-    if lm.flat:
-        return plan_tries(paths, budget)
-    groups = plan([len(path.ids) for path in paths], budget, padded=True)
-    return [[paths[index] for index in group] for group in groups]
 
 
 def _kept_prefix(lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:

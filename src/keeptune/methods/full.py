@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 from keeptune.core.config import Config
 from keeptune.core.errors import ModelError
-from keeptune.methods.base import trainable_parameters
+from keeptune.methods.base import total, trainable_parameters
 
 
 class FullConfig(Config):
@@ -31,6 +34,7 @@ class Full:
 
     def __init__(self) -> None:
         self._base: dict[str, Tensor] = {}
+        self._frozen: nn.Module | None = None  # a model around the base's parameters, where somebody wanted one
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """All parameters require gradients."""
@@ -70,9 +74,50 @@ class Full:
         for name, parameter in model.named_parameters():
             parameter.copy_(self._base[name])
             parameter.grad = None
-        self._base = {}
+        self._base, self._frozen = {}, None
+        return model.requires_grad_(False)
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The model as it is, frozen."""
+        self._base, self._frozen = {}, None
+        for parameter in model.parameters():
+            parameter.grad = None
         return model.requires_grad_(False)
 
     def describe(self) -> str:
         """As people read it."""
         return "full fine-tuning"
+
+    @contextmanager
+    def base(self, model: nn.Module) -> Iterator[nn.Module]:
+        """A second model around the base's parameters: on a CPU those of the copy, elsewhere copied there once."""
+        if self._frozen is None:
+            frozen = {
+                id(p): nn.Parameter(self._base[name].to(p.device), requires_grad=False)
+                for name, p in model.named_parameters()
+            }
+            self._frozen = copy.deepcopy(model, memo=frozen)
+        yield self._frozen
+
+    def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The parameters that train."""
+        return trainable_parameters(model)
+
+    def deltas(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Tuned minus base, for the parameters that train."""
+        for name, parameter in self.weights(model).items():
+            yield name, parameter.float() - self._base[name].to(parameter.device).float()
+
+    def squared_length(self, model: nn.Module) -> Tensor:
+        """The sum of all squares of `deltas`."""
+        return total(delta.square().sum() for _, delta in self.deltas(model))
+
+    @torch.no_grad()
+    def blend(self, model: nn.Module, alpha: float) -> None:
+        """Interpolate in float32, and round."""
+        for name, parameter in model.named_parameters():
+            base = self._base[name].to(parameter.device)
+            if alpha == 0:
+                parameter.copy_(base)
+            elif alpha != 1:
+                parameter.copy_(base.float().lerp(parameter.float(), alpha))

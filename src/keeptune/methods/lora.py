@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from keeptune.core.config import Config
 from keeptune.core.errors import ConfigError, ModelError
-from keeptune.methods.base import trainable_parameters
+from keeptune.methods.base import total, trainable_parameters
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -112,6 +114,53 @@ class Lora:
             del base.peft_config
         return base
 
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The base with s B A added to its weights, rounded to their dtype."""
+        from keeptune.methods.lora_linear import uninstall
+
+        uninstall(model)
+        merged: nn.Module = model.merge_and_unload()  # type: ignore[operator]
+        if hasattr(merged, "peft_config"):
+            del merged.peft_config
+        return merged.requires_grad_(False)
+
     def describe(self) -> str:
         """As people read it."""
         return f"LoRA r={self.config.rank}"
+
+    @contextmanager
+    def base(self, model: nn.Module) -> Iterator[nn.Module]:
+        """``model`` itself without its additions."""
+        from keeptune.methods.lora_linear import switched_off
+
+        with switched_off(model):
+            yield model
+
+    def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """The frozen W of every layer whose A and B train."""
+        from keeptune.methods.lora_linear import additions
+
+        return {addition.name: addition.weight for addition in additions(model) if addition.trains}
+
+    def deltas(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """s B A, for the layers whose A and B train."""
+        from keeptune.methods.lora_linear import additions
+
+        for addition in additions(model):
+            if addition.trains:
+                yield addition.name, addition.delta()
+
+    def squared_length(self, model: nn.Module) -> Tensor:
+        """The sum of all squares of `deltas`, from products of rank by rank."""
+        from keeptune.methods.lora_linear import additions
+
+        return total(addition.squared_length() for addition in additions(model) if addition.trains)
+
+    @torch.no_grad()
+    def blend(self, model: nn.Module, alpha: float) -> None:
+        """Scale B."""
+        from keeptune.methods.lora_linear import additions
+
+        for addition in additions(model):
+            if alpha != 1:
+                addition.b.mul_(alpha)

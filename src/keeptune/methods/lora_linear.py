@@ -9,10 +9,13 @@ Shapes: T tokens, K inputs, N outputs, R rank; x [T, K], W [N, K], A [R, K], B [
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners.lora.layer import Linear
+from peft.tuners.lora.layer import Linear, LoraLayer
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -30,6 +33,62 @@ def uninstall(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is FastLinear:
             module.__class__ = Linear
+
+
+@contextmanager
+def switched_off(model: nn.Module) -> Iterator[None]:
+    """Within, LoRA layers add nothing. peft's own switch, turned on again, makes *every* A and B trainable."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What LoRA adds to one weight W: s B A, transposed where W is stored the other way round."""
+
+    name: str  # of W in the base model
+    weight: nn.Parameter  # W
+    a: nn.Parameter  # [R, K]
+    b: nn.Parameter  # [N, R]
+    scale: float
+    transposed: bool  # W is [K, N]: GPT-2's linear layers, embeddings
+
+    @property
+    def trains(self) -> bool:
+        """Whether A and B are trained."""
+        return self.a.requires_grad or self.b.requires_grad
+
+    def delta(self) -> Tensor:
+        """s B A in W's shape, float32."""
+        delta_NK = self.scale * (self.b.float() @ self.a.float())
+        return delta_NK.T if self.transposed else delta_NK
+
+    def squared_length(self) -> Tensor:
+        """The sum of squares of `delta`, s^2 tr(A^T B^T B A) = s^2 sum (A A^T) (B^T B): nothing of W's size is made."""
+        a, b = self.a.float(), self.b.float()
+        return self.scale**2 * ((a @ a.T) * (b.T @ b)).sum()
+
+
+def additions(model: nn.Module) -> Iterator[Addition]:
+    """What the active adapter of a peft model adds, layer by layer."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            adapter = layer.active_adapters[0]
+            embedding = adapter in layer.lora_embedding_A
+            yield Addition(
+                name=f"{name.removeprefix('base_model.model.')}.weight",
+                weight=layer.get_base_layer().weight,
+                a=layer.lora_embedding_A[adapter] if embedding else layer.lora_A[adapter].weight,
+                b=layer.lora_embedding_B[adapter] if embedding else layer.lora_B[adapter].weight,
+                scale=layer.scaling[adapter],
+                transposed=embedding or getattr(layer, "fan_in_fan_out", False),
+            )
 
 
 class FastLinear(Linear):  # type: ignore[misc]

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from keeptune.batching.arrange import arrange
 from keeptune.batching.padded import unfold
 from keeptune.batching.types import Batch
 from keeptune.models.attention import flat_attention
-from keeptune.models.head import Head
+from keeptune.models.head import Head, chunks
 
 if TYPE_CHECKING:
     from keeptune.models.cache import PromptCache
@@ -55,8 +56,22 @@ def target_nll(lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
 
 
 def gather_logprobs(logits_UV: Tensor, batch: Batch) -> Tensor:
-    """[S] float32 log-probabilities of the batch's targets under ``logits_UV``."""
-    logprobs: Tensor = logits_UV.float().log_softmax(-1)[batch.sources, batch.labels]
+    """[S] float32 log-probabilities of the batch's targets under ``logits_UV``, differentiable.
+
+    All that is made in float32 is made for a chunk at a time, and for backward once more.
+    """
+    parts = chunks(batch, logits_UV.shape[-1])
+    if len(parts) == 1:
+        return _gather(logits_UV, batch.sources, batch.labels)
+    found = []
+    for (rows, targets), logits in zip(parts, torch.split(logits_UV, parts[0][0].stop), strict=True):
+        places = batch.sources[targets] - rows.start, batch.labels[targets]
+        found.append(checkpoint(_gather, logits, *places, use_reentrant=False, preserve_rng_state=False))
+    return torch.cat(found)
+
+
+def _gather(logits_UV: Tensor, sources: Tensor, labels: Tensor) -> Tensor:
+    logprobs: Tensor = logits_UV.float().log_softmax(-1)[sources, labels]
     return logprobs
 
 

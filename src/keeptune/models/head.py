@@ -58,7 +58,7 @@ class Head:
         """[S] float32 log-probabilities (nats) of the batch's targets; builds no graph."""
         found = []
         with torch.no_grad():
-            for rows, targets in _chunks(batch, self.linear.out_features):
+            for rows, targets in chunks(batch, self.linear.out_features):
                 logits = self.logits(hidden_UD[rows]).float()
                 sources = batch.sources[targets] - rows.start
                 found.append(logits[sources, batch.labels[targets]] - logits.logsumexp(-1)[sources])
@@ -68,7 +68,7 @@ class Head:
         """`logprobs`, and [S] bool: whether each target is the likeliest token; builds no graph."""
         found, likeliest = [], []
         with torch.no_grad():
-            for rows, targets in _chunks(batch, self.linear.out_features):
+            for rows, targets in chunks(batch, self.linear.out_features):
                 logits = self.logits(hidden_UD[rows]).float()
                 sources, labels = batch.sources[targets] - rows.start, batch.labels[targets]
                 found.append(logits[sources, labels] - logits.logsumexp(-1)[sources])
@@ -82,7 +82,7 @@ class Head:
         return loss
 
 
-def _chunks(batch: Batch, vocabulary: int) -> list[tuple[slice, slice]]:
+def chunks(batch: Batch, vocabulary: int) -> list[tuple[slice, slice]]:
     """(rows, targets) of every chunk; offsets are on the CPU, so nothing waits for a GPU."""
     offsets = batch.offsets.tolist()
     size, count = max(1, CHUNK // vocabulary), len(offsets) - 1
@@ -96,13 +96,13 @@ class _ChunkedLoss(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head, batch: Batch, scale: float
     ) -> Tensor:
         need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
-        chunks = _chunks(batch, len(weight))
+        parts = chunks(batch, len(weight))
         d_hidden = torch.empty_like(hidden) if need_hidden else None
-        wide = torch.float32 if len(chunks) > 1 else weight.dtype  # sums over chunks are formed in float32
-        d_weight = torch.zeros_like(weight, dtype=wide) if need_weight and len(chunks) > 1 else None
+        wide = torch.float32 if len(parts) > 1 else weight.dtype  # sums over chunks are formed in float32
+        d_weight = torch.zeros_like(weight, dtype=wide) if need_weight and len(parts) > 1 else None
         d_bias = torch.zeros_like(bias, dtype=torch.float32) if need_bias and bias is not None else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for rows, targets in chunks:
+        for rows, targets in parts:
             logits = head.logits(hidden[rows])
             nll, grad = _loss_and_gradient(
                 logits, batch.sources[targets] - rows.start, batch.labels[targets], batch.weights[targets] * scale

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +108,35 @@ class LanguageModel:
         self.model = method.restore(self.model)
         self.model.eval()
         self.hash = self.base_hash
+
+    def accept(self, method: Method) -> None:
+        """Keep what ``method`` learned as the model that the next method starts from."""
+        self.model = method.merge(self.model)
+        self.model.eval()
+        self.hash = self.base_hash = None
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Within, `accept` may change the weights; afterwards they are as they were before, bit by bit."""
+        before = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.model.state_dict().items()}
+        weights_hash = self.hash
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(before)
+            self.hash = self.base_hash = weights_hash
+
+
+@contextmanager
+def evaluating(lm: LanguageModel) -> Iterator[None]:
+    """Within, the model is in evaluation mode and builds no graph; afterwards in the mode it was in."""
+    training = lm.model.training
+    lm.model.eval()
+    try:
+        with torch.no_grad():  # not inference_mode: buffers made in it could not take part in later training
+            yield
+    finally:
+        lm.model.train(training)
 
 
 def hash_parameters(model: nn.Module) -> str:

@@ -199,17 +199,37 @@ def _linear_se(residual: FloatArray, den: FloatArray) -> float:
 
 def _studentised(residual: FloatArray, den: FloatArray, resamples: int, seed: int) -> FloatArray:
     """(theta* - theta) / se* of every resample, sorted. Resamples without spread carry no value and are left out."""
-    k = len(den)
-    terms = np.stack([residual, den, residual**2, residual * den, den**2], axis=1)  # [K, 5]
-    parts = []
+    shift, variance = resample(residual[:, None], den, resamples, seed)
+    valid = variance > 0
+    return np.sort(shift[valid] / np.sqrt(variance[valid]))
+
+
+def resample(residual: FloatArray, den: FloatArray, resamples: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """(theta* - theta, se*²) of L ratios that share a denominator, each [R, L], from the same draws.
+
+    Args:
+        residual: num - theta * den of every cluster, [K, L].
+        den: denominator of every cluster, [K], positive.
+        resamples: R.
+        seed: of the draws.
+
+    The variance is 0 where a resample has no spread.
+    """
+    k, columns = residual.shape
+    terms = np.concatenate(
+        [residual, residual**2, residual * den[:, None], den[:, None], den[:, None] ** 2], axis=1
+    )  # [K, 3 L + 2]
+    shifts, variances = [], []
     for counts in multiplicities(k, resamples, seed):
-        shift, total, rr, rd, dd = (counts @ terms).T
-        shift = shift / total
+        sums = counts @ terms
+        first, rr, rd = (sums[:, i * columns : (i + 1) * columns] for i in range(3))
+        total, dd = sums[:, -2:-1], sums[:, -1:]
+        shift = first / total
         spread = rr - 2 * shift * rd + shift**2 * dd  # sum of squared residuals around theta*
-        valid = spread > 1e-12 * (rr + shift**2 * dd)
-        se = np.sqrt(k / (k - 1) * spread[valid]) / total[valid]
-        parts.append(shift[valid] / se)
-    return np.sort(np.concatenate(parts))
+        spread[spread <= 1e-12 * (rr + shift**2 * dd)] = 0.0
+        shifts.append(shift)
+        variances.append(k / (k - 1) * spread / total**2)
+    return np.concatenate(shifts), np.concatenate(variances)
 
 
 def multiplicities(clusters: int, resamples: int, seed: int) -> Iterator[FloatArray]:

@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from keeptune.core.errors import DataError
-from keeptune.core.records import Costs, ItemRecord, Record, read_json, read_records, write_json, write_records
+from keeptune.core.records import (
+    Costs,
+    FrontierPoint,
+    Gauge,
+    ItemRecord,
+    Record,
+    read_json,
+    read_records,
+    write_json,
+    write_records,
+)
+from keeptune.study.spec import ArmSpec
 
 
-class ArmRecord(Record):
+class KeyedRecord(Record):
+    """A record that holds under one key: a content hash of everything that it depends on."""
+
+    key: str
+
+
+class ArmRecord(KeyedRecord):
     """arm.json: all about an arm but its items."""
 
-    key: str  # content hash of everything that the arm depends on
     name: str
-    label: str
+    label: str  # as people read it
     family: str  # "prompt" or the method's name
     costs: Costs
+    arm: str = ""  # as the recipe names it
+    title: str = ""  # the label without the rate
     lr: float | None = None
     seed: int | None = None
     shots: int | None = None
+    alpha: float | None = None  # interpolated: the share of the way from the base to the tuned model
+    examples: int | None = None  # training rows
+    gauge: Gauge | None = None
     note: str | None = None
 
 
-class TrialRecord(Record):
-    """trial.json: one rate of one method, trained, and scored on validation items."""
+class TrialRecord(KeyedRecord):
+    """trial.json: one rate of one arm, trained, and scored on validation items."""
 
-    key: str
     name: str
+    arm: str  # as the recipe names it
     label: str
     method: str
     lr: float
     seed: int
+    examples: int  # training rows
     target_scores: tuple[float, ...]  # per validation item, the same items in all trials
     retained_changes: tuple[float, ...]  # of every suite, validation parts; positive is better
     validation_loss: float | None
@@ -40,6 +63,23 @@ class TrialRecord(Record):
     best_step: int
     steps: int
     costs: Costs
+    gauge: Gauge | None = None
+    checkpoints: tuple[FrontierPoint, ...] = ()  # on the way
+
+
+class SweepPoint(Record):
+    """A model between the base and a tuned one, on validation items."""
+
+    alpha: float  # 0 is the base, 1 the tuned model
+    target_scores: tuple[float, ...]  # per validation item, as in the trial
+    retained_changes: tuple[float, ...]
+    gauge: Gauge | None = None
+
+
+class SweepRecord(KeyedRecord):
+    """sweep.json: the way from the base to a trial's model."""
+
+    points: tuple[SweepPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +90,7 @@ class Arm:
     folder: Path
     target: Mapping[str, Sequence[ItemRecord]]
     suites: Mapping[str, Sequence[ItemRecord]]
+    views: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)  # other wordings, tasks held out
 
     @property
     def name(self) -> str:
@@ -67,31 +108,59 @@ class Arm:
         ]
 
 
+@dataclass(frozen=True)
+class View:
+    """Test items that are looked at beside target and suites: other wordings, or a task that nobody is trained on."""
+
+    name: str
+    task: str
+    wording: Literal["fixed", "each", "unseen"] = "fixed"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One arm of the recipe: the chosen rate's arm for every seed, the first seed first."""
+
+    spec: ArmSpec
+    arms: Sequence[Arm]
+
+
+Curve = Sequence[tuple[int, Arm]]  # training examples and the arm that they made, in the order of the examples
+
+
 def save_arm(arm: Arm) -> None:
     """Write items first and arm.json last: an arm without arm.json was interrupted and runs again."""
-    for name, items in {**arm.target, **arm.suites}.items():
+    for name, items in {**arm.target, **arm.suites, **arm.views}.items():
         write_records(arm.folder / "items" / f"{name}.jsonl", items)
     write_json(arm.folder / "arm.json", arm.record)
 
 
-def finished_arm(folder: Path, key: str, tasks: Sequence[str], suites: Sequence[str]) -> Arm | None:
+def finished_arm(
+    folder: Path, key: str, tasks: Sequence[str], suites: Sequence[str] = (), views: Sequence[str] = ()
+) -> Arm | None:
     """The arm of a folder, if it finished under the same key."""
+    record = finished(folder / "arm.json", ArmRecord, key)
+    if record is None:
+        return None
     try:
-        record = read_json(folder / "arm.json", ArmRecord)
-        if record.key != key:
-            return None
-        items = {
-            name: tuple(read_records(folder / "items" / f"{name}.jsonl", ItemRecord)) for name in (*tasks, *suites)
-        }
-        return Arm(record, folder, {name: items[name] for name in tasks}, {name: items[name] for name in suites})
+        return Arm(
+            record, folder, *({name: _items(folder, name) for name in names} for names in (tasks, suites, views))
+        )
     except (DataError, FileNotFoundError):
         return None
 
 
-def finished_trial(folder: Path, key: str) -> TrialRecord | None:
-    """The trial of a folder, if it finished under the same key."""
+def _items(folder: Path, name: str) -> tuple[ItemRecord, ...]:
+    return tuple(read_records(folder / "items" / f"{name}.jsonl", ItemRecord))
+
+
+K = TypeVar("K", bound=KeyedRecord)
+
+
+def finished(path: Path, kind: type[K], key: str) -> K | None:
+    """The record of a file, if it was written under the same key."""
     try:
-        record = read_json(folder / "trial.json", TrialRecord)
+        record = read_json(path, kind)
     except DataError:
         return None
     return record if record.key == key else None

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from keeptune import __version__
+from keeptune.batching.mixture import mixture_order, rates
+from keeptune.batching.plan import global_batches
 from keeptune.core.errors import DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Encoded, Rendered
 from keeptune.evaluate.cache import EvaluationCache
-from keeptune.evaluate.runner import Evaluation
+from keeptune.evaluate.runner import Evaluation, Wording
 from keeptune.evaluate.task import Task
+from keeptune.evaluate.text import windows
+from keeptune.inference.self_replay import self_replay
 from keeptune.models.language_model import LanguageModel
+from keeptune.study.arms import View
 from keeptune.study.config import StudyConfig
 from keeptune.study.progress import progress
+from keeptune.train.gauge import GaugeBase
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What one training sees."""
+
+    train: Sequence[Encoded]
+    validation: Sequence[Encoded]
+    order: Sequence[Sequence[int]]  # indices of the train rows of every optimiser step
 
 
 @dataclass
@@ -38,16 +57,29 @@ class Bench:
     cache: EvaluationCache
     base_hash: str  # content hash of the base's weights
     parameters: int  # of the base
+    held_out: Sequence[Task] = ()  # scored before and after, and in no training
     warnings: list[str] = field(default_factory=list)
-    _rows: dict[int, tuple[list[Encoded], list[Encoded]]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    _own: dict[int, list[Encoded]] = field(default_factory=dict)
+    _rows: dict[int, tuple[list[Encoded], list[Encoded], list[str]]] = field(default_factory=dict)
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
-        """Targets and suites by name."""
-        return {task.name: task for task in (*self.targets, *self.suites)}
+        """Targets, suites and tasks held out, by name."""
+        return {task.name: task for task in (*self.targets, *self.suites, *self.held_out)}
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """What the test also looks at."""
+        worded = [task.name for task in self.targets if task.unseen is not None]
+        return (
+            *(View(f"{name}@{wording}", name, wording) for name in worded for wording in ("each", "unseen")),
+            *(View(task.name, task.name) for task in self.held_out),
+        )
 
     def say(self, line: str) -> None:
         """One line of progress."""
+        self.said.append(line)
         self.console.print(line, style="dim", highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
@@ -63,13 +95,15 @@ class Bench:
                 __version__,
                 self.base_hash,
                 str(self.lm.dtype),
-                [task.digest for task in (*self.targets, *self.suites)],
+                [task.digest for task in (*self.targets, *self.suites, *self.held_out)],
                 [self.config.overlong, self.config.validation_items, self.config.test_items],
                 *parts,
             ]
         )
 
-    def evaluate(self, task: str, part: Part, *, shots: int = 0, draw: int = 0) -> Evaluation:
+    def evaluate(
+        self, task: str, part: Part, *, shots: int = 0, draw: int = 0, wording: Wording = "fixed"
+    ) -> Evaluation:
         """Score the model as it is now on a part of a task; the base out of the cache where it was scored before."""
         with progress(self.console, f"scoring {task}, {part}") as update:
             result = self.cache.evaluate(
@@ -78,6 +112,7 @@ class Bench:
                 part,
                 shots=shots,
                 draw=draw,
+                template=wording,
                 limit=self.config.validation_items if part == "validation" else self.config.test_items,
                 encoder=self.encoder,
                 progress=update,
@@ -88,31 +123,113 @@ class Bench:
             self.warn(f"{task}: {result.truncated} {part} prompts lost their beginning to fit the window")
         return result
 
-    def retained_changes(self, base: Mapping[str, Evaluation]) -> list[float]:
+    def look(self, view: View) -> Evaluation:
+        """Score the model as it is now on a view's test items."""
+        return self.evaluate(view.task, "test", wording=view.wording)
+
+    def remember_base(self) -> GaugeBase:
+        """Look at the model while it is the base: at what later ones are compared with."""
+        _ = self.base_validation
+        return self.gauge
+
+    @cached_property
+    def base_validation(self) -> dict[str, float]:
+        """The base's value on every retained suite, validation parts; ask while the model is the base."""
+        if self.lm.hash is None:
+            raise RuntimeError("the model is not the base")
+        return {suite.name: self.evaluate(suite.name, "validation").value for suite in self.suites}
+
+    def retained_changes(self) -> tuple[float, ...]:
         """Change of the model as it is now on each retained suite, validation parts; positive is better."""
         changes = []
         for suite in self.suites:
-            before, after = base[suite.name].value, self.evaluate(suite.name, "validation").value
+            before, after = self.base_validation[suite.name], self.evaluate(suite.name, "validation").value
             changes.append((before - after) / before if suite.request == "text" else after - before)
-        return changes
+        return tuple(changes)
 
-    def training_rows(self, seed: int) -> tuple[list[Encoded], list[Encoded]]:
-        """Train and validation rows of all targets, the wording of every train row drawn by the seed."""
+    @cached_property
+    def gauge(self) -> GaugeBase:
+        """What the base predicts on the target's validation rows; ask first while the model is the base."""
+        return GaugeBase.of(self.lm, self._encoded_rows(self.config.seeds[0])[1], self.cache.folder)
+
+    def order_settings(self) -> Any:
+        """What, beside seed and size, decides the order of the rows."""
+        mixture = self.config.mixture
+        return mixture.model_dump(mode="json") if mixture else None
+
+    def training_rows(self, seed: int, examples: int | None = None) -> TrainingRows:
+        """Rows of all targets, the wording of every train row drawn by the seed.
+
+        With ``examples`` the first so many of a shuffled order: smaller sets are parts of larger ones, and all take
+        as many steps as the whole set.
+        """
+        train, validation, tasks = self._encoded_rows(seed)
+        settings = self.config.train
+        steps = settings.epochs * math.ceil(len(train) / settings.global_batch)
+        steps = min(steps, settings.max_steps or steps)
+        if examples is not None:
+            chosen = sorted(np.random.default_rng(seed).permutation(len(train))[:examples].tolist())
+            train, tasks = [train[i] for i in chosen], [tasks[i] for i in chosen]
+        if self.config.mixture is not None:
+            drawn = rates(Counter(tasks), self.config.mixture)
+            order = mixture_order(tasks, settings.global_batch, steps, drawn, seed)
+        else:
+            epochs = (global_batches(len(train), settings.global_batch, seed=seed, epoch=e) for e in itertools.count())
+            order = list(itertools.islice(itertools.chain.from_iterable(epochs), steps))
+        return TrainingRows(train, validation, order)
+
+    def old_rows(self, seed: int) -> dict[str, list[Encoded]]:
+        """Train rows of every retained suite that has some: what replay and Fisher information draw on."""
+        rows = {}
+        for suite in self.suites:
+            if suite.request == "text":
+                blocks = [windows(self.encoder, str(example.fields["text"])) for example in suite.splits.train]
+                pieces = [ids for block in blocks for ids in block]
+                start = len(self.encoder.beginning)
+                rows[suite.name] = [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]
+            else:
+                rows[suite.name] = self._encoded_task(suite, seed)[0]
+        return {name: found for name, found in rows.items() if found}
+
+    def own_rows(self, seed: int) -> dict[str, list[Encoded]]:
+        """Texts that the base made itself, from where a text starts; ask first while the model is the base."""
+        settings = self.config.remedies.self_replay
+        if seed not in self._own:
+            prompts = [self.encoder.beginning] * settings.rows
+            with progress(self.console, "the base writes texts to replay") as update:
+                self._own[seed] = self_replay(
+                    self.lm, prompts, settings.tokens, seed=seed, end_ids=(self.encoder.end_id,), progress=update
+                )
+        return {"self": self._own[seed]}
+
+    def task_rows(self, task: str, seed: int) -> TrainingRows:
+        """Rows of one target alone, in shuffled epochs."""
+        train, validation = self._encoded_task(self.tasks[task], seed)
+        return TrainingRows(train, validation, ())
+
+    def _encoded_rows(self, seed: int) -> tuple[list[Encoded], list[Encoded], list[str]]:
+        """(train rows, validation rows, task of every train row)."""
         if seed not in self._rows:
             train: list[Encoded] = []
             validation: list[Encoded] = []
+            tasks: list[str] = []
             for task in self.targets:
-                wordings = task.wordings(self.encoder.chat)
-                drawn = [wordings.for_training(example, seed) for example in task.splits.train]
-                fixed = [wordings.fixed(example) for example in task.splits.validation]
-                train += self._encoded(task, drawn)
-                validation += self._encoded(task, fixed)
+                rows, held = self._encoded_task(task, seed)
+                tasks += [task.name] * len(rows)
+                train += rows
+                validation += held
             if not train:
                 raise DataError("no training row fits the model's window", remedy="set overlong: truncate_prompt")
-            self._rows[seed] = (train, validation)
+            self._rows[seed] = (train, validation, tasks)
         return self._rows[seed]
 
-    def _encoded(self, task: Task, rendered: Sequence[Rendered]) -> list[Encoded]:
+    def _encoded_task(self, task: Task, seed: int) -> tuple[list[Encoded], list[Encoded]]:
+        wordings = task.wordings(self.encoder.chat)
+        train = self.encoded(task, [wordings.for_training(example, seed) for example in task.splits.train])
+        return train, self.encoded(task, [wordings.fixed(example) for example in task.splits.validation])
+
+    def encoded(self, task: Task, rendered: Sequence[Rendered]) -> list[Encoded]:
+        """Rows that fit the window; says how many do not."""
         encoded = self.encoder.encode_all(rendered)
         if encoded.dropped:
             self.say(

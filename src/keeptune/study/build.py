@@ -37,12 +37,16 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     suites = [build_entry(entry, data_root) for entry in config.retain]
     missing: list[str] = []
     if standard.applies(config):
-        suites, missing = standard.default_suites()
-    _distinct([*targets, *suites])
+        found, missing = standard.default_suites()
+        suites = list(found.values())
+        config = config.model_copy(update={"retain": tuple(found)})  # workers and manifest name the same ones
+    held_out = [build_entry(entry, data_root) for entry in config.held_out]
+    everything = [*targets, *suites, *held_out]
+    _distinct(everything)
     lm = load(config.model, device=config.device, precision=config.precision)
     encoder = Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong)
     folder.mkdir(parents=True, exist_ok=True)
-    for task in (*targets, *suites):
+    for task in everything:
         freeze(task.splits, folder / "splits" / f"{task.name}.json")
         if task.loaded is not None and task.loaded.quarantined:
             write_quarantine(folder / "quarantine" / f"{task.name}.jsonl", task.loaded.quarantined)
@@ -54,6 +58,7 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
         encoder=encoder,
         targets=targets,
         suites=suites,
+        held_out=held_out,
         cache=EvaluationCache(cache_folder()),
         base_hash=str(lm.hash),
         parameters=lm.parameters,

@@ -7,18 +7,18 @@ The recommendation follows one rule, stated in `recommend`; it reads the table t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from keeptune.core.records import ArmSummary, Costs, Interval, Recommendation, SuiteVerdict
-from keeptune.core.units import human_count, points
-from keeptune.retention.intervals import seed_t_interval
-
-Difference = Callable[[str, str], tuple[float, Interval]]
-"""(arm a, arm b) -> mean and interval of score(a) - score(b) on the same test items."""
+from keeptune.core.records import ArmSummary, Costs, Matched, Recommendation
+from keeptune.core.units import points
+from keeptune.study.advice import Case, CostFlip, Difference, MarginFlip, admitting_margin, refuse, spread, take
+from keeptune.study.arms import SweepPoint
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,25 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
     return min((c for c in alive if tied(c)), key=lambda c: c.cost)
 
 
+def pick_alpha(points: Sequence[SweepPoint], margins: Sequence[float]) -> float:
+    """How far to go from the base (0) to the tuned model (1), by validation items.
+
+    Among the points that lost no more than the margin on every suite, as `pick` chooses (ties go towards the base).
+    Where there is none, the point that lost least, in margins, among those with half of the largest target score.
+    """
+
+    def room(point: SweepPoint) -> float:
+        return min((c / m for c, m in zip(point.retained_changes, margins, strict=True)), default=0.0)
+
+    harmless = [point for point in points if room(point) >= -1]
+    if harmless:
+        best = pick([Candidate(f"{p.alpha:g}", p.alpha, np.array(p.target_scores)) for p in harmless])
+        return float(best.name)
+    top = max(float(np.mean(point.target_scores)) for point in points)
+    good = [point for point in points if float(np.mean(point.target_scores)) >= top / 2]
+    return max(good, key=room).alpha
+
+
 def worst_change(arm: ArmSummary) -> float:
     """The largest measured loss over the arm's suites, as a change (<= 0 is a loss); 0 without suites."""
     changes = [s.change for s in arm.suites if s.verdict != "Not measurable"]
@@ -54,16 +73,20 @@ def worst_change(arm: ArmSummary) -> float:
 
 
 def mark_pareto(arms: Sequence[ArmSummary]) -> tuple[ArmSummary, ...]:
-    """Set `pareto` where no other arm is at least as good on target and worst retained change, and better on one."""
+    """Set `pareto` where no other arm is at least as good on target and worst retained change, and better on one.
+
+    An arm that was not run has no place on the frontier and pushes none off it.
+    """
+    ran = [arm for arm in arms if not arm.not_run]
 
     def dominated(arm: ArmSummary) -> bool:
         mine = (arm.target.mean, worst_change(arm))
         return any(
             theirs[0] >= mine[0] and theirs[1] >= mine[1] and theirs != mine
-            for theirs in ((other.target.mean, worst_change(other)) for other in arms)
+            for theirs in ((other.target.mean, worst_change(other)) for other in ran)
         )
 
-    return tuple(arm.model_copy(update={"pareto": not dominated(arm)}) for arm in arms)
+    return tuple(arm.model_copy(update={"pareto": not arm.not_run and not dominated(arm)}) for arm in arms)
 
 
 def break_even_requests(tuned: Costs, prompting: Costs) -> int | None:
@@ -90,11 +113,45 @@ def lifetime_cost(arm: ArmSummary, requests: int) -> float:
     return training_cost(arm.costs) + requests * (arm.costs.tokens_per_request or 0.0)
 
 
-def _state(arm: ArmSummary) -> str:
-    verdicts = {s.verdict for s in arm.suites}
-    if "Harmed" in verdicts:
-        return "harmed"
-    return "undecided" if "Inconclusive" in verdicts else "retained"
+@dataclass(frozen=True)
+class Rule:
+    """Which of some arms to take. The steps stand in `recommend`."""
+
+    difference: Difference
+    indifference: float
+    requests: int
+    forgetting_matters: bool = True
+    admitted: frozenset[str] = field(default_factory=frozenset)  # arms whose losses are accepted
+
+    def state(self, arm: ArmSummary) -> Literal["retained", "undecided", "harmed"]:
+        """What the verdicts of an arm come to; an arm without suites retained all of them."""
+        if not self.forgetting_matters or arm.name in self.admitted:
+            return "retained"
+        verdicts = {s.verdict for s in arm.suites}
+        if "Harmed" in verdicts:
+            return "harmed"
+        return "undecided" if "Inconclusive" in verdicts else "retained"
+
+    def firm(self, arms: Sequence[ArmSummary]) -> ArmSummary | None:
+        """The choice among the arms that retained every suite."""
+        return self._cheapest_good([a for a in arms if self.state(a) == "retained"])
+
+    def choice(self, arms: Sequence[ArmSummary]) -> ArmSummary | None:
+        """The choice among all arms: firm, or one that is undecided and better."""
+        firm = self.firm(arms)
+        undecided = [a for a in arms if self.state(a) == "undecided" and (firm is None or self._better(a, firm))]
+        return self._cheapest_good(undecided) or firm
+
+    def _better(self, arm: ArmSummary, than: ArmSummary) -> bool:
+        mean, interval = self.difference(arm.name, than.name)
+        return mean > self.indifference and interval.low > 0
+
+    def _cheapest_good(self, arms: Sequence[ArmSummary]) -> ArmSummary | None:
+        if not arms:
+            return None
+        best = max(arms, key=lambda a: a.target.mean)
+        good = [a for a in arms if a is best or self.difference(a.name, best.name)[1].low > -self.indifference]
+        return min(good, key=lambda a: (lifetime_cost(a, self.requests), -a.target.mean))
 
 
 def recommend(
@@ -104,184 +161,128 @@ def recommend(
     indifference: float,
     requests: int,
     chance: float | None = None,
+    forgetting_matters: bool = True,
+    matched: Sequence[Matched] = (),
 ) -> Recommendation:
-    """One arm to take, what decided, and what would change it.
+    """One arm to take, what decided, what would flip it, and what could not be told.
 
     1. Feasible: every retained suite is Retained (prompting changes no weight, so it always is). Among these take
        the cheapest over `requests` requests whose target score is non-inferior to the best feasible one by
        `indifference` (a fraction).
-    2. An arm that harmed nothing but has Inconclusive suites displaces that choice, provisionally, when its target
-       score is higher by more than `indifference` and the interval of the difference excludes 0.
+    2. Arms that harmed nothing but have Inconclusive suites displace that choice, provisionally, where their target
+       score is higher by more than `indifference` and the interval of the difference excludes 0; of several the
+       cheapest that is non-inferior to the best of them.
     3. An arm with a Harmed suite is never recommended; it is named as the binding constraint when it scored best.
     4. Nothing is recommended whose interval on the target does not lie above `chance` (0 where there is none), or
        whose score is above it by no more than `indifference`.
+    5. An arm that was not run is named and never chosen.
+
+    The runner-up is what the rule takes without the choice; of a provisional choice, the firm one that it displaced.
+
+    Args:
+        arms: the table; of the prompting arms only the best.
+        difference: between two arms that ran, paired on the test items.
+        indifference: difference in target score that does not matter, a fraction.
+        requests: predictions that the choice is made for.
+        chance: target score of guessing.
+        forgetting_matters: False where it was declared harmless: suites then decide nothing.
+        matched: comparisons at equal target score; the one of choice and runner-up is quoted.
     """
-    feasible = [a for a in arms if _state(a) == "retained"]
-    undecided = [a for a in arms if _state(a) == "undecided"]
-    choice = _cheapest_good(feasible, difference, indifference, requests)
-    runner_up: ArmSummary | None = None
-    provisional = False
-    for arm in sorted(undecided, key=lambda a: -a.target.mean):
-        if choice is None or _beats(difference(arm.name, choice.name), indifference):
-            choice, runner_up, provisional = arm, choice, True
-            break
+    difference = cache(difference)  # the rule asks again under other costs and margins
+    rule = Rule(difference, indifference, requests, forgetting_matters)
+    ran = [a for a in arms if not a.not_run]
+    choice = rule.choice(ran)
+    keeps_out, admitted = _kept_out(rule, ran, choice)
+    case = Case(
+        arms=ran,
+        not_run=[a for a in arms if a.not_run],
+        difference=difference,
+        indifference=indifference,
+        requests=requests,
+        forgetting_matters=forgetting_matters,
+        choice=choice,
+        keeps_out=keeps_out,
+        admitted=admitted,
+    )
     if choice is None:
-        return _nothing("No arm is feasible: every one harmed a retained suite.", "", arms, None, difference)
+        reason = "every one harmed a retained suite" if ran else "none was run"
+        return refuse(case, f"No arm is feasible: {reason}.", "")
     floor = chance or 0.0
     if choice.target.interval.low <= floor or choice.target.mean <= floor + indifference:
-        kept = " that keeps the retained suites" if any(a.suites for a in arms) else ""
-        reason = (
-            f"The best{kept}, {choice.label}, scores {points(choice.target.mean)} {choice.target.metric}"
-            f" (95 % {points(choice.target.interval.low)} to {points(choice.target.interval.high)});"
-            f" guessing scores {points(floor)}."
-        )
-        headline = f"Take none of these: no arm{kept} is shown to beat guessing."
-        return _nothing(headline, reason, arms, choice, difference)
-    if runner_up is None:
-        others = [a for a in arms if a.name != choice.name and _state(a) != "harmed"]
-        runner_up = max(others, key=lambda a: a.target.mean, default=None)
-    binding = _binding(arms, choice, difference)
-    return Recommendation(
-        arm=choice.name,
-        headline=_headline(choice, provisional),
-        paragraph=" ".join(_sentences(choice, runner_up, arms, binding, difference, provisional)),
-        provisional=provisional,
-        binding=binding,
-        runner_up=runner_up.name if runner_up else None,
+        return _beaten_by_guessing(case, choice, floor)
+    return take(_completed(case, rule, choice, matched), choice)
+
+
+def _kept_out(
+    rule: Rule, arms: Sequence[ArmSummary], choice: ArmSummary | None
+) -> tuple[ArmSummary | None, MarginFlip | None]:
+    """The best of the arms that scored better and harmed a suite, and the smallest margin that would admit one."""
+    better = [a for a in arms if rule.state(a) == "harmed" and (choice is None or a.target.mean > choice.target.mean)]
+    margins = [(margin, a) for a in better if (margin := admitting_margin(a.suites)) is not None]
+    admitted = None
+    if margins:
+        margin, arm = min(margins, key=lambda pair: (pair[0], -pair[1].target.mean))
+        others = {a.name for a in arms if (own := admitting_margin(a.suites)) is not None and own <= margin}
+        taken = replace(rule, admitted=frozenset({arm.name, *others})).choice(arms)
+        admitted = MarginFlip(arm, margin, taken is arm)
+    return max(better, key=lambda a: a.target.mean, default=None), admitted
+
+
+def _beaten_by_guessing(case: Case, choice: ArmSummary, floor: float) -> Recommendation:
+    kept = " that keeps the retained suites" if case.forgetting_matters and any(a.suites for a in case.arms) else ""
+    reason = (
+        f"The best{kept}, {choice.label}, scores {points(choice.target.mean)} {choice.target.metric}"
+        f" ({spread(choice.target.interval, False)}); guessing scores {points(floor)}."
     )
+    return refuse(case, f"Take none of these: no arm{kept} is shown to beat guessing.", reason, choice)
 
 
-def _nothing(
-    headline: str, reason: str, arms: Sequence[ArmSummary], best: ArmSummary | None, difference: Difference
-) -> Recommendation:
-    """No arm to take, and what stands in the way."""
-    binding = _binding(arms, best, difference)
-    return Recommendation(
-        arm=None,
-        headline=headline,
-        paragraph=" ".join(part for part in (reason, binding) if part),
-        provisional=False,
-        binding=binding,
-        runner_up=best.name if best else None,
-    )
-
-
-def _cheapest_good(
-    feasible: Sequence[ArmSummary], difference: Difference, indifference: float, requests: int
-) -> ArmSummary | None:
-    if not feasible:
-        return None
+def _completed(case: Case, rule: Rule, choice: ArmSummary, matched: Sequence[Matched]) -> Case:
+    """The case of a choice, with its runner-up and all that would flip it."""
+    firm = rule.firm(case.arms)
+    provisional = choice is not firm
+    others = [a for a in case.arms if a is not choice]
+    runner_up = (firm if provisional else None) or rule.choice(others)
+    feasible = [a for a in case.arms if rule.state(a) == rule.state(choice)]
     best = max(feasible, key=lambda a: a.target.mean)
-    good = [a for a in feasible if a is best or difference(a.name, best.name)[1].low > -indifference]
-    return min(good, key=lambda a: (lifetime_cost(a, requests), -a.target.mean))
-
-
-def _beats(gap: tuple[float, Interval], indifference: float) -> bool:
-    return gap[0] > indifference and gap[1].low > 0
-
-
-def _headline(choice: ArmSummary, provisional: bool) -> str:
-    verb = "Provisional: take" if provisional else "Take"
-    gain = ""
-    if choice.gain is not None and choice.gain_mean is not None and choice.family != "prompt":
-        gain = (
-            f": {points(choice.gain_mean, signed=True)} {choice.target.metric} points over the best prompting"
-            f" (95 % {points(choice.gain.low, signed=True)} to {points(choice.gain.high, signed=True)})"
-        )
-    return f"{verb} {choice.label}{gain}."
-
-
-def _counts(suites: Sequence[SuiteVerdict]) -> str:
-    parts = []
-    for verdict in ("Retained", "Inconclusive", "Harmed", "Not measurable"):
-        n = sum(s.verdict == verdict for s in suites)
-        if n:
-            parts.append(f"{n} {verdict}")
-    return ", ".join(parts)
-
-
-def _sentences(
-    choice: ArmSummary,
-    runner_up: ArmSummary | None,
-    arms: Sequence[ArmSummary],
-    binding: str | None,
-    difference: Difference,
-    provisional: bool,
-) -> list[str]:
-    score = choice.target
-    low, high = score.interval.low, score.interval.high
-    text = [
-        f"It scores {points(score.mean)} {score.metric} on {score.n} test items (95 % {points(low)} to {points(high)})."
-    ]
-    if choice.family == "prompt":
-        text.append("Prompting changes no weight, so nothing can be forgotten.")
-    elif choice.suites:
-        text.append(f"Retained suites: {_counts(choice.suites)}.")
-    else:
-        text.append("No retained suite was given, so what it forgot was not measured.")
-    if provisional:
-        open_suites = [s for s in choice.suites if s.verdict == "Inconclusive"]
-        needs = [f"{s.suite} ({human_count(s.n_needed)} items)" for s in open_suites if s.n_needed]
-        names = ", ".join(needs) if needs else ", ".join(s.suite for s in open_suites)
-        text.append(f"It rests on suites that are Inconclusive; what would settle them: {names}.")
-    if binding:
-        text.append(binding)
-    if runner_up is not None:
-        text.append(_runner_up(choice, runner_up, difference))
-    if choice.costs.break_even_requests is not None:
-        text.append(
-            f"In tokens, training pays off after {human_count(choice.costs.break_even_requests)} requests;"
-            " below that the best prompting is cheaper."
-        )
-    if choice.family != "prompt":
-        text.append(_methods(arms))
-    return [sentence for sentence in text if sentence]
-
-
-def _methods(arms: Sequence[ArmSummary]) -> str:
-    """What the seeds say about one method against another: their own question, with seeds as its unit."""
-    trained = [a for a in arms if a.family != "prompt"]
-    if all(len(a.seed_scores) < 2 for a in trained):
-        return "One seed was run: this judges these checkpoints and says nothing about one method against another."
-    if len(trained) < 2:
-        return ""
-    first, second = trained[:2]
-    gaps = [a - b for a, b in zip(first.seed_scores, second.seed_scores, strict=True)]
-    interval = seed_t_interval(gaps)
-    if interval is None:
-        return f"{len(gaps)} seeds are too few to say whether one method is better than another; 3 are the least."
-    return (
-        f"Over {len(gaps)} seeds {first.label} scores {points(sum(gaps) / len(gaps), signed=True)} points against"
-        f" {second.label} (95 % {points(interval[0], signed=True)} to {points(interval[1], signed=True)}, by seed)."
+    prompting = next((a for a in others if a.family == "prompt" and a is not runner_up), None)
+    return replace(
+        case,
+        provisional=provisional,
+        runner_up=runner_up,
+        runner_up_costs=_cost_flip(rule, case.arms, choice, runner_up),
+        prompting=prompting,
+        prompting_costs=_cost_flip(rule, case.arms, choice, prompting),
+        cheaper_than=best if best.target.mean > choice.target.mean else None,
+        matched=_between(matched, choice, runner_up),
     )
 
 
-def _runner_up(choice: ArmSummary, runner_up: ArmSummary, difference: Difference) -> str:
-    mean, interval = difference(runner_up.name, choice.name)
-    shown = "" if interval.low > 0 or interval.high < 0 else ", not shown to differ"
-    return (
-        f"Runner-up: {runner_up.label} ({points(mean, signed=True)} points, 95 % {points(interval.low, signed=True)}"
-        f" to {points(interval.high, signed=True)}{shown})."
-    )
-
-
-def _binding(arms: Sequence[ArmSummary], choice: ArmSummary | None, difference: Difference) -> str | None:
-    """The constraint that kept a better-scoring arm out, and the margin that would let it in."""
-    better = [a for a in arms if _state(a) == "harmed" and (choice is None or a.target.mean > choice.target.mean)]
-    if not better:
+def _cost_flip(rule: Rule, arms: Sequence[ArmSummary], choice: ArmSummary, other: ArmSummary | None) -> CostFlip | None:
+    """Where `other` is cheaper than the choice, and whether the rule then takes it; None where costs are unknown."""
+    if other is None or other.costs.tokens_per_request is None or choice.costs.tokens_per_request is None:
         return None
-    arm = max(better, key=lambda a: a.target.mean)
-    harmed = [s for s in arm.suites if s.verdict == "Harmed"]
-    lost = ", ".join(f"{s.suite} ({points(s.change, signed=True)}{' %' if s.relative else ''})" for s in harmed)
-    bounds = [
-        -s.lower_bound for s in arm.suites if s.lower_bound is not None and s.verdict in ("Harmed", "Inconclusive")
-    ]
-    flip = f" It would be admitted at a margin of {points(max(bounds))} on every suite." if bounds else ""
-    lead = ""
-    if choice is not None:
-        mean, interval = difference(arm.name, choice.name)
-        lead = (
-            f" scores {points(mean, signed=True)} points against this choice"
-            f" (95 % {points(interval.low, signed=True)} to {points(interval.high, signed=True)}) but"
-        )
-    return f"What binds is retention: {arm.label}{lead} harmed {lost}.{flip}"
+    low, high = cheaper_between(other.costs, choice.costs)
+    if high <= low:
+        return CostFlip(low, high)
+    inside = math.floor(low) + 1 if math.isinf(high) else max(math.ceil(high) - 1, 0)
+    return CostFlip(low, high, replace(rule, requests=inside).choice(arms) is other)
+
+
+def cheaper_between(costs: Costs, than: Costs) -> tuple[float, float]:
+    """(low, high): `costs` come to less than the other's above `low` and below `high` requests; (0, 0): never."""
+    dearer_training = training_cost(costs) - training_cost(than)
+    saved = (than.tokens_per_request or 0.0) - (costs.tokens_per_request or 0.0)
+    if saved > 0:
+        return max(dearer_training / saved, 0.0), math.inf
+    if dearer_training >= 0:
+        return 0.0, 0.0
+    return 0.0, math.inf if saved == 0 else dearer_training / saved
+
+
+def _between(matched: Sequence[Matched], choice: ArmSummary, other: ArmSummary | None) -> Matched | None:
+    """The comparison of two arms at equal target score; of several levels the highest."""
+    if other is None:
+        return None
+    pair = {choice.arm or choice.family, other.arm or other.family}
+    return max((m for m in matched if set(m.arms) == pair), key=lambda m: m.level or 0.0, default=None)

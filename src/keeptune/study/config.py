@@ -7,15 +7,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from keeptune.batching.mixture import MixtureConfig
 from keeptune.core.config import Config, read_recipe
+from keeptune.core.units import parse_duration
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.standard import STANDARD, expand
 from keeptune.methods.base import Method
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
+from keeptune.study.remedy_config import RemediesConfig
+from keeptune.study.spec import ArmSpec
 from keeptune.train.loop import TrainConfig
 
 BUILTIN = "builtin:"
+
+
+def _number_or_word(value: Any) -> str:
+    return "(word)" if isinstance(value, str) else "(number)"
+
+
+Workers = Annotated[
+    Annotated[int, Field(ge=1), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
+    Discriminator(_number_or_word),
+]
 
 
 class TaskFile(Config):
@@ -142,18 +156,46 @@ class LoraArm(LoraConfig):
     rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
 
 
+class CurveConfig(Config):
+    """The learning curve: the chosen rate of some arms on parts of the training rows."""
+
+    sizes: tuple[int, ...] = (50, 100, 250, 500, 1000, 2000, 5000, 10_000)  # those below all rows; all rows come last
+    arms: tuple[str, ...] = ("lora",)
+
+
+class SequenceConfig(Config):
+    """The targets one after another, in one or several orders of their names; as listed where no order is given."""
+
+    orders: tuple[tuple[str, ...], ...] = ()
+    arms: tuple[str, ...] = ("full", "lora", "full+replay", "lora+replay")  # replay is of the tasks before
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        specs = [ArmSpec.parse(name) for name in value]
+        if any(spec.interpolated for spec in specs):
+            raise ValueError("a sequence merges every stage: interpolate has no place in it")
+        return tuple(spec.name for spec in specs)
+
+
 class StudyConfig(Config):
     """One target, one retained suite, several arms."""
 
     model: str  # hub name, local folder or "builtin"
-    target: tuple[TargetEntry, ...]  # one task, or several that are learned together
-    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse, or standard; see `standard`
-    arms: tuple[Literal["prompt", "full", "lora"], ...] = ("prompt", "full", "lora")
+    target: tuple[TargetEntry, ...]  # one task, or several that are learned together (or one after another: sequence)
+    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; standard; none: it does not matter
+    arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, or a method with remedies: lora+replay:5%
     seeds: tuple[int, ...] = (0,)
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     full: FullArm = FullArm()
     lora: LoraArm = LoraArm()
+    remedies: RemediesConfig = RemediesConfig()
+    mixture: MixtureConfig | None = None  # how several targets are mixed; by default every row once per epoch
+    sequence: SequenceConfig | None = None
+    curve: CurveConfig | None = None
+    held_out: tuple[TargetEntry, ...] = ()  # tasks that nothing is trained on, scored before and after
+    checkpoints: bool = False  # target and retained suites at every validation on the way, for frontiers
     title: str = ""
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -162,35 +204,63 @@ class StudyConfig(Config):
     test_items: int | None = Field(None, ge=20)  # per task and suite; all where not given
     indifference: float = Field(1.0, ge=0)  # points of target score that do not matter to you
     requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
+    workers: Workers = "auto"  # processes that train at the same time
+    budget: str | None = None  # wall time, "4h" or "30min": trials are dropped in a stated order
+    forgetting: Literal["measured", "harmless"] = "measured"  # harmless: retain says none
 
-    @field_validator("target", mode="before")
+    @field_validator("target", "held_out", mode="before")
     @classmethod
     def _one_target(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict | Config) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("retain", ()) in (None, "none"):
+            return {**values, "retain": [], "forgetting": "harmless"}
+        return values
 
     @field_validator("retain", mode="before")
     @classmethod
     def _sets(cls, value: Any) -> Any:
         return expand(value)
 
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name if name == "prompt" else ArmSpec.parse(name).name for name in value)
+        if not names or len(set(names)) < len(names):
+            raise ValueError("name each arm once: prompt, full, lora, lora+replay:5%")
+        return names
+
+    @field_validator("budget")
+    @classmethod
+    def _duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value)
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> StudyConfig:
         if not self.target:
             raise ValueError("a study needs a target")
-        if not self.arms or len(set(self.arms)) < len(self.arms):
-            raise ValueError("name each arm once: prompt, full, lora")
         if not self.seeds:
             raise ValueError("give at least one seed")
-        for name in self.methods:
+        for name in dict.fromkeys(spec.method for spec in self.specs):
             rates = self.rates(name)
             if not rates or any(rate <= 0 for rate in rates):
                 raise ValueError(f"{name}.rates must be one or more positive numbers")
+        for spec in self.specs:
+            self.remedies.check(spec)
+        missing = [arm for arm in self.curve.arms if arm not in self.arms] if self.curve else []
+        if missing:
+            raise ValueError(f"the learning curve needs the arm '{missing[0]}' among the arms")
         return self
 
     @property
-    def methods(self) -> tuple[str, ...]:
+    def specs(self) -> tuple[ArmSpec, ...]:
         """The arms that train."""
-        return tuple(arm for arm in self.arms if arm != "prompt")
+        return tuple(ArmSpec.parse(arm) for arm in self.arms if arm != "prompt")
 
     def rates(self, method: str) -> tuple[float, ...]:
         """Peak learning rates to try."""

@@ -12,16 +12,21 @@ from pathlib import Path
 from rich.console import Console
 
 from keeptune.core.errors import DataError
-from keeptune.core.records import Summary, read_json, write_json
+from keeptune.core.records import ArmPlan, Summary, read_json, write_json
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.bench import Bench
 from keeptune.study.build import build, chance_of, data_card, margin_warnings
 from keeptune.study.config import StudyConfig
+from keeptune.study.curve import learning_curves
+from keeptune.study.jobs import Ask, Job
 from keeptune.study.manifest import engines, manifest_of
+from keeptune.study.plan import plan
 from keeptune.study.prompting import prompting_arms
+from keeptune.study.sequence import sequences
 from keeptune.study.summarise import Measured, summarise
-from keeptune.study.tuning import tuned_arms
+from keeptune.study.tuning import base_point, tuned_arms
+from keeptune.study.workers import choose_runner
 
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
@@ -49,9 +54,10 @@ def run_study(
     console = console or Console()
     started, clock = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
+    config = bench.config  # with what is retained by default
     for task in (*bench.targets, *bench.suites):
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
-    measured = measure(bench)
+    measured = measure(bench, data_root)
     manifest = manifest_of(
         bench.lm,
         config.model_dump(mode="json"),
@@ -68,6 +74,7 @@ def run_study(
         wall_seconds=time.monotonic() - clock,
         indifference=config.indifference / 100,
         requests=config.requests,
+        harmless=config.forgetting == "harmless",
     )
     summary = _with_time_before(folder, summary)
     write_json(folder / "summary.json", summary)
@@ -82,28 +89,55 @@ def run_study(
     return summary
 
 
-def measure(bench: Bench) -> Measured:
+def measure(bench: Bench, data_root: Path = Path()) -> Measured:
     """Run every arm that is not finished; what was measured before is read."""
     for line in margin_warnings(bench):
         bench.warn(line)
-    base = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
-    prompting, best = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "")
-    tuned, frontier = {}, []
-    for method in bench.config.methods:
-        tuned[method], points = tuned_arms(bench, method)
-        frontier += points
+    started = time.monotonic()
+    runner = choose_runner(bench, data_root)
+    try:
+        runner.run(base_jobs(bench))
+        prompting, best = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "")
+        plans: tuple[ArmPlan, ...] = ()
+        if bench.config.specs:
+            planned = plan(bench, runner.workers, time.monotonic() - started)
+            bench.config, plans = planned.apply(bench.config), planned.plans
+        tuned, frontier = tuned_arms(bench, runner)
+        curves = learning_curves(bench, runner, tuned)
+        in_turn = sequences(bench, runner)
+    finally:
+        runner.close()
     return Measured(
         metrics={task.name: (task.metric.name, task.metric.kind) for task in bench.targets},
         suites={suite.name: suite.suite() for suite in bench.suites},
-        base_suites=base,
+        base_suites={suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites},
+        base_views={view.name: bench.look(view).items for view in bench.views},
+        views=bench.views,
         prompting=prompting,
         best_prompting=best,
         tuned=tuned,
-        frontier=frontier,
+        frontier=[base_point(bench), *frontier] if frontier else [],
+        curves=curves,
+        sequences=in_turn,
+        plans=plans,
         chance=chance_of(bench),
         warnings=bench.warnings,
         cards=[data_card(bench, task) for task in bench.targets],
     )
+
+
+def base_jobs(bench: Bench) -> list[Job]:
+    """All that the base is asked: prompting, and every retained suite before anything is trained."""
+    jobs: list[Job] = []
+    for part in ("test", "validation"):
+        if "prompt" in bench.config.arms:
+            for shots in bench.config.prompt.shots:
+                draws = bench.config.prompt.draws if shots else 1
+                jobs += [Ask(task.name, part, shots, draw) for task in bench.targets for draw in range(draws)]
+        jobs += [Ask(suite.name, part) for suite in bench.suites]
+        jobs += [Ask(task.name, "validation") for task in bench.targets if part == "validation"]
+    jobs += [Ask(view.task, "test", wording=view.wording) for view in bench.views]
+    return list(dict.fromkeys(jobs))
 
 
 def _with_time_before(folder: Path, summary: Summary) -> Summary:

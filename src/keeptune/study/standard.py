@@ -19,15 +19,16 @@ def applies(config: StudyConfig) -> bool:
     return "retain" not in config.model_fields_set and config.model != "builtin" and not Path(config.model).exists()
 
 
-def default_suites() -> tuple[list[Task], list[str]]:
+def default_suites() -> tuple[dict[HarnessConfig, Task], list[str]]:
     """The standard suites that can be had here, and what the reader must know about those that cannot."""
     if not installed():
-        return [], [f"nothing is retained: the standard suites need pip install 'keeptune[harness]'; {_OFF}"]
-    found, missing = [], []
+        return {}, [f"nothing is retained: the standard suites need pip install 'keeptune[harness]'; {_OFF}"]
+    found: dict[HarnessConfig, Task] = {}
+    missing = []
     for number, entry in enumerate(STANDARD_V1):
         config = HarnessConfig(**entry)
         try:
-            found.append(build_harness(config))
+            found[config] = build_harness(config)
         except KeeptuneError as error:
             unreached = isinstance(error.__cause__, ConnectionError)
             names = [HarnessConfig(**each).title for each in STANDARD_V1[number:]] if unreached else [config.title]

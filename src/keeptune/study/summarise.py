@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from keeptune.core.records import (
+    ArmPlan,
     ArmSummary,
+    CurvePoint,
     DataCard,
     FrontierPoint,
+    HeldOut,
     Interval,
     ItemRecord,
+    LearningCurve,
     Manifest,
+    Matched,
     Recommendation,
     SampleOutput,
     Score,
+    SequenceSummary,
     SuiteVerdict,
     Summary,
     TaskScore,
+    WordingGap,
 )
+from keeptune.core.units import human_bytes
+from keeptune.retention.curve import enough
+from keeptune.retention.matched import matched
 from keeptune.retention.pairs import Kind, Suite, pair
 from keeptune.retention.scores import difference, score
 from keeptune.retention.verdict import judge
-from keeptune.study.arms import Arm
+from keeptune.study.arms import Arm, Curve, Tuned, View
 from keeptune.study.choose import break_even_requests, mark_pareto, recommend
 
 SHOWN = 8  # test items whose answers stand side by side in the report
@@ -40,9 +50,14 @@ class Measured:
     base_suites: Mapping[str, Sequence[ItemRecord]]  # test items of the base
     prompting: Sequence[Arm]
     best_prompting: str  # name of the one chosen on validation; "" without prompting arms
-    tuned: Mapping[str, Sequence[Arm]]  # method -> one arm per seed, the chosen rate
+    tuned: Sequence[Tuned]  # the arms that trained
     frontier: Sequence[FrontierPoint]
     chance: float | None  # of guessing on the target's test items
+    base_views: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)
+    views: Sequence[View] = ()
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    sequences: Sequence[SequenceSummary] = ()
+    plans: Sequence[ArmPlan] = ()
     warnings: Sequence[str] = ()
     cards: Sequence[DataCard] = ()
 
@@ -55,17 +70,27 @@ def summarise(
     wall_seconds: float,
     indifference: float,
     requests: int,
+    harmless: bool = False,
 ) -> Summary:
-    """All that the report and the console say. `indifference` is a fraction."""
-    shipped = [runs[0] for runs in measured.tuned.values()]
-    everyone = {arm.name: arm for arm in (*measured.prompting, *shipped)}
+    """All that the report and the console say. `indifference` is a fraction; `harmless`: forgetting is accepted."""
+    everyone = {arm.name: arm for arm in (*measured.prompting, *(each.arms[0] for each in measured.tuned))}
+    compared = _matched(measured)
     rows = mark_pareto([_row(measured, arm) for arm in everyone.values()])
 
     def gap(a: str, b: str) -> tuple[float, Interval]:
         return difference(everyone[a].pooled(), everyone[b].pooled())
 
+    rows = (*rows, *(_not_run(measured, plan) for plan in measured.plans if not plan.fits))
     candidates = [row for row in rows if row.family != "prompt" or row.name == measured.best_prompting]
-    recommendation = recommend(candidates, gap, indifference=indifference, requests=requests, chance=measured.chance)
+    recommendation = recommend(
+        candidates,
+        gap,
+        indifference=indifference,
+        requests=requests,
+        chance=measured.chance,
+        forgetting_matters=not harmless,
+        matched=compared,
+    )
     return Summary(
         title=title,
         model=manifest.model,
@@ -77,6 +102,12 @@ def summarise(
         arms=rows,
         recommendation=recommendation,
         frontier=tuple(measured.frontier),
+        curves=tuple(_curve(measured, name, curve, indifference) for name, curve in measured.curves.items()),
+        wordings=_wordings(measured),
+        held_out=_held_out(measured),
+        sequences=tuple(measured.sequences),
+        plans=tuple(measured.plans),
+        matched=compared,
         samples=_samples(measured, everyone),
         cards=tuple(measured.cards),
         warnings=tuple(measured.warnings),
@@ -102,11 +133,14 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
     costs = record.costs
     if best is not None and record.family != "prompt":
         costs = costs.model_copy(update={"break_even_requests": break_even_requests(costs, best.record.costs)})
-    seeds = measured.tuned.get(record.family, ())
+    seeds = next((each.arms for each in measured.tuned if each.arms[0].name == arm.name), ())
     return ArmSummary(
         name=arm.name,
         label=record.label,
         family=record.family,
+        arm=record.arm,
+        alpha=record.alpha,
+        gauge=record.gauge,
         target=_target_score(measured, arm),
         gain=gain[1] if gain else None,
         gain_mean=gain[0] if gain else None,
@@ -122,6 +156,19 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
         else (),
         folder=f"arms/{arm.name}",
         note=_note(measured, arm),
+    )
+
+
+def _not_run(measured: Measured, plan: ArmPlan) -> ArmSummary:
+    """An arm that stands in the table without a number."""
+    nothing = Score(metric=_metric(measured), mean=0.0, interval=Interval(low=0.0, high=0.0), n=0, clusters=0)
+    return ArmSummary(
+        name=plan.arm,
+        label=plan.arm,
+        family=plan.arm.split("+")[0],
+        arm=plan.arm,
+        target=nothing,
+        not_run=f"needs {human_bytes(plan.memory_bytes or 0)}",
     )
 
 
@@ -150,6 +197,89 @@ def _undecided(rows: Sequence[ArmSummary], recommendation: Recommendation) -> tu
     if tuned and all(len(row.seed_scores) < 2 for row in tuned):
         sentences.append("One seed per arm: whether one method is better than another was not asked.")
     return tuple(sentences)
+
+
+def _curve(measured: Measured, name: str, curve: Curve, indifference: float) -> LearningCurve:
+    """Score by number of examples, and whether fewer would have done."""
+    items = {examples: arm.pooled() for examples, arm in curve}
+    scores = {examples: [item.score for item in found] for examples, found in items.items()}
+    answer = enough(scores, indifference, [item.cluster for item in curve[0][1].pooled()])
+    best = next((p for p in measured.prompting if p.name == measured.best_prompting), None)
+    return LearningCurve(
+        arm=name,
+        label=curve[-1][1].record.label,
+        points=tuple(CurvePoint(examples=n, score=_target_score(measured, arm)) for n, arm in curve),
+        prompting=_target_score(measured, best) if best is not None else None,
+        enough=answer.size,
+        sentence=answer.sentence,
+    )
+
+
+def _matched(measured: Measured) -> tuple[Matched, ...]:
+    """Arms at equal target score, on validation items: every remedy against its plain method, LoRA against full."""
+    base = next((point.target for point in measured.frontier if point.arm == "base"), None)
+    frontiers: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for point in measured.frontier:
+        if point.retained_change is not None and not point.diverged and point.arm != "base":
+            own = frontiers.setdefault(point.arm, {}).setdefault(point.seed, [])
+            own.append((point.target, -point.retained_change))
+    titles = {each.spec.name: each.arms[0].record.title for each in measured.tuned}
+    pairs = [(each.spec.name, each.spec.method) for each in measured.tuned if not each.spec.plain]
+    pairs = [("lora", "full"), *pairs]
+    return tuple(
+        matched(frontiers[a], frontiers[b], arms=(a, b), labels=(titles[a], titles[b]), base=base)
+        for a, b in pairs
+        if a in frontiers and b in frontiers and a in titles and b in titles
+    )
+
+
+def _wordings(measured: Measured) -> tuple[WordingGap, ...]:
+    """Seen against unseen wordings, for the base and every arm that trained."""
+    found = []
+    for task in dict.fromkeys(view.task for view in measured.views if view.wording == "unseen"):
+        names = (f"{task}@each", f"{task}@unseen")
+        both = [("base", "base, zero-shot", *(measured.base_views[name] for name in names))]
+        both += [
+            (t.spec.name, t.arms[0].record.label, *(t.arms[0].views[name] for name in names)) for t in measured.tuned
+        ]
+        for arm, label, seen, unseen in both:
+            gap, interval = difference(seen, unseen)
+            metric = measured.metrics[task][0]
+            found.append(
+                WordingGap(
+                    arm=arm,
+                    label=label,
+                    seen=score(seen, metric, "mean"),
+                    unseen=score(unseen, metric, "mean"),
+                    gap=gap,
+                    interval=interval,
+                )
+            )
+    return tuple(found)
+
+
+def _held_out(measured: Measured) -> tuple[HeldOut, ...]:
+    """Tasks that nothing was trained on, before and after."""
+    found = []
+    for view in measured.views:
+        if view.wording != "fixed":
+            continue
+        before = measured.base_views[view.name]
+        for tuned in measured.tuned:
+            after = tuned.arms[0].views[view.name]
+            change, interval = difference(after, before)
+            found.append(
+                HeldOut(
+                    arm=tuned.spec.name,
+                    label=tuned.arms[0].record.label,
+                    task=view.task,
+                    before=score(before, "", "mean"),
+                    after=score(after, "", "mean"),
+                    change=change,
+                    interval=interval,
+                )
+            )
+    return tuple(found)
 
 
 def _samples(measured: Measured, arms: Mapping[str, Arm]) -> tuple[SampleOutput, ...]:

@@ -27,7 +27,7 @@ from keeptune.train.callbacks import Callback, RecordWriter, Run
 from keeptune.train.memory import peak_bytes, reset_peak
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
-from keeptune.train.remedy import Remedy, Steps
+from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.schedule import learning_rate
 from keeptune.train.step import batches_for, mean_nll, train_step
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
 
 from torch import Tensor
 
@@ -13,25 +13,42 @@ from keeptune.models.forward import gather_logprobs, logits, target_nll
 from keeptune.models.language_model import LanguageModel
 
 
-@dataclass(frozen=True)
 class Forward:
-    """One forward pass: all that a term may look at."""
+    """One forward pass: all that a term may look at. It is made when something of it is first asked for."""
 
-    lm: LanguageModel
-    batch: Batch
-    logits_UV: Tensor
+    def __init__(self, lm: LanguageModel, batch: Batch) -> None:
+        self.lm, self.batch = lm, batch
+
+    @cached_property
+    def logits_UV(self) -> Tensor:
+        """[U, V] next-token logits at ``batch.rows``, in the model's dtype."""
+        return logits(self.lm, self.batch)
+
+    @cached_property
+    def logprobs_S(self) -> Tensor:
+        """[S] float32 log-probabilities of the targets (nats)."""
+        return gather_logprobs(self.logits_UV, self.batch)
+
+    @property
+    def made(self) -> bool:
+        """Whether the logits exist."""
+        return "logits_UV" in self.__dict__
 
 
-class Term(Protocol):
+class Term:
     """An addition to the loss (a KL to the base, a pull towards its weights).
 
-    Returns a scalar *sum over the targets* of this micro-batch, in nats: the step divides by the weight of the whole
-    global batch. A term that belongs to the step and not to tokens multiplies itself by ``forward.batch.weight``.
+    Calling it gives a scalar *sum over the targets* of a micro-batch, in nats: the step divides by the weight of the
+    whole global batch. A term that belongs to the step and not to tokens multiplies itself by
+    ``forward.batch.weight``, and does not ask for logits: without them the likelihood takes less memory.
     """
+
+    def begin(self, lm: LanguageModel, batches: Sequence[Batch]) -> None:
+        """Told all micro-batches of a step (on the CPU) before the first of them is run."""
 
     def __call__(self, forward: Forward) -> Tensor:
         """The term's sum over this micro-batch."""
-        ...
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -40,14 +57,17 @@ class Objective:
 
     terms: Sequence[Term] = ()
 
+    def begin(self, lm: LanguageModel, batches: Sequence[Batch]) -> None:
+        """Call before the micro-batches of a step; a lone micro-batch may do without."""
+        for term in self.terms:
+            term.begin(lm, batches)
+
     def __call__(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> tuple[Tensor, Tensor]:
         """(what to differentiate, the likelihood part alone): float32 sums in nats, times ``scale``.
 
-        Only terms need the logits; without any they are made and used up chunk by chunk.
+        Unless a term asks for the logits they are made and used up chunk by chunk.
         """
-        if not self.terms:
-            loss = target_nll(lm, batch, scale)
-            return loss, loss.detach()
-        forward = Forward(lm, batch, logits(lm, batch))
-        nll = -(gather_logprobs(forward.logits_UV, batch) * batch.weights).sum() * scale
-        return sum((term(forward) * scale for term in self.terms), start=nll), nll.detach()
+        forward = Forward(lm, batch)
+        added = [term(forward) * scale for term in self.terms]
+        nll = -(forward.logprobs_S * batch.weights).sum() * scale if forward.made else target_nll(lm, batch, scale)
+        return sum(added, start=nll), nll.detach()

@@ -15,7 +15,7 @@ from keeptune.batching.types import Batch
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
 from keeptune.models.forward import target_logprobs
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 
@@ -72,6 +72,7 @@ def train_step(
     """
     weight = sum(batch.weight for batch in batches)
     total = torch.zeros((), device=lm.device)
+    objective.begin(lm, batches)
     for batch in batches:
         loss, nll = objective(lm, batch.to(lm.device), 1 / weight)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -82,12 +83,9 @@ def train_step(
     return StepResult(total, norm, sum(batch.tokens for batch in batches), trained)
 
 
-@torch.no_grad()
 def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> float:
     """Nats per trained token over ``rows``, without dropout."""
-    training = lm.model.training
-    lm.model.eval()
-    batches = [batch.to(lm.device) for batch in batches_for(lm, rows, token_budget)]
-    total = sum(float((target_logprobs(lm, batch) * batch.weights).sum()) for batch in batches)
-    lm.model.train(training)
+    with evaluating(lm):
+        batches = [batch.to(lm.device) for batch in batches_for(lm, rows, token_budget)]
+        total = sum(float((target_logprobs(lm, batch) * batch.weights).sum()) for batch in batches)
     return -total / sum(batch.weight for batch in batches)

@@ -453,7 +453,7 @@ def test_models_of_the_hub_retain_the_standard_suites(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(standard, "build_harness", built)
     found, missing = standard.default_suites()
-    assert found == ["arc_challenge", "hellaswag", "winogrande", "gsm8k", "ifeval"]
+    assert list(found.values()) == ["arc_challenge", "hellaswag", "winogrande", "gsm8k", "ifeval"]
     assert len(missing) == 1 and missing[0].startswith("not retained: toxigen; gated")
 
     def unreached(config: HarnessConfig) -> str:
@@ -461,10 +461,10 @@ def test_models_of_the_hub_retain_the_standard_suites(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(standard, "build_harness", unreached)
     found, missing = standard.default_suites()
-    assert found == [] and len(missing) == 1 and "arc_challenge, hellaswag" in missing[0]
+    assert not found and len(missing) == 1 and "arc_challenge, hellaswag" in missing[0]
     monkeypatch.setattr(standard, "installed", lambda: False)
     found, missing = standard.default_suites()
-    assert found == [] and "keeptune[harness]" in missing[0] and "retain: none" in missing[0]
+    assert not found and "keeptune[harness]" in missing[0] and "retain: none" in missing[0]
 
 
 @pytest.mark.slow

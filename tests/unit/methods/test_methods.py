@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from keeptune.core.errors import ConfigError, ModelError
+from keeptune.methods.base import Wrapper
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
@@ -113,3 +114,92 @@ def test_an_adapted_model_still_runs_flat(tiny: LanguageModel, random_rows: Call
     batch = flat_batch(random_rows(5))
     with torch.no_grad():
         torch.testing.assert_close(flat_logits(tiny, batch), padded_logits(tiny, batch), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=4, alpha=6.0)], ids=["full", "lora"])
+def test_deltas_are_what_was_added_to_the_weights(build: Callable[..., Any], config: Any, architecture: str) -> None:
+    base, model = build(architecture), build(architecture)
+    method = config.build()
+    adapted = method.prepare(model)
+    assert all(not delta.any() for _, delta in method.deltas(adapted))
+    change(method.trainable(adapted).values())
+    deltas, weights = dict(method.deltas(adapted)), dict(base.named_parameters())
+    assert deltas.keys() == method.weights(adapted).keys() <= weights.keys()
+    merged = adapted.merge_and_unload() if method.name == "lora" else adapted
+    for name, tuned in merged.named_parameters():
+        expected = weights[name] + deltas[name] if name in deltas else weights[name]
+        torch.testing.assert_close(tuned, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=4, alpha=6.0)], ids=["full", "lora"])
+def test_squared_length_and_its_gradient_are_those_of_the_deltas(build: Callable[..., Any], config: Any) -> None:
+    method = config.build()
+    model = method.prepare(build("llama").bfloat16())
+    change(method.trainable(model).values())
+    parameters = list(method.trainable(model).values())
+    expected: Any = sum((delta**2).sum() for _, delta in method.deltas(model))
+    got = method.squared_length(model)
+    assert got.dtype == torch.float32 and all(delta.dtype == torch.float32 for _, delta in method.deltas(model))
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=0.0)
+    for a, b in zip(torch.autograd.grad(got, parameters), torch.autograd.grad(expected, parameters), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=4)], ids=["full", "lora"])
+def test_blends_begin_at_the_base_and_end_at_the_tuned_model(
+    build: Callable[..., Any], tokenizer: Any, tmp_path: Path, config: Any, dtype: torch.dtype
+) -> None:
+    model = build("llama").to(dtype)
+    before, start = some_logits(model), {name: p.detach().clone() for name, p in model.named_parameters()}
+    method = config.build()
+    adapted = method.prepare(model)
+    change(method.trainable(adapted).values())
+    method.save(adapted, tmp_path, tokenizer)
+    tuned, deltas, held = some_logits(adapted), dict(method.deltas(adapted)), hash_parameters(adapted)
+    method.blend(adapted, 1.0)
+    assert torch.equal(some_logits(adapted), tuned) and hash_parameters(adapted) == held
+    method.blend(adapted, 0.0)
+    assert torch.equal(some_logits(adapted), before)
+    assert all(not delta.any() for _, delta in method.deltas(adapted))
+    if method.name == "full":
+        assert all(torch.equal(p, start[name]) for name, p in adapted.named_parameters())
+    method.load(adapted, tmp_path)
+    method.blend(adapted, 0.3)
+    for name, delta in method.deltas(adapted):
+        scale = float((start[name].abs().max() + deltas[name].abs().max()).detach())
+        error = float((delta - 0.3 * deltas[name]).detach().abs().max()) / scale
+        assert error < {torch.float32: 1e-6, torch.bfloat16: 2**-8}[dtype]
+    assert not torch.equal(some_logits(adapted), tuned)
+    method.restore(adapted)
+
+
+@pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=4)], ids=["full", "lora"])
+def test_the_base_can_be_run_while_another_is_trained(build: Callable[..., Any], config: Any) -> None:
+    model, method = build("gpt2"), config.build()
+    before = some_logits(model)
+    adapted = method.prepare(model)
+    change(method.trainable(adapted).values())
+    trainable, tuned = method.trainable(adapted).keys(), some_logits(adapted)
+    with method.base(adapted) as base:
+        assert torch.equal(some_logits(base), before)
+    assert torch.equal(some_logits(adapted), tuned)
+    assert method.trainable(adapted).keys() == trainable
+
+
+def test_a_wrapper_does_as_the_method(build: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
+    method = Wrapper(LoraConfig(rank=2).build())
+    model = build("llama")
+    base = hash_parameters(model)
+    adapted = method.prepare(model)
+    change(method.trainable(adapted).values())
+    tuned = some_logits(adapted)
+    method.save(adapted, tmp_path, tokenizer)
+    assert float(method.squared_length(adapted).detach()) > 0
+    method.blend(adapted, 0.0)
+    assert not any(delta.any() for _, delta in method.deltas(adapted))
+    method.load(adapted, tmp_path)
+    assert torch.equal(some_logits(adapted), tuned)
+    assert (method.name, method.artifact, method.describe()) == ("lora", "adapter", "LoRA r=2")
+    assert hash_parameters(method.restore(adapted)) == base

@@ -18,7 +18,7 @@ from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models import head as head_module
-from keeptune.models.forward import flat_logits, hidden_states, target_logprobs, target_nll
+from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states, target_logprobs, target_nll
 from keeptune.models.head import Head
 from keeptune.models.language_model import LanguageModel
 
@@ -100,10 +100,23 @@ def test_logprobs_build_no_graph() -> None:
     assert not Head(nn.Identity(), layer).logprobs(states(batch), batch).requires_grad
 
 
+def test_logits_at_hand_are_looked_up_chunk_by_chunk(chunk: int) -> None:
+    batch = targets()
+    logits = torch.randn(len(batch.rows), VOCABULARY, dtype=torch.float64, requires_grad=True)
+    got, wanted = gather_logprobs(logits, batch), logits.log_softmax(-1)[batch.sources, batch.labels]
+    assert_close(got, wanted.float())
+    for ours, theirs in zip(
+        *(torch.autograd.grad((x * batch.weights).sum(), logits) for x in (got, wanted)), strict=True
+    ):
+        assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        assert not gather_logprobs(logits, batch).requires_grad
+
+
 def test_chunks_end_between_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = targets()
     monkeypatch.setattr(head_module, "CHUNK", 3 * VOCABULARY)
-    chunks = head_module._chunks(batch, VOCABULARY)
+    chunks = head_module.chunks(batch, VOCABULARY)
     assert len(chunks) == -(-len(batch.rows) // 3)
     for rows, at in chunks:
         assert rows.stop - rows.start <= 3
@@ -184,7 +197,7 @@ def test_a_model_s_chunks_change_neither_loss_nor_gradients(
     results = []
     for rows in (10_000, 3):
         monkeypatch.setattr(head_module, "CHUNK", rows * len(tokenizer))
-        assert (len(head_module._chunks(batch, len(tokenizer))) > 1) == (rows == 3)
+        assert (len(head_module.chunks(batch, len(tokenizer))) > 1) == (rows == 3)
         loss = target_nll(lm, batch)
         loss.backward()
         with torch.no_grad():

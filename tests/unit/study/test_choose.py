@@ -2,65 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from tables import arm, gaps, suite
 
-from keeptune.core.records import ArmSummary, Costs, Interval, Score, SuiteVerdict, Verdict
-from keeptune.study.choose import Candidate, break_even_requests, mark_pareto, pick, recommend
-
-
-def suite(name: str, verdict: Verdict, change: float = 0.0, bound: float = -0.01) -> SuiteVerdict:
-    return SuiteVerdict(
-        suite=name,
-        metric="accuracy",
-        verdict=verdict,
-        sentence="",
-        n=1500,
-        clusters=1500,
-        before=0.8,
-        after=0.8 + change,
-        chance=0.25,
-        change=change,
-        interval=Interval(low=change - 0.01, high=change + 0.01),
-        lower_bound=bound,
-        margin=0.02,
-        p=0.5,
-        p_holm=0.5,
-        gained=1,
-        lost=1,
-        flips=0.1,
-        smallest_decidable=0.02,
-        n_needed=2900 if verdict == "Inconclusive" else None,
-    )
-
-
-def arm(name: str, mean: float, *suites: SuiteVerdict, tokens: float = 50.0, trained: int = 0) -> ArmSummary:
-    family = "prompt" if name.startswith("prompt") else name
-    return ArmSummary(
-        name=name,
-        label=name,
-        family=family,
-        target=Score(
-            metric="accuracy", mean=mean, interval=Interval(low=mean - 0.02, high=mean + 0.02), n=500, clusters=500
-        ),
-        suites=suites,
-        costs=Costs(
-            tokens_per_request=tokens,
-            train_tokens=trained,
-            total_parameters=100,
-            trainable_parameters=100 if family == "full" else 1,
-        ),
-    )
-
-
-def gaps(arms: list[ArmSummary], error: float = 0.02):
-    means = {a.name: a.target.mean for a in arms}
-
-    def difference(a: str, b: str) -> tuple[float, Interval]:
-        gap = means[a] - means[b]
-        return gap, Interval(low=gap - error, high=gap + error)
-
-    return difference
+from keeptune.core.records import ArmSummary, Costs
+from keeptune.study.choose import Candidate, break_even_requests, cheaper_between, mark_pareto, pick, recommend
 
 
 def test_pick_prefers_the_lower_rate_within_one_standard_error() -> None:
@@ -88,12 +37,23 @@ def test_pareto_marks_only_undominated_arms() -> None:
         arm("worse", 0.7, suite("s", "Harmed", -0.3)),
     ]
     assert [a.pareto for a in mark_pareto(arms)] == [True, True, True, False]
+    idle = arm("huge", 0.99, not_run="needs 18 GB")
+    assert [a.pareto for a in mark_pareto([*arms, idle])] == [True, True, True, False, False]
 
 
 def test_break_even_counts_training_against_saved_prompt_tokens() -> None:
     tuned = Costs(tokens_per_request=40, train_tokens=1000, total_parameters=100, trainable_parameters=100)
     assert break_even_requests(tuned, Costs(tokens_per_request=240)) == 15  # 3 * 1000 / 200
     assert break_even_requests(tuned, Costs(tokens_per_request=40)) is None
+
+
+def test_costs_cross_at_most_once() -> None:
+    prompting, tuned = Costs(tokens_per_request=240), Costs(tokens_per_request=40, train_tokens=1000)  # 2,000 to train
+    assert cheaper_between(tuned, prompting) == (10.0, math.inf)
+    assert cheaper_between(prompting, tuned) == (0.0, 10.0)
+    assert cheaper_between(Costs(tokens_per_request=40), tuned) == (0.0, math.inf)
+    assert cheaper_between(tuned, Costs(tokens_per_request=40)) == (0.0, 0.0)
+    assert cheaper_between(tuned, tuned) == (0.0, 0.0)
 
 
 def test_harmed_arms_are_named_as_the_binding_constraint_and_not_taken() -> None:
@@ -107,7 +67,7 @@ def test_harmed_arms_are_named_as_the_binding_constraint_and_not_taken() -> None
     assert not result.provisional
     assert result.binding is not None
     assert "addition" in result.binding
-    assert "margin of 22.0" in result.binding
+    assert "full would be admitted at a common margin above 22.0 points and then be taken" in result.paragraph
     assert "says nothing about one method against another" in result.paragraph
 
 

@@ -18,6 +18,12 @@ from keeptune.train import budget
 from keeptune.train.budget import DEFAULT, FILE, Planned, find_budget, recall
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.objective import Objective
+from keeptune.train.remedies.base import Remedy
+from keeptune.train.remedies.ewc import EwcConfig
+from keeptune.train.remedies.freeze import FreezeConfig
+from keeptune.train.remedies.kl import KlConfig
+from keeptune.train.remedies.l2sp import L2SpConfig
+from keeptune.train.remedies.talr import TalrConfig
 
 Rows = Callable[..., list[Encoded]]
 
@@ -152,6 +158,34 @@ def test_probing_changes_nothing(tiny: LanguageModel, long_run: Planned, config:
     assert torch.equal(torch.get_rng_state(), random)
     assert all(p.grad is None for p in tiny.model.parameters())
     assert tiny.flat and not tiny.model.training
+
+
+@pytest.mark.parametrize("config", [LoraConfig(rank=2, dropout=0.1), FullConfig()], ids=["lora", "full"])
+@pytest.mark.usefixtures("small_budgets")
+def test_terms_are_probed_too_and_counted(
+    tiny: LanguageModel, long_run: Planned, random_rows: Rows, monkeypatch: pytest.MonkeyPatch, config: Any
+) -> None:
+    keys, retained = set(), random_rows(2)
+    remedies: list[Remedy] = [
+        KlConfig().build(),
+        L2SpConfig().build(),
+        EwcConfig().build(retained),
+        TalrConfig().build(),
+        FreezeConfig().build(),
+        Remedy(),
+    ]
+    for remedy in remedies:
+        method = remedy.method(config.build())
+        tiny.adapt(method)
+        terms = remedy.terms(tiny, method)
+        before, random = hash_parameters(tiny.model), torch.get_rng_state()
+        record = find_budget(tiny, method, Planned(long_run.steps, Objective(terms), "flat"))
+        assert record.probed
+        assert hash_parameters(tiny.model) == before and torch.equal(torch.get_rng_state(), random)
+        assert all(p.grad is None for p in tiny.model.parameters()) and not tiny.model.training
+        tiny.restore(method)
+        keys.add(record.key)
+    assert len(keys) == len(remedies)
 
 
 @pytest.mark.usefixtures("small_budgets")

@@ -6,14 +6,15 @@ import sys
 
 import pytest
 
-from keeptune.cli import allocator, doctor
+from keeptune.cli import doctor
+from keeptune.core import allocator
 
 GLIBC = allocator._is_glibc()
 
 FAULTS = """
 import ctypes, resource, sys
 if sys.argv[1] == "kept":
-    from keeptune.cli.allocator import keep_memory, state
+    from keeptune.core.allocator import keep_memory, state
     keep_memory()
 import keeptune
 libc = ctypes.CDLL(None)

@@ -15,6 +15,10 @@ Steps = Sequence[Sequence[Encoded]]  # the rows of every optimiser step of a run
 class Remedy:
     """Base of all remedies. An instance belongs to one training: it may remember what it made."""
 
+    def describe(self) -> str:
+        """As people read it: 'KL to base 0.5'."""
+        raise NotImplementedError
+
     def method(self, method: Method) -> Method:
         """The method with less of the model trainable (freezing); who makes the method asks, before `fit`."""
         return method
@@ -24,7 +28,10 @@ class Remedy:
         return steps
 
     def terms(self, lm: LanguageModel, method: Method) -> Sequence[Term]:
-        """Additions to the loss; asked once, when ``lm`` is adapted and still equals the base."""
+        """Additions to the loss; asked once, when ``lm`` is adapted and still equals the base.
+
+        What a term keeps in memory is made here and not later: the probe for a token budget comes next.
+        """
         return ()
 
     def allows(self, lm: LanguageModel) -> bool:

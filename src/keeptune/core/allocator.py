@@ -17,6 +17,7 @@ SETTINGS = (
     (TOP_PAD, 64 * 2**20),  # it grows by steps that are worth a system call
 )
 
+_KEPT = "glibc, freed memory is kept for what comes next"
 _state = "the system's own"
 
 
@@ -27,7 +28,12 @@ def keep_memory(environment: Mapping[str, str] = os.environ) -> None:
     if chosen:
         _state = f"as {chosen} says"
     elif _is_glibc() and _set():
-        _state = "glibc, freed memory is kept for what comes next"
+        _state = _KEPT
+
+
+def kept() -> bool:
+    """Whether this process keeps freed memory."""
+    return _state == _KEPT
 
 
 def state() -> str:

@@ -1,0 +1,35 @@
+"""The learning curve: the chosen rate of an arm on parts of the training rows, at equal steps, scored on test items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from keeptune.study.arms import Curve, Tuned
+from keeptune.study.bench import Bench
+from keeptune.study.jobs import ScoreTest, Train
+from keeptune.study.trials import Trial, read_arm
+from keeptune.study.workers import Runner
+
+
+def learning_curves(bench: Bench, runner: Runner, tuned: Sequence[Tuned]) -> Mapping[str, Curve]:
+    """Arm -> its curve. Smaller sets are parts of larger ones; the whole set is the arm itself (first seed)."""
+    settings = bench.config.curve
+    if settings is None:
+        return {}
+    whole = {each.spec.name: each for each in tuned if each.spec.name in settings.arms}
+    trials = {name: _trials(bench, each) for name, each in whole.items()}
+    runner.run([Train(trial) for each in trials.values() for trial in each])
+    runner.run([ScoreTest(trial, whole[name].spec) for name, each in trials.items() for trial in each])
+    curves = {}
+    for name, each in trials.items():
+        arms = [read_arm(bench, trial) for trial in each]
+        found = [arm for arm in (*arms, whole[name].arms[0]) if arm is not None]
+        curves[name] = [(arm.record.examples or 0, arm) for arm in found]
+    return curves
+
+
+def _trials(bench: Bench, tuned: Tuned) -> list[Trial]:
+    """One training per size below the whole set, at the chosen rate."""
+    record = tuned.arms[0].record
+    sizes = [size for size in bench.config.curve.sizes if size < (record.examples or 0)] if bench.config.curve else []
+    return [Trial(tuned.spec, record.lr or 0.0, bench.config.seeds[0], size) for size in sorted(sizes)]

@@ -1,0 +1,223 @@
+"""Before the first training: what every arm will need, which do not fit, and what a budget of time takes away.
+
+Time is measured, not guessed: a probe trains a few micro-batches of every method, and the base's own evaluations say
+what scoring takes. Where the sum exceeds the budget, trainings are dropped in this order, all arms alike so that the
+comparison stays fair:
+
+1. further seeds, the last one first;
+2. sizes of the learning curve, the largest first;
+3. rates, from the highest and the lowest in turn, down to one;
+4. arms with remedies, the last one first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from keeptune.core.records import ArmPlan, write_json
+from keeptune.core.units import human_bytes, human_seconds, parse_duration
+from keeptune.study.arms import KeyedRecord, finished
+from keeptune.study.bench import Bench
+from keeptune.study.config import StudyConfig
+from keeptune.study.spec import ArmSpec
+from keeptune.train.estimate import Needs, probe
+from keeptune.train.memory import available_bytes
+
+PROBED = 64  # rows
+BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What the parts of a study take."""
+
+    needs: dict[str, Needs]  # by method
+    steps: int
+    tokens: int  # of one training of all rows
+    validation_seconds: float  # scoring one model on all validation parts
+    test_seconds: float
+    bytes_of_model: int
+
+    def training(self, config: StudyConfig, spec: ArmSpec) -> float:
+        """Seconds of one training and its validation."""
+        needs = self.needs[spec.method]
+        factor = 1.0
+        for name, dose in spec.remedies:
+            settings = config.remedies.of(name, dose)
+            if name in ("replay", "self-replay"):
+                factor /= 1 - settings.share
+            elif name == "kl":
+                factor += BASE_FORWARD
+        looks = 1 + (config.train.epochs * config.train.validations_per_epoch - 1) * config.checkpoints
+        return (
+            factor * self.tokens * needs.seconds_per_token
+            + self.steps * needs.seconds_per_step
+            + looks * self.validation_seconds
+        )
+
+    def memory(self, spec: ArmSpec) -> int | None:
+        """Peak bytes of one training."""
+        memory = self.needs[spec.method].memory_bytes
+        if memory is not None and spec.method == "full" and any(name == "kl" for name, _ in spec.remedies):
+            memory += self.bytes_of_model
+        return memory
+
+    def arm(self, config: StudyConfig, spec: ArmSpec) -> tuple[int, float]:
+        """(trainings, seconds) of an arm; an interpolated one trains with the arm that it belongs to."""
+        if spec.interpolated:
+            return 0, 4 * self.validation_seconds + len(config.seeds) * self.test_seconds
+        trials = len(config.rates(spec.method)) + len(config.seeds) - 1
+        curve = len(curve_sizes(config)) if config.curve and spec.name in config.curve.arms else 0
+        seconds = (trials + curve) * self.training(config, spec) + (len(config.seeds) + curve) * self.test_seconds
+        return trials + curve, seconds
+
+
+def curve_sizes(config: StudyConfig) -> tuple[int, ...]:
+    """Sizes that a learning curve names."""
+    return config.curve.sizes if config.curve else ()
+
+
+def estimate(bench: Bench) -> Estimates:
+    """Probe every method; ask while the model is the base and after it was scored."""
+    rows = bench.training_rows(bench.config.seeds[0])
+    methods = dict.fromkeys(spec.method for spec in bench.config.specs)
+    engine = bench.config.train.engine
+    chosen_by = [task.name for task in (*bench.targets, *bench.suites)]
+    looked_at = [bench.evaluate(name, "test") for name in chosen_by] + [bench.look(view) for view in bench.views]
+    return Estimates(
+        needs={name: probe(bench.lm, bench.config.build_method(name), rows.train[:PROBED], engine) for name in methods},
+        steps=len(rows.order),
+        tokens=sum(len(rows.train[i]) for step in rows.order for i in step),
+        validation_seconds=sum(bench.evaluate(name, "validation").seconds for name in chosen_by),
+        test_seconds=sum(run.seconds for run in looked_at),
+        bytes_of_model=bench.parameters * bench.lm.dtype.itemsize,
+    )
+
+
+class PlanRecord(KeyedRecord):
+    """plan.json: what was decided before the first training; a study that goes on keeps to it."""
+
+    plans: tuple[ArmPlan, ...]
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rates: dict[str, tuple[float, ...]]  # by method
+    sizes: tuple[int, ...]  # of the learning curve
+
+    def apply(self, config: StudyConfig) -> StudyConfig:
+        """The recipe with what was dropped left out."""
+        changes: dict[str, Any] = {"arms": self.arms, "seeds": self.seeds}
+        for method, rates in self.rates.items():
+            changes[method] = getattr(config, method).model_copy(update={"rates": rates})
+        if config.curve is not None:
+            changes["curve"] = config.curve.model_copy(update={"sizes": self.sizes})
+        return config.model_copy(update=changes)
+
+
+def plan(bench: Bench, workers: int, spent: float) -> PlanRecord:
+    """What is left of the recipe in memory and budget, and a line for every arm of it; in plan.json from then on.
+
+    Args:
+        workers: trainings at the same time.
+        spent: seconds since the study started.
+    """
+    path, key = bench.folder / "plan.json", bench.key("plan", bench.config.digest())
+    found = finished(path, PlanRecord, key)
+    if found is not None:
+        return found
+    record = _plan(bench, workers, spent, key)
+    write_json(path, record)
+    bench.console.print(plan_table(record.plans))
+    return record
+
+
+def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
+    config, estimates = bench.config, estimate(bench)
+    free = available_bytes(bench.lm.device)
+    memory = {spec: estimates.memory(spec) for spec in config.specs}
+    fits = {spec: free is None or (needed or 0) <= free for spec, needed in memory.items()}
+    kept = config.model_copy(
+        update={"arms": tuple(arm for arm in config.arms if arm == "prompt" or fits[ArmSpec.parse(arm)])}
+    )
+    dropped: list[str] = []
+    if config.budget is not None:
+        allowed = parse_duration(config.budget) - spent
+        kept, dropped = within(kept, estimates, allowed * workers)
+    plans = []
+    for spec in config.specs:
+        trials, seconds = estimates.arm(kept, spec) if spec in kept.specs else (0, 0.0)
+        plans.append(
+            ArmPlan(
+                arm=spec.name,
+                trials=trials,
+                memory_bytes=memory[spec],
+                seconds=seconds / workers,
+                fits=fits[spec],
+                dropped=tuple(dropped),
+            )
+        )
+    methods = dict.fromkeys(spec.method for spec in kept.specs)
+    return PlanRecord(
+        key=key,
+        plans=tuple(plans),
+        arms=kept.arms,
+        seeds=kept.seeds,
+        rates={method: kept.rates(method) for method in methods},
+        sizes=curve_sizes(kept),
+    )
+
+
+def within(config: StudyConfig, estimates: Estimates, allowed: float) -> tuple[StudyConfig, list[str]]:
+    """The recipe with as much dropped as the budget (seconds of one worker) asks for, and what that was."""
+    dropped: list[str] = []
+    choices = _smaller(config)
+    while sum(estimates.arm(config, spec)[1] for spec in config.specs) > allowed:
+        try:
+            config, what = next(choices)
+        except StopIteration:
+            break
+        dropped.append(what)
+    return config, dropped
+
+
+def _smaller(config: StudyConfig) -> Iterator[tuple[StudyConfig, str]]:
+    """Ever smaller recipes, in the stated order."""
+    while len(config.seeds) > 1:
+        what = f"seed {config.seeds[-1]}"
+        config = config.model_copy(update={"seeds": config.seeds[:-1]})
+        yield config, what
+    while config.curve is not None and config.curve.sizes:
+        sizes = tuple(sorted(config.curve.sizes))
+        config = config.model_copy(update={"curve": config.curve.model_copy(update={"sizes": sizes[:-1]})})
+        yield config, f"{sizes[-1]} examples of the learning curve"
+    highest = True
+    while any(len(config.rates(spec.method)) > 1 for spec in config.specs):
+        changes = {}
+        for method in dict.fromkeys(spec.method for spec in config.specs):
+            rates = config.rates(method)
+            if len(rates) > 1:
+                left = rates[:-1] if highest else rates[1:]
+                changes[method] = getattr(config, method).model_copy(update={"rates": left})
+        config = config.model_copy(update=changes)
+        yield config, f"the {'highest' if highest else 'lowest'} rates"
+        highest = not highest
+    while any(not spec.plain for spec in config.specs):
+        last = next(spec for spec in reversed(config.specs) if not spec.plain)
+        config = config.model_copy(update={"arms": tuple(arm for arm in config.arms if arm != last.name)})
+        yield config, last.name
+
+
+def plan_table(plans: Sequence[ArmPlan]) -> Table:
+    """The plan as people read it."""
+    table = Table(title="Plan", caption="measured by a short probe; time with all workers")
+    for name in ("arm", "trainings", "memory", "time"):
+        table.add_column(name, justify="left" if name == "arm" else "right")
+    for each in plans:
+        memory = human_bytes(each.memory_bytes) if each.memory_bytes is not None else "?"
+        time = human_seconds(each.seconds) if each.seconds is not None and math.isfinite(each.seconds) else "?"
+        table.add_row(each.arm, str(each.trials), memory, time if each.fits else f"not run: needs {memory}")
+    return table

@@ -1,0 +1,327 @@
+"""One training of one arm: trained, scored on validation items; and, where it was chosen, on test items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keeptune.core.errors import ConfigError
+from keeptune.core.records import Costs, FrontierPoint, StepRecord, ValidationRecord, write_json
+from keeptune.methods.base import Method
+from keeptune.models.language_model import LanguageModel
+from keeptune.study.arms import (
+    Arm,
+    ArmRecord,
+    SweepPoint,
+    SweepRecord,
+    TrialRecord,
+    finished,
+    finished_arm,
+    save_arm,
+)
+from keeptune.study.bench import Bench
+from keeptune.study.prompting import request_costs
+from keeptune.study.remedies import Surroundings, build_remedies, describe, remedy_settings
+from keeptune.study.spec import ArmSpec
+from keeptune.train.budget import FILE, recall
+from keeptune.train.callbacks import Callback, Run
+from keeptune.train.gauge import gauge
+from keeptune.train.loop import FitResult, fit
+from keeptune.train.progress import Progress
+
+ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points of an interpolation sweep
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is trained: an arm at a rate with a seed, on all training rows or on the first so many."""
+
+    spec: ArmSpec
+    lr: float
+    seed: int
+    examples: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        size = f"-n{self.examples}" if self.examples is not None else ""
+        return f"{self.spec.folder}-lr{self.lr:g}-seed{self.seed}{size}"
+
+
+def folder_of(bench: Bench, trial: Trial) -> Path:
+    """Where a trial leaves its records and weights."""
+    return bench.folder / "arms" / trial.name
+
+
+def artifact_of(bench: Bench, trial: Trial) -> Path:
+    """The weights of a trial."""
+    return folder_of(bench, trial) / bench.config.build_method(trial.spec.method).artifact
+
+
+def trial_key(bench: Bench, trial: Trial) -> str:
+    """Content hash of everything that a trial depends on."""
+    settings = bench.config.method_settings(trial.spec.method)
+    remedies = remedy_settings(bench.config, trial.spec)
+    order = bench.order_settings()
+    return bench.key(
+        trial.spec.method,
+        settings,
+        remedies,
+        order,
+        trial.lr,
+        trial.seed,
+        trial.examples,
+        bench.config.train.digest(),
+        bench.config.checkpoints,
+    )
+
+
+def read_trial(bench: Bench, trial: Trial) -> TrialRecord:
+    """The record of a trial that is done."""
+    record = finished(folder_of(bench, trial) / "trial.json", TrialRecord, trial_key(bench, trial))
+    if record is None:
+        raise RuntimeError(f"{trial.name} has not run")
+    return record
+
+
+def run_trial(bench: Bench, trial: Trial) -> None:
+    """Train, score the best checkpoint on validation items, leave trial.json and the weights."""
+    folder, key = folder_of(bench, trial), trial_key(bench, trial)
+    if finished(folder / "trial.json", TrialRecord, key):
+        bench.say(f"{trial.name}: trained before, skipped")
+        return
+    for record in ("trial.json", "arm.json", "sweep.json"):
+        (folder / record).unlink(missing_ok=True)
+    base = bench.remember_base()
+    recall(bench.folder.glob(f"arms/*/{FILE}"))  # a study that goes on splits its steps as it did before
+    rows = bench.training_rows(trial.seed, trial.examples)
+    watch = _Watch(bench, trial)
+    around = Surroundings(
+        old=lambda: bench.old_rows(trial.seed), own=lambda: bench.own_rows(trial.seed), harmless=watch.harmless
+    )
+    remedies = build_remedies(bench.config, trial.spec, around)
+    built = method = bench.config.build_method(trial.spec.method)
+    for remedy in remedies:
+        method = remedy.method(method)
+    hooks = [Progress(bench.console, trial.name), watch]
+    result = fit(
+        bench.lm,
+        method,
+        rows.train,
+        rows.validation,
+        bench.config.train,
+        folder,
+        lr=trial.lr,
+        seed=trial.seed,
+        hooks=hooks,
+        remedies=remedies,
+        order=rows.order,
+    )
+    try:
+        target = [bench.evaluate(task.name, "validation") for task in bench.targets]
+        done = TrialRecord(
+            key=key,
+            name=trial.name,
+            arm=trial.spec.name,
+            label=describe(built, remedies),
+            method=trial.spec.method,
+            lr=trial.lr,
+            seed=trial.seed,
+            examples=len(rows.train),
+            target_scores=tuple(item.score for run in target for item in run.items),
+            retained_changes=bench.retained_changes(),
+            validation_loss=result.best_loss,
+            diverged=result.diverged,
+            best_step=result.best_step,
+            steps=result.steps,
+            costs=_training_costs(method, bench, result),
+            gauge=gauge(bench.lm, method, base),
+            checkpoints=tuple(watch.points),
+        )
+    finally:
+        bench.lm.restore(method)
+    write_json(folder / "trial.json", done)
+    bench.say(f"{trial.name}: target {100 * np.mean(done.target_scores):.1f} on validation")
+
+
+class _Watch(Callback):
+    """Looks at the model whenever it is validated: for the frontier, and for a guard. Looks once for both."""
+
+    def __init__(self, bench: Bench, trial: Trial) -> None:
+        self.bench, self.trial = bench, trial
+        self.points: list[FrontierPoint] = []
+        self._changes: tuple[float, ...] | None = None  # of the model as it is now
+
+    def after_step(self, run: Run, record: StepRecord) -> None:
+        """What was seen before the step no longer holds."""
+        self._changes = None
+
+    def after_validation(self, run: Run, record: ValidationRecord) -> None:
+        """Note a point of the frontier; the last step is the trial's own."""
+        if not self.bench.config.checkpoints or record.step in (0, run.steps):
+            return
+        changes = self._look()
+        target = [self.bench.evaluate(task.name, "validation") for task in self.bench.targets]
+        self.points.append(
+            FrontierPoint(
+                arm=self.trial.spec.name,
+                lr=self.trial.lr,
+                seed=self.trial.seed,
+                kind="checkpoint",
+                step=record.step,
+                target=float(np.mean([item.score for one in target for item in one.items])),
+                validation_loss=record.loss,
+                picked=False,
+                **changes_of(changes),
+            )
+        )
+
+    def harmless(self, lm: LanguageModel) -> bool:
+        """No retained suite lost more than its margin, on validation items."""
+        return all(change >= -suite.margin for change, suite in zip(self._look(), self.bench.suites, strict=True))
+
+    def _look(self) -> tuple[float, ...]:
+        if self._changes is None:
+            self._changes = self.bench.retained_changes()
+        return self._changes
+
+
+def changes_of(changes: Sequence[float]) -> dict[str, float | None]:
+    """Mean and worst change, as a `FrontierPoint` holds them; None without suites."""
+    return {
+        "retained_change": float(np.mean(changes)) if changes else None,
+        "worst_change": min(changes, default=None),
+    }
+
+
+def _training_costs(method: Method, bench: Bench, result: FitResult) -> Costs:
+    return Costs(
+        trainable_parameters=sum(p.numel() for p in method.trainable(bench.lm.model).values()),
+        total_parameters=bench.parameters,
+        peak_memory_bytes=result.peak_memory_bytes,
+        train_seconds=result.seconds,
+        tokens_per_second=result.tokens_per_second,
+        train_tokens=result.tokens,
+        trained_tokens=result.trained_tokens,
+    )
+
+
+@contextmanager
+def loaded(bench: Bench, trial: Trial) -> Iterator[Method]:
+    """The bench's model holding the trial's checkpoint; the base again afterwards."""
+    artifact = artifact_of(bench, trial)
+    if not artifact.is_dir():
+        raise ConfigError(
+            f"the weights of {trial.name} are gone",
+            where=str(artifact),
+            remedy=f"delete {folder_of(bench, trial)} and run the study again",
+        )
+    method = bench.config.build_method(trial.spec.method)
+    bench.lm.adapt(method)
+    try:
+        method.load(bench.lm.model, artifact)
+        yield method
+    finally:
+        bench.lm.restore(method)
+
+
+def read_sweep(bench: Bench, trial: Trial) -> SweepRecord | None:
+    """The points of a trial's sweep, if it is done."""
+    return finished(folder_of(bench, trial) / "sweep.json", SweepRecord, trial_key(bench, trial))
+
+
+def sweep(bench: Bench, trial: Trial) -> None:
+    """Score the points between base and tuned model on validation items; no training. Leaves sweep.json."""
+    if read_sweep(bench, trial):
+        return
+    done, base = read_trial(bench, trial), bench.remember_base()
+    points = []
+    for alpha in ALPHAS[:-1]:  # the last is the trial itself
+        with loaded(bench, trial) as method:
+            method.blend(bench.lm.model, alpha)
+            target = [bench.evaluate(task.name, "validation") for task in bench.targets]
+            points.append(
+                SweepPoint(
+                    alpha=alpha,
+                    target_scores=tuple(item.score for run in target for item in run.items),
+                    retained_changes=bench.retained_changes(),
+                    gauge=gauge(bench.lm, method, base),
+                )
+            )
+    last = SweepPoint(
+        alpha=1.0, target_scores=done.target_scores, retained_changes=done.retained_changes, gauge=done.gauge
+    )
+    write_json(folder_of(bench, trial) / "sweep.json", SweepRecord(key=done.key, points=(*points, last)))
+    bench.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")
+
+
+def arm_folder(bench: Bench, trial: Trial, alpha: float | None = None) -> Path:
+    """Where a tested arm's records are: the trial's folder, or one beside it for an interpolated model."""
+    folder = folder_of(bench, trial)
+    return folder if alpha is None else folder.with_name(f"{folder.name}-alpha{alpha:g}")
+
+
+def read_arm(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm | None:
+    """The trial's arm as it was scored on test items, if it was."""
+    names = (
+        [task.name for task in bench.targets],
+        [suite.name for suite in bench.suites],
+        [v.name for v in bench.views],
+    )
+    return finished_arm(arm_folder(bench, trial, alpha), trial_key(bench, trial), *names)
+
+
+def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = None) -> None:
+    """Score the trial's model, or the point ``alpha`` between base and it, on all test parts; leaves arm.json."""
+    if read_arm(bench, trial, alpha):
+        bench.say(f"{trial.name}: scored before, skipped")
+        return
+    done, folder, base = read_trial(bench, trial), arm_folder(bench, trial, alpha), bench.remember_base()
+    with loaded(bench, trial) as method:
+        artifact = artifact_of(bench, trial)
+        moved = done.gauge
+        if alpha is not None:
+            method.blend(bench.lm.model, alpha)
+            moved = gauge(bench.lm, method, base)
+            artifact = folder / method.artifact
+            artifact.mkdir(parents=True, exist_ok=True)
+            method.save(bench.lm.model, artifact, bench.lm.tokenizer)
+        target = {task.name: bench.evaluate(task.name, "test") for task in bench.targets}
+        suites = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
+        views = {view.name: bench.look(view).items for view in bench.views}
+    costs = request_costs(list(target.values()), bench.parameters)
+    title = done.label if alpha is None else f"{done.label}, {100 * alpha:.0f} % of the way"
+    save_arm(
+        Arm(
+            ArmRecord(
+                key=done.key,
+                name=folder.name,
+                arm=spec.name,
+                title=title,
+                label=f"{title}, lr {trial.lr:g}",
+                family=spec.method,
+                lr=trial.lr,
+                seed=trial.seed,
+                alpha=alpha,
+                examples=done.examples,
+                gauge=moved,
+                costs=done.costs.model_copy(
+                    update={
+                        "tokens_per_request": costs.tokens_per_request,
+                        "window_share": costs.window_share,
+                        "seconds_per_request": costs.seconds_per_request,
+                        "bytes_on_disk": sum(file.stat().st_size for file in artifact.rglob("*") if file.is_file()),
+                    }
+                ),
+                note="diverged" if done.diverged else None,
+            ),
+            folder,
+            {task: run.items for task, run in target.items()},
+            suites,
+            views,
+        )
+    )

@@ -1,0 +1,151 @@
+"""Who does the jobs of a study: this process, or several of its own. Another place to run them is another `Runner`.
+
+Jobs find and leave everything on disk below the run's folder, so a runner has nothing to bring back but what was said.
+Small models leave cores idle: two processes with one thread each train about 1.7 times as much as one with two.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from keeptune.core import allocator
+from keeptune.study.bench import Bench
+from keeptune.study.config import StudyConfig
+from keeptune.study.jobs import Job
+from keeptune.train.memory import available_bytes
+
+SMALL = 100_000_000  # parameters: a larger model keeps all cores busy by itself
+MOST = 8  # processes
+OVERHEAD = 700_000_000  # bytes: libraries and data of a process
+PER_PARAMETER = 26  # bytes: masters, moments, sums and gradients of full fine-tuning, and a copy of the base
+
+
+class Runner(Protocol):
+    """Does jobs in whatever order and place; those that are done when it returns have left their results."""
+
+    workers: int  # jobs at the same time
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Do all of them.
+
+        Raises:
+            Exception: the first error of a job; what other jobs finished is kept.
+        """
+        ...
+
+    def close(self) -> None:
+        """Nothing more is to be done."""
+        ...
+
+
+class InProcess:
+    """One job after another, here."""
+
+    workers = 1
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """In the order given."""
+        for job in jobs:
+            job.perform(self.bench)
+
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+class Processes:
+    """Several jobs at a time, each process with its share of the threads and with a model of its own."""
+
+    def __init__(self, bench: Bench, workers: int, data_root: Path) -> None:
+        self.bench, self.workers = bench, workers
+        threads = max(1, torch.get_num_threads() // workers)
+        settings = (bench.config, bench.folder.resolve(), data_root.resolve(), threads, Path.cwd(), allocator.kept())
+        self._pool = ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=settings
+        )
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """As processes get free; what a job said is printed when it is done."""
+        waiting = {self._pool.submit(_perform, job): job for job in jobs}
+        console = self.bench.console
+        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            shown = bar.add_task("jobs", total=len(jobs))
+            try:
+                for future in as_completed(waiting):
+                    said, warnings = future.result()
+                    for line in said:
+                        self.bench.say(line)
+                    for line in warnings:
+                        self.bench.warn(line)
+                    bar.update(shown, advance=1, description=f"done: {waiting[future].name}")
+            except BaseException:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.shutdown()
+
+
+def choose_runner(bench: Bench, data_root: Path) -> Runner:
+    """As the recipe says; by default several processes where a small model on a CPU has several trainings to do."""
+    config = bench.config
+    workers = _fitting(bench) if config.workers == "auto" else config.workers
+    trials = sum(len(config.rates(spec.method)) + len(config.seeds) - 1 for spec in config.specs)
+    chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
+    workers = min(workers, max(trials, chains, 1))
+    return Processes(bench, workers, data_root) if workers > 1 else InProcess(bench)
+
+
+def _fitting(bench: Bench) -> int:
+    if bench.lm.device.type != "cpu" or bench.parameters > SMALL:
+        return 1
+    free = available_bytes(bench.lm.device)
+    room = MOST if free is None else int(free // (OVERHEAD + PER_PARAMETER * bench.parameters))
+    return max(1, min(torch.get_num_threads(), MOST, room))
+
+
+_bench: Bench | None = None  # of this process, where it is a worker
+
+
+def _start(config: StudyConfig, folder: Path, data_root: Path, threads: int, place: Path, keep_memory: bool) -> None:
+    """Make this worker's bench."""
+    global _bench
+    from keeptune.study.build import build
+
+    os.chdir(place)
+    if keep_memory:
+        allocator.keep_memory()
+    torch.set_num_threads(threads)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    _bench = build(config, folder, Console(file=io.StringIO(), width=200), data_root)
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed ends, too: nobody will collect what it does."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _perform(job: Job) -> tuple[list[str], list[str]]:
+    """(lines said, warnings) of one job."""
+    assert _bench is not None
+    _bench.said.clear()
+    job.perform(_bench)
+    return list(_bench.said), list(_bench.warnings)

@@ -1,0 +1,119 @@
+"""How far predictions moved away from the base's, at a sample of supervised positions: cheap, and no verdict.
+
+P positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from keeptune import __version__
+from keeptune.batching.plan import plan_paths
+from keeptune.batching.trie import Choices, build, choice_paths
+from keeptune.core.errors import DataError
+from keeptune.core.records import Gauge
+from keeptune.core.units import content_hash
+from keeptune.data.examples import Encoded
+from keeptune.methods.base import Method
+from keeptune.models.forward import logits
+from keeptune.models.language_model import LanguageModel, evaluating
+from keeptune.train.budget import DEFAULT
+
+POSITIONS = 256
+OF_A_ROW = 8  # positions at most, unless there are too few rows: those of one row resemble one another
+
+
+@dataclass(frozen=True)
+class GaugeBase:
+    """What the base predicts, to be compared with many tuned models."""
+
+    positions: Sequence[Choices]  # what stands before every position, and the token there
+    logprobs_PV: Tensor  # float32 on the CPU: 50 MB for a vocabulary of 50,000
+
+    @classmethod
+    def of(cls, lm: LanguageModel, rows: Sequence[Encoded], folder: Path | None = None) -> GaugeBase:
+        """The base's predictions at up to 256 supervised positions of ``rows``; ``lm`` is not adapted.
+
+        Positions are spread over rows, and rows drawn, in the same way every time. In ``folder`` predictions are kept
+        under a hash of the model and the positions, and found again.
+
+        Raises:
+            DataError: no row has anything to predict.
+        """
+        positions = list(itertools.islice(_positions(rows), POSITIONS))
+        if not positions:
+            raise DataError("no supervised position to gauge", remedy="give rows with completions")
+        path = None
+        if folder is not None and lm.hash is not None:
+            asked = [[*position.prompt_ids, *position.choices[0]] for position in positions]
+            key = content_hash([__version__, lm.hash, str(lm.dtype), lm.device.type, lm.flat, asked])
+            path = folder / f"gauge-{key}.safetensors"
+        found = _read(path) if path is not None else None
+        if found is None:
+            found = torch.empty(0)
+            for places, logprobs in _predictions(lm, positions):
+                if not len(found):
+                    found = torch.empty(len(positions), logprobs.shape[-1])
+                found[places.cpu()] = logprobs.cpu()
+            if path is not None:
+                _write(path, found)
+        return cls(positions, found)
+
+
+def gauge(lm: LanguageModel, method: Method, base: GaugeBase) -> Gauge:
+    """The distance of a model that is adapted by ``method`` from its base; see `records.Gauge`."""
+    kl = agreement = 0.0
+    for places, tuned in _predictions(lm, base.positions):
+        before = base.logprobs_PV[places.cpu()].to(tuned.device)
+        kl += float((before.exp() * (before - tuned)).sum())
+        agreement += float((before.argmax(-1) == tuned.argmax(-1)).sum())
+    count = len(base.positions)
+    with torch.no_grad():
+        length = math.sqrt(max(float(method.squared_length(lm.model)), 0.0))
+    return Gauge(kl=kl / count, agreement=agreement / count, positions=count, weight_l2=length)
+
+
+def _positions(rows: Sequence[Encoded]) -> Iterator[Choices]:
+    """Supervised positions, evenly over every row, rows in an order drawn from a fixed seed."""
+    most = max(OF_A_ROW, math.ceil(POSITIONS / max(len(rows), 1)))
+    for row in random.Random(0).sample(rows, len(rows)):
+        ids = (*row.prompt_ids, *row.completion_ids)
+        first = max(len(row.prompt_ids), 1)
+        supervised = range(first, len(ids))
+        count = min(most, len(supervised))
+        for i in range(count):
+            at = supervised[i * len(supervised) // count]
+            yield Choices(ids[:at], [ids[at : at + 1]])
+
+
+def _predictions(lm: LanguageModel, positions: Sequence[Choices]) -> Iterator[tuple[Tensor, Tensor]]:
+    """(indices of positions [P], float32 log-probabilities of every token there [P, V]), batch by batch."""
+    with evaluating(lm):
+        for paths in plan_paths(choice_paths(positions), DEFAULT, tries=lm.flat):
+            batch = build(paths, share=lm.flat).to(lm.device)
+            yield batch.examples, logits(lm, batch)[batch.sources].float().log_softmax(-1)
+
+
+def _read(path: Path) -> Tensor | None:
+    try:
+        return load_file(path)["logprobs"]
+    except (FileNotFoundError, SafetensorError, KeyError):  # not there, or cut short
+        return None
+
+
+def _write(path: Path, logprobs: Tensor) -> None:
+    """Whole or not at all: written beside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file({"logprobs": logprobs}, partial)
+    partial.replace(path)

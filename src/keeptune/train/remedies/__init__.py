@@ -1,0 +1,1 @@
+"""What may be done against forgetting, one remedy per file."""

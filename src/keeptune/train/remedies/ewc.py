@@ -1,0 +1,100 @@
+"""Elastic weight consolidation: a pull towards the base's weights, stiff where the base's skills depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from keeptune.batching.trie import flat_batch
+from keeptune.core.config import Config
+from keeptune.core.errors import DataError
+from keeptune.data.examples import Encoded
+from keeptune.methods.base import Method, total
+from keeptune.models.forward import target_nll
+from keeptune.models.language_model import LanguageModel
+from keeptune.train.objective import Forward, Term
+from keeptune.train.remedies.base import Remedy
+
+
+class EwcConfig(Config):
+    """How strongly weights are held, and on how many examples it is measured which ones matter."""
+
+    strength: float = Field(1.0, gt=0)  # nats per trained token and unit of the quadratic form
+    examples: int = Field(200, ge=1)  # at most; one forward and backward each, before training
+
+    def build(self, rows: Sequence[Encoded]) -> Ewc:
+        """A fresh instance for one training; ``rows`` show the skills to keep: train parts of retained suites."""
+        return Ewc(self, rows)
+
+
+class Ewc(Remedy):
+    """strength / 2 * sum over weights of F (W - W_base)^2 (Kirkpatrick et al. 2017, arXiv 1612.00796).
+
+    F is the diagonal of the *empirical* Fisher information at the base: the mean over examples of the squared gradient
+    of an example's log-likelihood, summed over its completion tokens, with the completions that the data give (not
+    ones drawn from the model). Up to that substitution, strength 1 adds what the base's skills are expected to lose,
+    in nats per example of ``rows`` and to second order. For LoRA F belongs to the frozen W, whose change is s B A.
+
+    Keeps F in float32, which is the size of all weights that train (for LoRA: that are added to).
+    """
+
+    def __init__(self, config: EwcConfig, rows: Sequence[Encoded]) -> None:
+        if not rows:
+            raise DataError("EWC has no rows to find the base's skills in", remedy="add a retained suite with rows")
+        self.config = config
+        count = min(len(rows), config.examples)
+        self.rows = [rows[i * len(rows) // count] for i in range(count)]  # of every suite, wherever it stands
+
+    def describe(self) -> str:
+        """As people read it."""
+        return f"EWC {self.config.strength:g}"
+
+    def terms(self, lm: LanguageModel, method: Method) -> Sequence[Term]:
+        """The pull; measures the Fisher information first."""
+        return [EwcTerm(method, fisher(lm, method, self.rows), self.config.strength)]
+
+
+@dataclass(frozen=True)
+class EwcTerm(Term):
+    """The pull, as often as the micro-batch has trained tokens."""
+
+    method: Method
+    fisher: Mapping[str, Tensor]
+    strength: float
+
+    def __call__(self, forward: Forward) -> Tensor:
+        """Float32 scalar."""
+        deltas = self.method.deltas(forward.lm.model)
+        form = total((self.fisher[name] * delta.square()).sum() for name, delta in deltas)
+        return form * (self.strength / 2 * forward.batch.weight)
+
+
+def fisher(lm: LanguageModel, method: Method, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Diagonal empirical Fisher information of ``method.weights``, by name: float32, mean over ``rows``.
+
+    For a model that is adapted and still equals the base. Examples run one at a time: the square of a sum of
+    gradients is not a sum of squares.
+    """
+    weights = method.weights(lm.model)
+    information = {name: torch.zeros_like(weight, dtype=torch.float32) for name, weight in weights.items()}
+    frozen = [weight for weight in weights.values() if not weight.requires_grad]
+    training = lm.model.training
+    lm.model.eval()
+    try:
+        for weight in frozen:
+            weight.requires_grad_(True)
+        for row in rows:
+            loss = target_nll(lm, flat_batch([row]).to(lm.device))
+            gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+            for name, gradient in zip(weights, gradients, strict=True):
+                if gradient is not None:
+                    information[name].add_(gradient.float().square(), alpha=1 / len(rows))
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
+        lm.model.train(training)
+    return information

@@ -1,0 +1,112 @@
+"""Replay: rows of what the model could do before, among those that it learns.
+
+Old rows make up a share of the *trained tokens* (Scialom et al. 2022, arXiv 2205.12393, mix them in by share of the
+rows; but a step weighs tokens). 1 to 5 % of the original data held most of what was lost without (Scialom et al.;
+Ibrahim et al. 2024, arXiv 2403.08763). The rows may be old data or made by the base itself: `inference.self_replay`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from keeptune.batching.mixture import passes
+from keeptune.core.config import Config
+from keeptune.core.errors import DataError
+from keeptune.data.examples import Encoded
+from keeptune.train.remedies.base import Remedy, Steps
+
+
+def parse_share(value: Any) -> float:
+    """'5%', '0.05' or 0.05 -> 0.05.
+
+    Raises:
+        ValueError: not a share from 0 to below 1.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        share = float(value)
+    else:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", str(value))
+        share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 <= share < 1:
+        raise ValueError("write a share of the trained tokens as 5% or 0.05, below 100%")
+    return share
+
+
+class ReplayConfig(Config):
+    """How much is replayed; what, is said by who builds it."""
+
+    share: Annotated[float, BeforeValidator(parse_share)] = 0.05  # of the trained tokens
+
+    def build(self, pools: Mapping[str, Sequence[Encoded]], name: str = "replay") -> Replay:
+        """A fresh instance for one training."""
+        return Replay(pools, self.share, name)
+
+
+class Replay(Remedy):
+    """Adds rows of ``pools`` to every step so that they make up ``share`` of the trained tokens of the run.
+
+    The rows of a step stay as they are and come first; replay comes on top. At every step the replayed tokens are
+    within half a row of share / (1 - share) times the other tokens up to there: what is owed is carried from step to
+    step, so that a share below one row per step is right on average.
+
+    Several sources give equal numbers of trained tokens, to within a row: the next row is from the one that gave the
+    fewest. Rows of a source come shuffled, each once before any of them comes again. Which rows come and in which
+    order is decided by the seed alone; the share and the other rows decide only when.
+
+    Args:
+        pools: rows per source.
+        share: of the trained tokens, from 0 to below 1.
+        name: what it is called where it is described.
+
+    Raises:
+        DataError: a source without rows, or a row without trained tokens.
+        ValueError: a share that is none.
+    """
+
+    def __init__(self, pools: Mapping[str, Sequence[Encoded]], share: float, name: str = "replay") -> None:
+        self.name = name
+        self.pools = dict(sorted(pools.items()))
+        self.share = parse_share(share)
+        if share and not pools:
+            raise DataError("nothing to replay", remedy="name what to retain, or let the base make the rows")
+        for source, rows in self.pools.items():
+            if not rows:
+                raise DataError("nothing to replay", field=source, remedy="check its train part, or leave it out")
+            if not all(row.completion_ids for row in rows):
+                raise DataError("a replay row has no tokens to train on", field=source, remedy="leave out empty rows")
+
+    def describe(self) -> str:
+        """As people read it."""
+        return f"{self.name} {100 * self.share:g} %"
+
+    def steps(self, steps: Steps, seed: int) -> Steps:
+        """The rows of every step with replay rows behind them."""
+        if not self.share:
+            return steps
+        rows = self._rows(seed)
+        row = next(rows)
+        learned = replayed = 0  # trained tokens so far
+        mixed: list[list[Encoded]] = []
+        for step in steps:
+            mixed.append(list(step))
+            learned += sum(len(each.completion_ids) for each in step)
+            owed = self.share / (1 - self.share) * learned
+            while replayed + len(row.completion_ids) / 2 <= owed:
+                mixed[-1].append(row)
+                replayed += len(row.completion_ids)
+                row = next(rows)
+        return mixed
+
+    def _rows(self, seed: int) -> Iterator[Encoded]:
+        """Rows of all sources without end."""
+        streams = {name: passes(len(rows), seed, f"replay {name}") for name, rows in self.pools.items()}
+        given = dict.fromkeys(self.pools, 0)  # trained tokens
+        while True:
+            name = min(given, key=given.__getitem__)  # the first of equal ones
+            row = self.pools[name][next(streams[name])]
+            given[name] += len(row.completion_ids)
+            yield row

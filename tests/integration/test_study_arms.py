@@ -1,0 +1,265 @@
+"""Arms with remedies, sequences, curves and unseen wordings on a toy model; what may not influence choices."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from rich.console import Console
+
+from keeptune.core.config import parse_recipe
+from keeptune.core.errors import ConfigError
+from keeptune.core.records import Summary, read_json
+from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.runner import Evaluation
+from keeptune.study.arms import ArmRecord, SweepRecord, TrialRecord
+from keeptune.study.build import build
+from keeptune.study.config import StudyConfig
+from keeptune.study.jobs import Ask
+from keeptune.study.run import run_study
+from keeptune.study.workers import Processes
+
+ARMS = ["prompt", "full", "full+replay:20%", "full+guard", "full+interpolate", "lora", "lora+kl+interpolate"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = random.Random(0)
+    nouns, colours = ("house", "dog", "apple", "room"), ("red", "blue", "green")
+    tasks: dict[str, list[dict[str, str]]] = {"colour": [], "noun": [], "kept": []}
+    for number in range(120):
+        noun, colour = rng.choice(nouns), rng.choice(colours)
+        text = f"the {noun} {number} is {colour}"
+        tasks["colour"].append({"text": text, "answer": colour})
+        tasks["noun"].append({"text": text + " today", "answer": noun})
+        tasks["kept"].append({"text": f"{number} {noun}", "answer": rng.choice(["yes", "no"])})
+    for name, rows in tasks.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "prose.txt").write_text(
+        " ".join(f"the {rng.choice(nouns)} is {rng.choice(colours)}." for _ in range(900))
+    )
+    return folder
+
+
+def entry(name: str, **changes: Any) -> dict[str, Any]:
+    wordings = ["{{ text }} : ||| {{ answer }}", "{{ text }} = ||| {{ answer }}"]
+    return {"data": f"{name}.jsonl", "templates": wordings, "split": {"on_leak": "drop"}, **changes}
+
+
+def recipe(model: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "model": str(model),
+        "precision": "fp32",
+        "target": entry("colour", unseen_templates=["{{ text }} so ||| {{ answer }}"]),
+        "retain": [entry("kept", margin=5), {"text": "prose.txt", "margin": "5%", "block_bytes": 64}],
+        "arms": ARMS,
+        "seeds": [0, 1],
+        "prompt": {"shots": [0, 1], "draws": 1},
+        "train": {"epochs": 2, "global_batch": 32},
+        "full": {"rates": [1e-4, 3e-3]},
+        "lora": {"rank": 2, "rates": [1e-3, 1e-2]},
+        "validation_items": 20,
+        "checkpoints": True,
+        "workers": 1,
+        "curve": {"sizes": [20, 40], "arms": ["lora"]},
+        "held_out": [entry("noun")],
+        **changes,
+    }
+
+
+def run(values: dict[str, Any], folder: Path, data: Path) -> Summary:
+    config = parse_recipe(StudyConfig, yaml.safe_dump(values))
+    return run_study(config, folder, console=Console(quiet=True), data_root=data)
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
+    folder = tmp_path_factory.mktemp("runs") / "study"
+    return folder, run(recipe(tiny_folder), folder, data)
+
+
+def test_every_arm_of_the_recipe_is_there(finished: tuple[Path, Summary]) -> None:
+    _, summary = finished
+    assert [arm.arm for arm in summary.arms if arm.family != "prompt"] == ARMS[1:]
+    assert len({arm.name for arm in summary.arms}) == len(summary.arms)
+    for arm in summary.arms:
+        if arm.family != "prompt":
+            assert len(arm.seed_scores) == 2
+            assert arm.gauge is not None and arm.gauge.positions > 0
+    assert {plan.arm for plan in summary.plans} == set(ARMS[1:])
+
+
+def test_the_frontier_holds_rates_checkpoints_and_paths(finished: tuple[Path, Summary]) -> None:
+    _, summary = finished
+    kinds = {(point.arm, point.kind) for point in summary.frontier}
+    assert {("full", "rate"), ("full", "checkpoint"), ("full+interpolate", "interpolation")} <= kinds
+    path = sorted(p.alpha or 0 for p in summary.frontier if p.kind == "interpolation" and p.arm == "full+interpolate")
+    assert path == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert {point.seed for point in summary.frontier if point.arm == "full"} == {0, 1}
+
+
+def test_the_headline_table_follows_from_the_records(finished: tuple[Path, Summary]) -> None:
+    """With pandas alone: mean target score, gain over the best prompting, change on every suite."""
+    folder, summary = finished
+    tables = {
+        path.parent.parent.name: pd.read_json(path, lines=True).set_index("id")
+        for path in folder.glob("arms/*/items/colour.jsonl")
+    }
+    base = next(arm.name for arm in summary.arms if arm.note and "best prompting" in arm.note)
+    for arm in summary.arms:
+        table = tables[arm.name]
+        assert table["score"].mean() == pytest.approx(arm.target.mean)
+        if arm.gain_mean is not None:
+            assert (table["score"] - tables[base]["score"]).mean() == pytest.approx(arm.gain_mean)
+        for verdict in arm.suites:
+            items = pd.read_json(folder / "arms" / arm.name / "items" / f"{verdict.suite}.jsonl", lines=True)
+            after = np.average(items["score"], weights=items["weight"])
+            assert after == pytest.approx(verdict.after)
+            change = (verdict.before - after) / verdict.before if verdict.relative else after - verdict.before
+            assert change == pytest.approx(verdict.change)
+
+
+def test_learning_curve_wordings_and_held_out_tasks(finished: tuple[Path, Summary]) -> None:
+    folder, summary = finished
+    (curve,) = summary.curves
+    assert [point.examples for point in curve.points][:2] == [20, 40]
+    assert curve.points[-1].score == next(arm.target for arm in summary.arms if arm.arm == "lora")
+    steps = {read_json(path, TrialRecord).steps for path in folder.glob("arms/lora-*/trial.json")}
+    assert len(steps) == 1  # smaller sets take as many steps as all rows
+    assert [gap.arm for gap in summary.wordings] == ["base", *ARMS[1:]]
+    assert {(each.arm, each.task) for each in summary.held_out} == {(arm, "noun") for arm in ARMS[1:]}
+    assert all(gap.gap == pytest.approx(gap.seen.mean - gap.unseen.mean) for gap in summary.wordings)
+
+
+def choices(folder: Path, summary: Summary) -> dict[str, Any]:
+    return {
+        "arms": [(arm.arm, arm.lr, arm.alpha, arm.shots) for arm in summary.arms],
+        "best prompting": [arm.name for arm in summary.arms if arm.note],
+        "checkpoints": {
+            path.parent.name: read_json(path, TrialRecord).best_step for path in folder.glob("arms/*/trial.json")
+        },
+        "paths": {path.parent.name: read_json(path, SweepRecord) for path in folder.glob("arms/*/sweep.json")},
+        "frontier": summary.frontier,
+    }
+
+
+def test_no_test_item_influences_a_choice(
+    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Test scores dealt out anew at random: rates, checkpoints, shots, points and guards stay as they were."""
+    real = EvaluationCache.evaluate
+    deal = np.random.default_rng(0)
+
+    def shuffled(self: EvaluationCache, lm: Any, task: Any, part: str, **settings: Any) -> Evaluation:
+        found = real(self, lm, task, part, **settings)  # type: ignore[arg-type]
+        if part != "test":
+            return found
+        scores = deal.random(len(found.items)).round()
+        items = [
+            item.model_copy(update={"score": float(s) + 0.5 * (item.weight != 1)})
+            for item, s in zip(found.items, scores, strict=True)
+        ]
+        return found.model_copy(update={"items": tuple(items)})
+
+    monkeypatch.setattr(EvaluationCache, "evaluate", shuffled)
+    other = run(recipe(tiny_folder), tmp_path / "study", data)
+    assert [arm.target for arm in other.arms] != [arm.target for arm in finished[1].arms]
+    assert choices(tmp_path / "study", other) == choices(*finished)
+
+
+@pytest.mark.slow
+def test_processes_do_what_one_process_does(
+    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    other = run(recipe(tiny_folder, workers=2), tmp_path / "study", data)
+    assert choices(tmp_path / "study", other) == choices(*finished)
+    for one, two in zip(finished[1].arms, other.arms, strict=True):
+        assert one.target == two.target
+        assert one.suites == two.suites
+
+
+def test_an_error_in_a_process_keeps_its_family(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
+    bench = build(parse_recipe(StudyConfig, yaml.safe_dump(values)), tmp_path / "study", Console(quiet=True), data)
+    runner = Processes(bench, 2, data)
+    try:
+        with pytest.raises(ConfigError, match="10000 demonstrations are asked for") as caught:
+            runner.run([Ask("colour", "test", shots=10_000)])
+    finally:
+        runner.close()
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+
+
+@pytest.mark.slow
+def test_killed_twice_and_continued(
+    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of an arm, twice; the same scores and verdicts in the end."""
+    folder, file = tmp_path / "study", tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(recipe(tiny_folder)))
+    command = [sys.executable, "-m", "keeptune", "study", str(file), "--data", str(data), "--out", str(folder)]
+    for wanted in (2, 6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ.copy())
+        deadline = time.monotonic() + 120
+        while len(list(folder.glob("arms/*/trial.json"))) < wanted and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it was killed"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    summary = run(recipe(tiny_folder), folder, data)
+    assert choices(folder, summary) == choices(*finished)
+    for one, two in zip(finished[1].arms, summary.arms, strict=True):
+        assert (one.target, one.suites) == (two.target, two.suites)
+    assert summary.recommendation.arm == finished[1].recommendation.arm
+
+
+def test_a_sequence_fills_its_matrix(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    values = recipe(
+        tiny_folder,
+        target=[entry("colour"), entry("noun")],
+        retain="none",
+        arms=["prompt"],
+        curve=None,
+        held_out=[],
+        sequence={"orders": [["noun", "colour"], ["colour", "noun"]], "arms": ["full", "lora", "full+replay:20%"]},
+        seeds=[0],
+    )
+    summary = run(values, tmp_path / "study", data)
+    assert [(each.arm, each.order) for each in summary.sequences] == [
+        (arm, order)
+        for order in (("noun", "colour"), ("colour", "noun"))
+        for arm in ("full", "lora", "full+replay:20%")
+    ]
+    for each in summary.sequences:
+        matrix = np.array(each.matrix)
+        assert matrix.shape == (3, 2)
+        assert each.average_accuracy.mean == pytest.approx(matrix[-1].mean())
+        assert each.backward_transfer.mean == pytest.approx(matrix[2, 0] - matrix[1, 0])
+    base = {order: np.array(each.matrix)[0] for each in summary.sequences for order in [each.order]}
+    assert base["noun", "colour"] == pytest.approx(base["colour", "noun"][::-1])
+    full, replayed = (each for each in summary.sequences if each.order[0] == "noun" and each.arm.startswith("full"))
+    assert full.matrix[1] == replayed.matrix[1]  # nothing to replay yet
+    again = run(values, tmp_path / "study", data)
+    assert again.sequences == summary.sequences
+
+
+def test_the_record_of_an_arm_says_what_it_is(finished: tuple[Path, Summary]) -> None:
+    folder, summary = finished
+    for arm in summary.arms:
+        record = read_json(folder / "arms" / arm.name / "arm.json", ArmRecord)
+        assert (record.arm or "") == arm.arm
+        assert record.label == arm.label

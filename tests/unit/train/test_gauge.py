@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from keeptune.core.errors import DataError
+from keeptune.data.examples import Encoded
+from keeptune.methods.full import FullConfig
+from keeptune.methods.lora import LoraConfig
+from keeptune.models.language_model import LanguageModel
+from keeptune.train import gauge as gauge_module
+from keeptune.train.gauge import GaugeBase, gauge
+
+Rows = Callable[..., list[Encoded]]
+
+
+def move(parameters: Any) -> None:
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter += 0.05 * torch.randn(parameter.shape, generator=draw)
+
+
+def all_logprobs(model: Any, rows: list[Encoded]) -> torch.Tensor:
+    """[P, V] float64 at every supervised position, one row at a time."""
+    found = []
+    with torch.no_grad():
+        for row in rows:
+            ids = torch.tensor([[*row.prompt_ids, *row.completion_ids]])
+            found.append(model(input_ids=ids).logits[0, len(row.prompt_ids) - 1 : -1].double().log_softmax(-1))
+    return torch.cat(found)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=2)], ids=["full", "lora"])
+def test_equals_the_formula_where_all_positions_are_taken(
+    tiny: LanguageModel, random_rows: Rows, config: Any, flat: bool
+) -> None:
+    rows, arm = random_rows(20), config.build()  # completions of up to ten tokens and the end
+    rows.append(rows[0])
+    tiny.flat = flat
+    before, base = all_logprobs(tiny.model, rows), GaugeBase.of(tiny, rows)
+    assert len(base.positions) == sum(len(row.completion_ids) for row in rows) == len(before)
+    tiny.adapt(arm)
+    nothing = gauge(tiny, arm, base)
+    assert (nothing.kl, nothing.agreement, nothing.weight_l2) == (0.0, 1.0, 0.0)
+    move(arm.trainable(tiny.model).values())
+    after, found = all_logprobs(tiny.model, rows), gauge(tiny, arm, base)
+    assert found.kl == pytest.approx(float((before.exp() * (before - after)).sum(-1).mean()), rel=1e-4)
+    assert found.agreement == pytest.approx(float((before.argmax(-1) == after.argmax(-1)).double().mean()))
+    assert 0 < found.agreement < 1
+    assert found.positions == len(before)
+    squares: Any = sum((delta.double() ** 2).sum() for _, delta in arm.deltas(tiny.model))
+    assert found.weight_l2 == pytest.approx(float(squares) ** 0.5, rel=1e-5)
+
+
+def test_a_sample_is_spread_over_rows(tiny: LanguageModel, random_rows: Rows) -> None:
+    rows = random_rows(100, longest=60)
+    base = GaugeBase.of(tiny, rows)
+    assert len(base.positions) == 256 == len(base.logprobs_PV)
+    prompts = {tuple(row.prompt_ids) for row in rows}
+    used = [p for p in prompts if any(tuple(c.prompt_ids[: len(p)]) == p for c in base.positions)]
+    assert len(used) >= 256 / 8
+    again = GaugeBase.of(tiny, rows)
+    assert again.positions == base.positions and torch.equal(again.logprobs_PV, base.logprobs_PV)
+    few = GaugeBase.of(tiny, [Encoded("long", (5,), tuple(range(10, 100)))])
+    assert len(few.positions) == 90
+    with pytest.raises(DataError, match="no supervised position"):
+        GaugeBase.of(tiny, [])
+
+
+def test_what_the_base_predicts_is_computed_once(
+    tiny: LanguageModel, random_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = random_rows(6)
+    first = GaugeBase.of(tiny, rows, tmp_path)
+    (file,) = tmp_path.iterdir()
+    original = gauge_module.logits
+    monkeypatch.setattr(gauge_module, "logits", None)
+    again = GaugeBase.of(tiny, rows, tmp_path)
+    assert torch.equal(again.logprobs_PV, first.logprobs_PV)
+    monkeypatch.setattr(gauge_module, "logits", original)
+    GaugeBase.of(tiny, rows[:3], tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # other rows, another file
+    file.write_bytes(file.read_bytes()[:50])  # cut short
+    assert torch.equal(GaugeBase.of(tiny, rows, tmp_path).logprobs_PV, first.logprobs_PV)
+    tiny.adapt(FullConfig().build())
+    GaugeBase.of(tiny, rows, tmp_path)  # whatever it is, it has no name
+    assert len(list(tmp_path.iterdir())) == 2
