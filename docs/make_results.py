@@ -3,7 +3,9 @@
     python docs/make_results.py add RUN NAME   # keep the numbers of a run as docs/results/NAME.json
     python docs/make_results.py                # write docs/results.md and the table in README.md
 
-Of a run's summary.json everything is kept but texts: answers and examples belong to the data sets.
+The order of the studies stands in docs/results/order.json, what is to be said before a study's numbers in NAME.md
+beside its records, the origin of data in sources.json. Of a run's summary.json everything is kept but texts: answers
+and examples belong to the data sets.
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from keeptune.core.records import ArmSummary, SuiteVerdict, Summary, read_json, write_json
-from keeptune.core.units import human_bytes, human_count, human_seconds, points
+from keeptune.core.records import ArmSummary, Summary, read_json, write_json
+from keeptune.core.units import human_seconds
+from keeptune.report.wording import score_text
+from results_tables import MANY_ROWS, folded_if, gain, kept, table, tables
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
+README_ROWS = 8
+BUILTIN = "builtin:"
 BEGIN, END = "<!-- results: written by docs/make_results.py -->", "<!-- end of results -->"
 
 
@@ -56,14 +63,17 @@ def section(name: str, summary: Summary) -> Iterator[str]:
     if note.is_file():
         yield note.read_text(encoding="utf-8").strip()
     yield f"**{summary.recommendation.headline}** {summary.recommendation.paragraph}"
-    yield arms_table(summary)
-    if any(arm.tasks for arm in summary.arms):
-        yield tasks_table(summary)
-    if any(arm.suites for arm in summary.arms):
-        yield suites_table(summary)
+    yield from tables(summary)
+    yield provenance(summary)
+    yield data_table(summary)
+
+
+def provenance(summary: Summary) -> str:
+    """What was run, with which versions, and what a budget took away."""
     manifest = summary.manifest
     versions = ", ".join(f"{key} {value}" for key, value in manifest.versions.items())
-    yield "\n".join(
+    dropped = [f"{plan.arm} ({', '.join(plan.dropped)})" for plan in summary.plans if plan.dropped]
+    return "\n".join(
         [
             f"- Command: `{manifest.command}`",
             f"- {summary.date}, {human_seconds(summary.wall_seconds)} (runs that finished), {manifest.device},"
@@ -71,108 +81,63 @@ def section(name: str, summary: Summary) -> Iterator[str]:
             f"- keeptune {manifest.keeptune}, {versions}",
             f"- Model {manifest.model} (content hash {manifest.model_hash}), seeds {list(manifest.seeds)},"
             f" configuration {manifest.config_hash}",
+            *([f"- Left out for the budget: {', '.join(dropped)}"] if dropped else []),
         ]
     )
+
+
+def data_table(summary: Summary) -> str:
+    """Where every data set of a study comes from."""
+    rows = []
+    for task, digest in summary.manifest.data_hashes.items():
+        source = source_of(task, summary.manifest.config)
+        rows.append([task, source["source"], source["licence"], f"`{digest[:16]}`"])
+    body = table(["data", "public source", "licence", "SHA-256 of the file"], rows)
+    return folded_if(len(rows) > MANY_ROWS, f"Sources of {len(rows)} data sets", body)
+
+
+def source_of(task: str, config: dict[str, Any]) -> dict[str, str]:
+    """The entry of docs/results/sources.json: a built-in task by its name, other data by the file's name."""
     sources = json.loads((DOCS / "results" / "sources.json").read_text(encoding="utf-8"))
-    lines = ["| data | public source | licence | SHA-256 of the file |", "|---|---|---|---|"]
-    for task, digest in manifest.data_hashes.items():
-        source = sources["demo" if name == "demo" else "real data"][task]
-        lines.append(f"| {task} | {source['source']} | {source['licence']} | `{digest[:16]}` |")
-    yield "\n".join(lines)
+    kind, key = files(config).get(task, ("real data", task))
+    if key not in sources[kind]:
+        raise SystemExit(f"docs/results/sources.json has no source of {task}: add '{key}' under '{kind}'")
+    entry: dict[str, str] = sources[kind][key]
+    return entry
 
 
-def arms_table(summary: Summary) -> str:
-    """Arm by arm: score, gain, verdicts, costs."""
-    lines = [
-        f"| arm | {summary.target}: {summary.metric} | over the best prompting | retained suites | trainable | training"
-        " | peak memory | tokens per request | on disk |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for arm in summary.arms:
-        costs, score = arm.costs, arm.target
-        cells = [
-            f"**{arm.label}**" if arm.name == summary.recommendation.arm else arm.label,
-            f"{points(score.mean)} ({points(score.interval.low)} to {points(score.interval.high)}), n {score.n:,}",
-            _gain(arm),
-            _verdicts(arm),
-            human_count(costs.trainable_parameters) if costs.trainable_parameters else "none",
-            human_seconds(costs.train_seconds) if costs.train_seconds else "none",
-            human_bytes(costs.peak_memory_bytes) if costs.peak_memory_bytes else "",
-            f"{costs.tokens_per_request:.0f}" if costs.tokens_per_request else "",
-            human_bytes(costs.bytes_on_disk) if costs.bytes_on_disk else "nothing",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def files(config: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Task -> part of sources.json and key in it, from the entries of a study's configuration."""
+    found = {}
+    for entry in (entry for part in ("target", "retain", "held_out") for entry in config.get(part) or ()):
+        place = str(entry.get("task") or entry.get("data") or entry.get("text"))
+        kind = "demo" if place.startswith(BUILTIN) else "real data"
+        key = Path(place.removeprefix(BUILTIN)).stem
+        found[entry.get("name") or key] = (kind, key)
+    return found
 
 
-def _gain(arm: ArmSummary) -> str:
-    if arm.gain is None or arm.gain_mean is None:
-        return ""
-    low, high = (points(value, signed=True) for value in (arm.gain.low, arm.gain.high))
-    return f"{points(arm.gain_mean, signed=True)} ({low} to {high})"
-
-
-def _verdicts(arm: ArmSummary) -> str:
-    if not arm.suites:
-        return "unchanged weights" if arm.family == "prompt" else ""
-    counts = {
-        word: sum(s.verdict == word for s in arm.suites)
-        for word in ("Retained", "Harmed", "Inconclusive", "Not measurable")
-    }
-    return ", ".join(f"{n} {word}" for word, n in counts.items() if n)
-
-
-def tasks_table(summary: Summary) -> str:
-    """Task by arm, where several targets were learned together."""
-    arms = [arm for arm in summary.arms if arm.tasks]
-    lines = ["| task | n | " + " | ".join(arm.label for arm in arms) + " |", "|---|---|" + "---|" * len(arms)]
-    for row in zip(*(arm.tasks for arm in arms), strict=True):
-        cells = [
-            f"{points(s.mean)} ({points(s.interval.low)} to {points(s.interval.high)})" for s in (t.score for t in row)
-        ]
-        lines.append(f"| {row[0].task} | {row[0].score.n:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def suites_table(summary: Summary) -> str:
-    """Suite by arm: change with interval, and verdict."""
-    arms = [arm for arm in summary.arms if arm.suites]
-    lines = [
-        "| suite | n | margin | before | " + " | ".join(arm.label for arm in arms) + " |",
-        "|---|---|---|---|" + "---|" * len(arms),
-    ]
-    for row in zip(*(arm.suites for arm in arms), strict=True):
-        first = row[0]
-        before = f"{first.before:.3f} bits per byte" if first.relative else points(first.before)
-        margin = f"{points(first.margin)} {'%' if first.relative else 'points'}"
-        lines.append(f"| {first.suite} | {first.n:,} | {margin} | {before} | " + " | ".join(map(_change, row)) + " |")
-    return "\n".join(lines)
-
-
-def _change(suite: SuiteVerdict) -> str:
-    if suite.verdict == "Not measurable" or suite.interval is None:
-        return suite.verdict
-    low, high = (points(value, signed=True) for value in (suite.interval.low, suite.interval.high))
-    return f"{suite.verdict}: {points(suite.change, signed=True)} ({low} to {high})"
+def plain_arm(arm: ArmSummary) -> bool:
+    """True for prompting and for methods as they are: measured, without a remedy."""
+    return arm.not_run is None and arm.alpha is None and "+" not in arm.arm
 
 
 def readme_table() -> str:
-    """The first stored study, as the README shows it."""
+    """The plain arms of the first stored study, as the README shows them."""
     summary = next(iter(results().values()))
-    lines = [
-        "| arm | target score | over the best prompting | retained skills | tokens per request |",
-        "|---|---|---|---|---|",
+    shown = [arm for arm in summary.arms if plain_arm(arm)][:README_ROWS]
+    rows = [
+        [arm.label, score_text(arm.target), gain(arm), kept(arm), f"{arm.costs.tokens_per_request:.0f}"]
+        for arm in shown
     ]
-    for arm in summary.arms:
-        low, high = points(arm.target.interval.low), points(arm.target.interval.high)
-        cells = [arm.label, f"{points(arm.target.mean)} ({low} to {high})", _gain(arm), _verdicts(arm)]
-        lines.append(f"| {' | '.join(cells)} | {arm.costs.tokens_per_request:.0f} |")
-    n = summary.arms[0].target.n
+    lines = table(["arm", "target score", "over the best prompting", "retained skills", "tokens per request"], rows)
+    more = len(summary.arms) - len(shown)
     caption = (
         f"`{summary.manifest.command}`, {summary.date}, {summary.manifest.device};"
-        f" {summary.metric}, {n:,} test items, 95 % intervals. {summary.recommendation.headline}"
+        f" {summary.metric}, {shown[0].target.n:,} test items, 95 % intervals. {summary.recommendation.headline}"
+        + (f" {more} more arms: [docs/results.md](docs/results.md)." if more else "")
     )
-    return "\n".join([*lines, "", caption])
+    return f"{lines}\n\n{caption}"
 
 
 def with_table(readme: str) -> str:

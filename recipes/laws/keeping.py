@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -40,7 +40,7 @@ def law_1(found: Sequence[FrontierPoint], base: float) -> Law:
         statement="At equal target score LoRA loses no more of the retained suites than full fine-tuning, and at equal"
         " steps it gains no more.",
         parts=(
-            _matched("at equal target score LoRA loses less", "LoRA minus full", lora, full, base, at_most=0.0),
+            _matched("at equal target score LoRA loses less", {"LoRA": lora, "full fine-tuning": full}, base),
             part(
                 "at equal steps LoRA gains no more",
                 "target score, LoRA minus full, by seed",
@@ -157,7 +157,7 @@ def law_5(
 ) -> Law:
     """Two rates of full fine-tuning ten times apart, and the best rates of both methods."""
     slow, fast = (by_seed(p for p in points_of if p.arm == "full") for points_of in (lower, higher))
-    equal = _matched("the lower rate loses less", "lower minus higher", slow, fast, base, at_most=0.0)
+    equal = _matched("the lower rate loses less", {"the lower rate": slow, "the higher rate": fast}, base)
     parts = [equal, _more_steps(slow, fast, base)]
     best = {method: _best_rate(swept, method) for method in ("full", "lora")}
     ratio = round(best["lora"][0] / best["full"][0], 6)
@@ -234,13 +234,15 @@ def law_7(found: Sequence[FrontierPoint]) -> Law:
     )
 
 
-def _matched(claim: str, what: str, a: Curve, b: Curve, base: float, *, at_most: float) -> Part:
-    """Drop of one curve minus that of another at the highest target score that both reach in every seed."""
-    frontiers = [{seed: pairs(ps) for seed, ps in curve.items()} for curve in (a, b)]
-    found = matched(*frontiers, arms=("a", "b"), labels=("the first", "the second"), base=base)
+def _matched(claim: str, curves: Mapping[str, Curve], base: float) -> Part:
+    """Drop of the first curve minus that of the second at the highest target score that both reach in every seed."""
+    first, second = curves
+    frontiers = [{seed: pairs(ps) for seed, ps in curve.items()} for curve in curves.values()]
+    found = matched(*frontiers, arms=("a", "b"), labels=(first, second), base=base)
     bounds = Bounds.over_seeds(found.differences) if found.comparable else None
     level = f"at {points(found.level)} points of target score" if found.level is not None else found.sentence
-    return part(claim, f"drop at equal target score, {what}, by seed", bounds, at_most=at_most, found=level)
+    statistic = f"drop at equal target score, {first} minus {second}, by seed"
+    return part(claim, statistic, bounds, at_most=0.0, found=level)
 
 
 def _more_steps(slow: Curve, fast: Curve, base: float) -> Part:

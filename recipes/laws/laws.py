@@ -62,6 +62,12 @@ class Recipe:
         """Name of the run folder."""
         return self.world or self.name
 
+    @property
+    def command(self) -> str:
+        """The same run by hand."""
+        changes = [word for change in self.changes for word in ("--set", change)]
+        return shlex.join(["keeptune", "study", f"recipes/laws/{self.file}", *changes])
+
 
 def _task(name: str) -> str:
     """Where a task of the mixture stands."""
@@ -105,7 +111,7 @@ class Runs:
             summary = None
         if summary is None or summary.manifest.config != config.model_dump(mode="json"):
             self.console.rule(recipe.name)
-            summary = run_study(config, self.out / recipe.folder, console=self.console)
+            summary = run_study(config, self.out / recipe.folder, console=self.console, command=recipe.command)
             write_json(kept, summary)
         self.summaries[recipe.name] = summary
 

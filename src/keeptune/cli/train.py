@@ -32,13 +32,13 @@ def train(
     import yaml
 
     from keeptune.core.config import parse_recipe
-    from keeptune.study.config import StudyConfig, entry_of
+    from keeptune.study.config import StudyConfig, entries_of
     from keeptune.study.run import run_study
 
     recipe: dict[str, Any] = {
         "model": model,
         "target": [{"data": source, "split": {"on_leak": on_leak}} for source in data],
-        "retain": [entry_of(spec, margin) for spec in retain or ()],
+        "retain": [entry for spec in retain or () for entry in entries_of(spec, margin)],
         "arms": ["prompt", method],
         "prompt": {"shots": [0]},
         "title": " + ".join(Path(source).stem for source in data),

@@ -1,4 +1,4 @@
-"""What a recipe says about a task or a free text: `TaskConfig`, `TextConfig`, and margins as people write them."""
+"""What a recipe says about a task, a free text or a task of lm-eval, and margins as people write them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from keeptune.core.config import Config
+
+HARNESS = "harness:"  # in front of the name of a task of lm-eval
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,39 @@ class TaskConfig(Config):
     def title(self) -> str:
         """The task's name, safe as a file name."""
         return _safe_name(self.name or Path(self.data.removeprefix("hf:")).stem, "task")
+
+
+class HarnessConfig(Config):
+    """A task of lm-eval. What is left out is as the task says."""
+
+    task: str  # harness: and the name of a task or group, or of a YAML file
+    name: str = ""  # default: the name of the task or file
+    metric: str | None = None  # as lm-eval names it, with a filter behind a comma; default: the first one
+    shots: int | None = Field(default=None, ge=0)  # demonstrations of a retained task
+    max_new_tokens: int | None = Field(default=None, gt=0)
+    limit: int | None = Field(default=None, gt=0)  # items of a part that are scored
+    margin: float | str | None = None  # points, default 2; for bits per byte a share, default 1%
+
+    @field_validator("task")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        if not value.removeprefix(HARNESS).strip():
+            raise ValueError("write harness: and the name of a task, or of its YAML file")
+        return value
+
+    @field_validator("margin")
+    @classmethod
+    def _readable(cls, value: float | str | None) -> float | str | None:
+        if value is not None:
+            parse_margin(value)
+        return value
+
+    @property
+    def title(self) -> str:
+        """The task's name, safe as a file name."""
+        place = self.task.removeprefix(HARNESS)
+        stem = Path(place).stem if place.endswith((".yaml", ".yml")) else place
+        return _safe_name(self.name or stem, "task")
 
 
 class TextConfig(Config):

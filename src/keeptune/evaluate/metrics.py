@@ -10,6 +10,8 @@ bleu, chrf     text      sacrebleu (corpus figures, see `corpus`)
 json_valid, json_f1      text   is it JSON; do its fields agree
 python:file.py:function  text   ``function(prediction: str, references: list[str]) -> float`` in [0, 1]
 bits_per_byte  free text only, chosen by the task itself (see `text`)
+
+Tasks of lm-eval bring their own (see `harness`).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any, Literal
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.evaluate import answers, corpus
 
-Request = Literal["choices", "generate", "text"]
+Request = Literal["choices", "generate", "text", "harness"]
 Kind = Literal["binary", "mean", "bits_per_byte"]
 
 
@@ -87,15 +89,20 @@ def _chrf(given: Sequence[Answer]) -> Scores:
     return Scores(tuple(values), signature)
 
 
-def _no_answers(given: Sequence[Answer]) -> Scores:
-    raise TypeError("bits per byte is computed from log-probabilities, not from answers")
+def no_answers(given: Sequence[Answer]) -> Scores:
+    """Stands where scores do not come from answers.
+
+    Raises:
+        TypeError: always.
+    """
+    raise TypeError("these scores come from log-probabilities or from lm-eval, not from answers")
 
 
 _CHOICES: frozenset[Request] = frozenset({"choices"})
 _TEXT: frozenset[Request] = frozenset({"generate"})
 _BOTH = _CHOICES | _TEXT
 
-BITS_PER_BYTE = Metric("bits_per_byte", "bits_per_byte", frozenset({"text"}), _no_answers, higher_is_better=False)
+BITS_PER_BYTE = Metric("bits_per_byte", "bits_per_byte", frozenset({"text"}), no_answers, higher_is_better=False)
 
 _REGISTRY: dict[str, Metric] = {
     metric.name: metric

@@ -16,7 +16,7 @@ from keeptune.data.templates import TemplateSet
 from keeptune.evaluate.metrics import Answer, Kind, Scores
 from keeptune.evaluate.requests import ChoiceScoring, Generation, Item, RequestKind
 from keeptune.evaluate.shots import draw_shots, fit_prompt
-from keeptune.evaluate.task import Task
+from keeptune.evaluate.task import Asked, Task
 from keeptune.evaluate.text import bits_per_byte, windows
 from keeptune.inference.score import Progress, text_nats
 from keeptune.models.language_model import LanguageModel
@@ -62,9 +62,10 @@ def evaluate(
 
     Args:
         lm: the model; evaluation mode and precision are taken care of.
-        task: see `task.build_task` and `task.build_text`.
+        task: see `task.build_task`, `task.build_text` and `harness.build_harness`.
         part: 'validation' to choose by, 'test' for the verdict.
-        shots: demonstrations from the train part in front of every prompt; as many as the window holds.
+        shots: demonstrations from the train part in front of every prompt; as many as the window holds. A task that
+            brings its own is asked with these where the number is 0.
         draw: number of the draw of demonstrations; a draw is the same list for all items.
         template: 'fixed' asks in the first wording, 'each' in all of them and averages every item's scores, 'unseen'
             does so in the wordings that training never sees.
@@ -80,6 +81,9 @@ def evaluate(
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)
     encoder = encoder or Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt")
+    if task.asker is not None:
+        asked = task.asker.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)
+        return _of_asked(task, part, asked, encoder, time.perf_counter() - started)
     if task.request == "text":
         return _measure_text(lm, task, part, encoder, examples, progress, started)
     if shots and part == "train":
@@ -202,6 +206,22 @@ def _label(example: Example, rendered: Rendered) -> str | None:
     if rendered.choices is not None and rendered.answer is not None:
         return rendered.choices[rendered.answer].strip()
     return example.label
+
+
+def _of_asked(task: Task, part: Part, asked: Sequence[Asked], encoder: Encoder, seconds: float) -> Evaluation:
+    """The evaluation of items that were asked by the task's own asker."""
+    tokens = float(np.mean([each.tokens for each in asked]))
+    return Evaluation(
+        suite=task.name,
+        part=part,
+        metric=task.metric.name,
+        kind=task.metric.kind,
+        items=tuple(each.item for each in asked),
+        tokens_per_request=tokens,
+        window_share=min(1.0, tokens / encoder.context),
+        truncated=sum(each.cut for each in asked),
+        seconds=seconds,
+    )
 
 
 def _measure_text(

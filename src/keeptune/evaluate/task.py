@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.records import ItemRecord
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Example, Rendered, Splits
@@ -34,15 +35,61 @@ from keeptune.evaluate.text import text_examples
 from keeptune.retention.pairs import Suite
 from keeptune.retention.precheck import chance_level
 
+if TYPE_CHECKING:  # a task is built without torch
+    from keeptune.inference.score import Progress
+    from keeptune.models.language_model import LanguageModel
+
 MOST_CHOICES = 32  # more different answers than this are cheaper and fairer to generate
 LONG_ANSWER = 5  # words
 NEW_TOKENS = (16, 256)  # smallest and largest limit of generated tokens where the recipe names none
 _LOOKED_AT = 500  # train rows that the limit is taken from
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One item answered and scored, and what asking cost: prompt tokens, and whether some did not fit."""
+
+    item: ItemRecord
+    tokens: int
+    cut: bool
+
+
+class Asker(Protocol):
+    """Asks the items of a task in a way of its own (see `harness`)."""
+
+    @property
+    def key(self) -> Any:
+        """What answers depend on beside the examples, as JSON."""
+        ...
+
+    def asked_shots(self, shots: int) -> int:
+        """Demonstrations in a prompt where the caller wants ``shots``."""
+        ...
+
+    def chance(self, examples: Sequence[Example]) -> float | None:
+        """Score of guessing; None where guessing scores nothing."""
+        ...
+
+    def ask(
+        self,
+        lm: LanguageModel,
+        examples: Sequence[Example],
+        *,
+        chat: bool,
+        shots: int,
+        draw: int,
+        progress: Progress | None,
+    ) -> list[Asked]:
+        """Every item answered and scored, in order."""
+        ...
+
+
 @dataclass(frozen=True)
 class Task:
-    """Everything that evaluation needs to know, apart from the model. Make one with `build_task` or `build_text`."""
+    """Everything that evaluation needs to know, apart from the model.
+
+    Make one with `build_task`, `build_text` or `harness.build_harness`.
+    """
 
     name: str
     metric: Metric
@@ -58,6 +105,7 @@ class Task:
     leaks: LeakReport | None = None  # None for free text
     source: str = ""
     sha256: str = ""
+    asker: Asker | None = None  # where items are asked in a way of their own
     _chances: dict[str, float | None] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -67,7 +115,8 @@ class Task:
         parts = [[example.id for example in self.splits.part(part)] for part in ("train", "validation", "test")]
         extract = self.extractor.key if self.extractor else None
         decoding = [self.request, self.max_new_tokens, self.limit, extract]
-        return content_hash([self.name, wordings, parts, decoding, _metric_key(self.metric.name)])
+        own = [self.asker.key] if self.asker else []
+        return content_hash([self.name, wordings, parts, decoding, _metric_key(self.metric.name), *own])
 
     def wordings(self, chat: bool, *, unseen: bool = False) -> TemplateSet:
         """The wordings for a model with or without a chat template; ``unseen``: those that no training sees.
@@ -99,7 +148,13 @@ class Task:
             self._chances[part] = self._chance(part)
         return self._chances[part]
 
+    def asked_shots(self, shots: int) -> int:
+        """Demonstrations in a prompt where the caller wants ``shots``: a task may bring some of its own."""
+        return self.asker.asked_shots(shots) if self.asker else shots
+
     def _chance(self, part: str) -> float | None:
+        if self.asker is not None:
+            return self.asker.chance(self.splits.part(part))
         if self.metric.name not in ("accuracy", "accuracy_norm", "exact_match", "macro_f1") or self.templates is None:
             return None
         rows = [self.templates.fixed(example) for example in self.splits.part(part)]

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from keeptune.batching.plan import plan_paths
 from keeptune.batching.trie import Choices, Path, build, choice_paths, common_prefixes, prompt_batch, row_paths
 from keeptune.data.examples import Encoded
 from keeptune.models.cache import Capture, Prefix
-from keeptune.models.forward import target_logprobs
+from keeptune.models.forward import target_logprobs, target_ranks
 from keeptune.models.language_model import LanguageModel, evaluating
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 32_768}  # tokens of a batch; larger ones leave a CPU's caches and are slower
@@ -40,10 +41,33 @@ def choice_logprobs(
     Raises:
         ValueError: an empty prompt or choice, or a prompt and choice longer than the model's context.
     """
+    sums = iter(_sums(lm, _checked(lm, requests), token_budget, progress))
+    return [tuple(next(sums) for _ in request.choices) for request in requests]
+
+
+def ranked_logprobs(
+    lm: LanguageModel,
+    requests: Sequence[Choices],
+    *,
+    token_budget: int | None = None,
+    progress: Progress | None = None,
+) -> list[tuple[tuple[float, bool], ...]]:
+    """As `choice_logprobs`, and of every choice whether each of its tokens is the likeliest: greedy decoding says it.
+
+    Raises:
+        ValueError: as `choice_logprobs`.
+    """
+    paths = _checked(lm, requests)
+    beaten = torch.zeros(len(paths), dtype=torch.float32, device=lm.device)
+    sums = _sums(lm, paths, token_budget, progress, beaten)
+    found = iter(zip(sums, (beaten == 0).tolist(), strict=True))
+    return [tuple(next(found) for _ in request.choices) for request in requests]
+
+
+def _checked(lm: LanguageModel, requests: Sequence[Choices]) -> list[Path]:
     for request in requests:
         _check_length(lm, len(request.prompt_ids) + max(map(len, request.choices)) - 1)
-    sums = iter(_sums(lm, choice_paths(requests), token_budget, progress))
-    return [tuple(next(sums) for _ in request.choices) for request in requests]
+    return choice_paths(requests)
 
 
 def text_nats(
@@ -76,8 +100,17 @@ def _check_length(lm: LanguageModel, seen: int) -> None:
         raise ValueError(f"a request shows the model {seen} tokens, its context has {lm.context}")
 
 
-def _sums(lm: LanguageModel, paths: Sequence[Path], token_budget: int | None, progress: Progress | None) -> list[float]:
-    """Log-probabilities of the paths' targets added up per path; ``example`` numbers the paths."""
+def _sums(
+    lm: LanguageModel,
+    paths: Sequence[Path],
+    token_budget: int | None,
+    progress: Progress | None,
+    beaten: Tensor | None = None,
+) -> list[float]:
+    """Log-probabilities of the paths' targets added up per path; ``example`` numbers the paths.
+
+    ``beaten`` [n], where it is given, is filled: how many of a path's targets are not the likeliest token.
+    """
     budget = token_budget or default_budget(lm)
     sums = torch.zeros(len(paths), dtype=torch.float32, device=lm.device)
     done = 0
@@ -87,7 +120,11 @@ def _sums(lm: LanguageModel, paths: Sequence[Path], token_budget: int | None, pr
         rest = [Path(path.ids[known:], path.labels, path.example) for path in paths]
         for group in plan_paths(rest, budget, tries=lm.flat):
             batch = build(group, share=lm.flat).to(lm.device)
-            logprobs = target_logprobs(lm, batch, prefix, known)
+            if beaten is None:
+                logprobs = target_logprobs(lm, batch, prefix, known)
+            else:
+                logprobs, likeliest = target_ranks(lm, batch, prefix, known)
+                beaten.index_add_(0, batch.examples, (~likeliest).float())
             sums.index_add_(0, batch.examples, logprobs)
             done += len(group)
             if progress is not None:

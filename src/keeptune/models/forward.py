@@ -36,6 +36,17 @@ def target_logprobs(lm: LanguageModel, batch: Batch, cache: PromptCache | None =
     return head.logprobs(hidden_states(lm, head, batch, cache, prefix), batch)
 
 
+def target_ranks(
+    lm: LanguageModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0
+) -> tuple[Tensor, Tensor]:
+    """`target_logprobs`, and [S] bool: whether each target is the likeliest token."""
+    head = _head(lm)
+    if head is not None:
+        return head.ranks(hidden_states(lm, head, batch, cache, prefix), batch)
+    logits_UV = logits(lm, batch)
+    return gather_logprobs(logits_UV, batch), logits_UV.argmax(-1)[batch.sources] == batch.labels
+
+
 def target_nll(lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
     """Weighted negative log-likelihood of the batch's targets, times ``scale``: float32 scalar, differentiable."""
     head = _head(lm)

@@ -64,6 +64,17 @@ class Head:
                 found.append(logits[sources, batch.labels[targets]] - logits.logsumexp(-1)[sources])
         return torch.cat(found)
 
+    def ranks(self, hidden_UD: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """`logprobs`, and [S] bool: whether each target is the likeliest token; builds no graph."""
+        found, likeliest = [], []
+        with torch.no_grad():
+            for rows, targets in chunks(batch, self.linear.out_features):
+                logits = self.logits(hidden_UD[rows]).float()
+                sources, labels = batch.sources[targets] - rows.start, batch.labels[targets]
+                found.append(logits[sources, labels] - logits.logsumexp(-1)[sources])
+                likeliest.append(logits.argmax(-1)[sources] == labels)
+        return torch.cat(found), torch.cat(likeliest)
+
     def nll(self, hidden_UD: Tensor, batch: Batch, scale: float = 1.0) -> Tensor:
         """Weighted negative log-likelihood of the batch's targets times ``scale``: float32 scalar, in nats."""
         bias = self.linear.bias

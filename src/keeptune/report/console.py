@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from keeptune.core.records import ArmSummary, SuiteVerdict, Summary
 from keeptune.core.units import human_bytes, human_count, human_seconds
+from keeptune.report.arms import MANY, not_run
 from keeptune.report.wording import (
     MISSING,
     change_interval,
@@ -25,6 +26,13 @@ from keeptune.report.wording import (
 )
 
 STYLES = {"Retained": "green", "Harmed": "red", "Inconclusive": "yellow", "Not measurable": "dim"}
+HEADS = {
+    "Retained": "Re-\ntained",
+    "Harmed": "Harmed",
+    "Inconclusive": "Incon-\nclusive",
+    "Not measurable": "Not\nmeas.",
+}
+APART = 95  # characters from which a column per verdict fits
 SHORT = 5  # characters that a narrow table leaves on one line
 
 
@@ -32,7 +40,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Print the recommendation and one row per arm.
 
     Suites that are not Retained follow by name, a line per arm. Colour only repeats what the words say;
-    columns in which no arm has a number are left out.
+    columns in which no arm has a number are left out. More than six arms have a column per verdict, and no
+    intervals behind the names.
     """
     advice = summary.recommendation
     headline = Text(headline_text(advice.headline, advice.provisional), style="bold")
@@ -42,17 +51,19 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(headline, highlight=False)
     console.print(Text(advice.paragraph), highlight=False)
     console.print()
-    console.print(_table(summary, narrow=console.width < 110), highlight=False)
-    for arm in summary.arms:
-        suites = _suites(arm)
-        if suites is not None:
-            console.print(suites, highlight=False)
+    console.print(_table(summary, console.width), highlight=False)
+    lines = _named_briefly(summary.arms) if len(summary.arms) > MANY else [_suites(arm) for arm in summary.arms]
+    for line in lines:
+        if line is not None:
+            console.print(line, highlight=False)
 
 
-def _table(summary: Summary, *, narrow: bool) -> Table:
+def _table(summary: Summary, width: int) -> Table:
+    narrow = width < 110
+    apart = len(summary.arms) > MANY and width >= APART
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1), show_edge=False)
     table.add_column("arm", min_width=11)
-    columns = [(title, [write(arm) for arm in summary.arms]) for title, write in _columns(summary)]
+    columns = [(title, [write(arm) for arm in summary.arms]) for title, write in _columns(summary, apart)]
     columns = [(title, cells) for title, cells in columns if any(cell.plain != MISSING for cell in cells)]
     for title, _ in columns:
         if title == "suites":
@@ -62,15 +73,17 @@ def _table(summary: Summary, *, narrow: bool) -> Table:
     for index, arm in enumerate(summary.arms):
         chosen = arm.name == summary.recommendation.arm
         name = Text(f"{arm.label}{' (take)' if chosen else ''}", style="bold" if chosen else "")
-        cells = (column[index] for _, column in columns)
+        if arm.not_run is not None:
+            name += Text(f"\n{not_run(arm)}", style="dim")
+        cells = (Text(MISSING) if arm.not_run is not None else column[index] for _, column in columns)
         table.add_row(name, *(_stack(cell) if narrow and not cell.spans else cell for cell in cells))
     return table
 
 
-def _columns(summary: Summary) -> list[tuple[str, Callable[[ArmSummary], Text]]]:
+def _columns(summary: Summary, apart: bool) -> list[tuple[str, Callable[[ArmSummary], Text]]]:
     return [
         (metric_name(summary.metric), _score),
-        ("suites", _verdicts),
+        *(_counts() if apart else [("suites", _verdicts)]),
         ("trained", lambda arm: _number(arm.costs.trainable_parameters or None, human_count)),
         ("memory", lambda arm: _number(arm.costs.peak_memory_bytes, human_bytes)),
         ("time", lambda arm: _number(arm.costs.train_seconds, human_seconds)),
@@ -108,18 +121,61 @@ def _verdicts(arm: ArmSummary) -> Text:
     return Text("\n").join(lines) if lines else Text(MISSING)
 
 
+def _counts() -> list[tuple[str, Callable[[ArmSummary], Text]]]:
+    """A column per verdict: a row of a long table then takes two lines."""
+
+    def column(word: str) -> Callable[[ArmSummary], Text]:
+        def write(arm: ArmSummary) -> Text:
+            found = sum(verdict.verdict == word for verdict in arm.suites)
+            return Text(str(found) if arm.suites else MISSING, style=STYLES[word] if found else "dim")
+
+        return write
+
+    return [(title, column(word)) for word, title in HEADS.items()]
+
+
 def _suites(arm: ArmSummary) -> Text | None:
     """'Full fine-tuning: Harmed addition −31.0 pt; Inconclusive sorting −1.4 pt': all that is not Retained."""
-    groups = []
-    for word in ("Harmed", "Inconclusive", "Not measurable"):
-        names = [_change(verdict) for verdict in arm.suites if verdict.verdict == word]
-        if names:
-            groups.append(Text(f"{word} ", style=STYLES[word]) + Text(", ".join(names), style="default"))
+    return _line(
+        arm, {word: [_change(v) for v in _with(arm, word)] for word in ("Harmed", "Inconclusive", "Not measurable")}
+    )
+
+
+def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
+    """For many arms: intervals left out, and what is not measurable, which is the base's doing, said once."""
+    lines = [
+        _line(
+            arm,
+            {
+                "Harmed": [_loss(v) for v in _with(arm, "Harmed")],
+                "Inconclusive": [v.suite for v in _with(arm, "Inconclusive")],
+            },
+        )
+        for arm in arms
+    ]
+    blind = dict.fromkeys(v.suite for arm in arms for v in _with(arm, "Not measurable"))
+    return [*lines, Text("Not measurable: ", style="dim") + Text(", ".join(blind)) if blind else None]
+
+
+def _line(arm: ArmSummary, names: dict[str, list[str]]) -> Text | None:
+    groups = [
+        Text(f"{word} ", style=STYLES[word]) + Text(", ".join(found), style="default")
+        for word, found in names.items()
+        if found
+    ]
     return Text(f"{arm.label}: ") + Text("; ").join(groups) if groups else None
+
+
+def _with(arm: ArmSummary, word: str) -> list[SuiteVerdict]:
+    """The suites under a verdict; an arm that was not run has none."""
+    return [] if arm.not_run is not None else [verdict for verdict in arm.suites if verdict.verdict == word]
 
 
 def _change(verdict: SuiteVerdict) -> str:
     if verdict.verdict == "Not measurable":
         return verdict.suite
-    change = f"{change_text(verdict.change)} {change_unit(verdict)}"
-    return f"{verdict.suite} {change} ({change_interval(verdict.interval)})"
+    return f"{_loss(verdict)} ({change_interval(verdict.interval)})"
+
+
+def _loss(verdict: SuiteVerdict) -> str:
+    return f"{verdict.suite} {change_text(verdict.change)} {change_unit(verdict)}"

@@ -11,35 +11,58 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from keeptune.core.errors import DataError
-from keeptune.core.records import Record, StepRecord, Summary, ValidationRecord, read_json, read_records
+from keeptune.core.records import Summary, read_json
 from keeptune.core.units import human_seconds
-from keeptune.report import view, wording
-from keeptune.report.plots import change_strip, loss_axis, loss_chart
-from keeptune.report.svg import Axis
+from keeptune.report import arms, wording
+from keeptune.report.plots import change_strip
+from keeptune.report.sections import (
+    costs,
+    doses,
+    equal_score,
+    frontier,
+    learning,
+    losses,
+    plan,
+    samples,
+    scores,
+    sequences,
+    suites,
+    transfer,
+)
 
 CONFIG_LENGTH = 20_000  # characters of the resolved configuration that the page shows
 
-R = TypeVar("R", bound=Record)
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Loss curves of one arm."""
-
-    label: str
-    chart: Markup
-    steps: int
-    files: str
-    kept: ValidationRecord | None  # the checkpoint that was kept
-    note: str | None  # what is wrong with the records
+# id (and template) of every section below the verdict, in the order of the page, and its name in the contents
+SECTIONS = {
+    "scores": "Target score",
+    "retention": "Gain against retention",
+    "suites": "Suite by suite",
+    "gauge": "Warning gauge",
+    "matched": "At equal score",
+    "tradeoffs": "Trade-offs",
+    "costs": "Costs",
+    "shots": "Shots",
+    "frontier": "Frontier",
+    "doses": "Replay",
+    "learning": "Learning curve",
+    "wordings": "Wordings",
+    "heldout": "Held-out tasks",
+    "sequences": "Sequences",
+    "curves": "Loss curves",
+    "samples": "Answers",
+    "undecided": "What could not be told",
+    "data": "Data",
+    "reproduce": "Reproduce",
+}
+FILTERS = (
+    "change_interval change_text change_unit clip count headline_text interval_text level_text metric_name "
+    "metric_number metric_unit p_text rate_text score_text sentence_case share size_text"
+).split()
 
 
 def write_report(run: Path) -> Path:
@@ -62,65 +85,51 @@ def write_report(run: Path) -> Path:
 def render(summary: Summary, run: Path) -> str:
     """The page as text; `run` is only read for the curves and to see which record files exist."""
     environment = _environment()
-    views = view.arm_views(summary, run)
+    views = arms.arm_views(summary, run)
+    content = _content(summary, views, run)
     style = Markup(_text(environment, "style.css"))
     script = Markup(_text(environment, "script.js"))
-    rows, axis = view.score_rows(views, summary.metric) if view.scored(views) else ((), Markup(""))
+    present = [name for name in SECTIONS if content[name]]
+    first = content["scores"]
     return environment.get_template("page.html.j2").render(
+        content,
         summary=summary,
         views=views,
+        plan=plan.plan(summary, views),
         style=style,
         script=script,
         policy=_policy(style, script),
-        score_rows=rows,
-        score_axis=axis,
-        retention=view.retention_chart(summary, views),
-        matrix=view.matrix(views, run),
-        tradeoffs=view.tradeoffs(views, summary.metric),
-        cost_columns=view.cost_columns(views),
-        shot_arms=view.shot_arms(views),
-        shots_chart=view.shots_chart(views, summary.metric),
-        curves=curves(views, run),
-        samples=view.samples(summary, views),
-        config=wording.clip(json.dumps(summary.manifest.config, indent=2, ensure_ascii=False), CONFIG_LENGTH),
+        contents=[(name, SECTIONS[name]) for name in present],
+        paired=isinstance(first, scores.Scores) and not first.many and "retention" in present,
     )
 
 
-def curves(views: Sequence[view.ArmView], run: Path) -> tuple[Curve, ...]:
-    """Loss curves of every arm that has records, on one scale."""
-    read = []
-    for v in views:
-        if not v.arm.folder:
-            continue
-        folder = run / v.arm.folder
-        steps, fault = _readable(folder / "steps.jsonl", StepRecord)
-        validation, other_fault = _readable(folder / "validation.jsonl", ValidationRecord)
-        if steps or validation:
-            read.append((v, steps, validation, fault or other_fault))
-    if not read:
-        return ()
-    losses = [loss for _, steps, validation, _ in read for loss in loss_axis(steps, validation)]
-    axis = Axis.around(losses, lambda value: f"{value:.3g}", wanted=4)
-    made = []
-    for v, steps, validation, fault in read:
-        chart = loss_chart(steps, validation, axis, f"Training and validation loss of {v.label}")
-        kept = max((r for r in validation if r.best), key=lambda r: r.step, default=None)
-        files = f"{v.arm.folder}/steps.jsonl, validation.jsonl"
-        made.append(Curve(v.label, chart, len(steps), files, kept, fault))
-    return tuple(made)
-
-
-def _readable(path: Path, kind: type[R]) -> tuple[list[R], str | None]:
-    """The records before the first bad line, and what is wrong with that line: a curve may be cut short."""
-    records: list[R] = []
-    if not path.is_file():
-        return records, None
-    try:
-        for record in read_records(path, kind):
-            records.append(record)
-    except DataError as error:
-        return records, f"{path.name} ends at line {error.line}: {error.message}"
-    return records, None
+def _content(summary: Summary, views: Sequence[arms.ArmView], run: Path) -> dict[str, object]:
+    """What every section shows, by its id; a section with nothing to show is empty and left out."""
+    metric = summary.metric
+    return {
+        "scores": scores.scores(views, metric),
+        "retention": scores.retention_chart(summary, views),
+        "suites": suites.suites(views, run),
+        "gauge": suites.gauges(views),
+        "matched": equal_score.matched(summary),
+        "tradeoffs": costs.tradeoffs(views, metric),
+        "costs": costs.cost_columns(views),
+        "shots": costs.shots(views, metric),
+        "frontier": frontier.frontier(summary, views),
+        "doses": doses.doses(views, metric),
+        "learning": learning.learning(summary),
+        "wordings": transfer.wordings(summary, views),
+        "heldout": transfer.held_out(summary, views),
+        "sequences": sequences.sequences(summary),
+        "curves": losses.curves(views, run),
+        "samples": samples.samples(summary, views),
+        "undecided": True,  # says so where nothing is open
+        "data": summary.cards,
+        "reproduce": wording.clip(
+            json.dumps(summary.manifest.config, indent=2, ensure_ascii=False) or "{}", CONFIG_LENGTH
+        ),
+    }
 
 
 @functools.cache
@@ -133,24 +142,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ["change_interval", "change_text", "change_unit", "clip", "count", "headline_text", "interval_text"]
-    names += [
-        "level_text",
-        "metric_name",
-        "metric_number",
-        "metric_unit",
-        "p_text",
-        "rate_text",
-        "score_text",
-        "sentence_case",
-    ]
-    names += ["share", "size_text"]
-    environment.filters.update({name: getattr(wording, name) for name in names})
+    environment.filters.update({name: getattr(wording, name) for name in FILTERS})
     environment.filters.update(
         change_strip=change_strip,
         human_seconds=human_seconds,
-        verdict_counts=view.verdict_counts,
-        worst=view.worst,
+        mean_change=arms.mean_change,
+        verdict_counts=arms.verdict_counts,
+        worst=arms.worst,
     )
     return environment
 

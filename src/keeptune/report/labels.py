@@ -9,6 +9,9 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 CHARACTER = 7.3  # mean width of a character at the label's size, pixels
 LINE = 15.0  # height of a label, pixels
 GAP = 9.0  # between the centre of a marker and its label
+SMALL = 6.2  # mean width of a character of the small labels in panels, pixels
+RING = 12.0  # between the centre of a ringed marker and its small label
+NEAR = 8  # places tried around a point before a small label is left out
 
 
 def place(
@@ -36,11 +39,34 @@ def place(
     return taken
 
 
-def _candidates(x: float, y: float, length: float, width: float, height: float) -> list[Box]:
+def place_free(
+    points: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    width: float,
+    height: float,
+    avoid: Sequence[tuple[float, float]] = (),
+) -> list[Box | None]:
+    """Like `place`, for small names that may be left out: None where a name finds no free place next to its point.
+
+    The first names find a place first.
+    """
+    blocked: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in [*points, *avoid]]
+    found: list[Box | None] = []
+    for (x, y), name in zip(points, names, strict=True):
+        candidates = _candidates(x, y, len(name) * SMALL, width, height, RING)[:NEAR]
+        free = (box for box in candidates if not any(_overlap(box, other) for other in blocked))
+        box = next(free, None)
+        found.append(box)
+        if box:
+            blocked.append(box)
+    return found
+
+
+def _candidates(x: float, y: float, length: float, width: float, height: float, gap: float = GAP) -> list[Box]:
     """Right, left, above, below, then further away; moved inside the plot where they would leave it."""
-    places = [(x + GAP, y - LINE / 2), (x - GAP - length, y - LINE / 2)]
+    places = [(x + gap, y - LINE / 2), (x - gap - length, y - LINE / 2)]
     for away in (1, 2, 3, 4, 5):
-        above, below = y - GAP - away * LINE + 2, y + GAP + (away - 1) * LINE - 2
+        above, below = y - gap - away * LINE + 2, y + gap + (away - 1) * LINE - 2
         places += [(x - length / 2, above), (x - length / 2, below), (x + 4, above), (x - 4 - length, above)]
         places += [(x + 4, below), (x - 4 - length, below)]
     boxes = []

@@ -1,4 +1,4 @@
-"""The charts of the report, as inline SVG: interval strips, bars, scatters and loss curves."""
+"""The charts that several sections share, as inline SVG: interval strips, bars and scatters."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from keeptune.core.records import Score, StepRecord, SuiteVerdict, ValidationRecord
+from keeptune.core.records import Interval, Score, SuiteVerdict
+from keeptune.report.frame import Frame
 from keeptune.report.labels import Box, place
-from keeptune.report.svg import Axis, element, label, line, marker, percent, polyline
-from keeptune.report.wording import clip, known
+from keeptune.report.svg import Axis, element, label, line, marker, percent
+from keeptune.report.wording import known
 
 STRIP = 34.0  # height of one row of a dot chart, pixels
 PLOT = 300.0  # height of a scatter, pixels
-BELOW = 24.0  # room for the tick labels under a plot, pixels
 WIDE, NARROW = 440.0, 250.0  # widths for which labels are placed; a media query shows one of the two sets
 MARGINS_BELOW, MARGINS_ABOVE = 4.0, 2.5  # a change strip spans -4 to +2.5 margins
-CURVE = 150.0  # height of a loss chart, pixels
-CURVE_POINTS = 240  # a longer curve is thinned to this many points
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,59 @@ class Point:
     title: str
 
 
+def spread(interval: Interval | None) -> tuple[float, float] | None:
+    """Both ends of an interval that has them."""
+    if interval is None or not (known(interval.low) and known(interval.high)):
+        return None
+    return interval.low, interval.high
+
+
+def whisker(axis: Axis, ends: tuple[float, float] | None, y: float, class_: str, *, caps: float = 0) -> list[Markup]:
+    """A horizontal interval, with caps of that many pixels to either side."""
+    if ends is None:
+        return []
+    parts = [line(axis.x(ends[0]), y, axis.x(ends[1]), y, f"whisker {class_}")]
+    if caps:
+        parts += [line(axis.x(end), y - caps, axis.x(end), y + caps, f"whisker {class_}") for end in ends]
+    return parts
+
+
+def _upright(axis: Axis, height: float) -> list[Markup]:
+    """The grid of a strip, and a stronger line at 0 where there are values on both sides."""
+    parts = [line(axis.x(tick), 0, axis.x(tick), height, "grid") for tick in axis.ticks]
+    return [*parts, line(axis.x(0), 0, axis.x(0), height, "zero")] if axis.low < 0 < axis.high else parts
+
+
 def score_strip(axis: Axis, score: Score, shape: str, class_: str, height: float = STRIP) -> Markup:
     """Dot and whisker of one arm on a shared axis."""
-    middle, low, high = height / 2, score.interval.low, score.interval.high
-    parts = [line(axis.x(tick), 0, axis.x(tick), height, "grid") for tick in axis.ticks]
-    parts.append(line(axis.x(low), middle, axis.x(high), middle, f"whisker {class_}"))
-    parts += [line(axis.x(end), middle - 4, axis.x(end), middle + 4, f"whisker {class_}") for end in (low, high)]
-    parts.append(marker(axis.x(score.mean), middle, shape, class_))
+    return interval_strip(axis, score.mean, spread(score.interval), shape, class_, height)
+
+
+def interval_strip(
+    axis: Axis, mean: float, ends: tuple[float, float] | None, shape: str, class_: str, height: float = STRIP
+) -> Markup:
+    """Dot and whisker on a shared axis."""
+    parts = _upright(axis, height) + whisker(axis, ends, height / 2, class_, caps=4)
+    if known(mean):
+        parts.append(marker(axis.x(mean), height / 2, shape, class_))
     return element("svg", *parts, class_="strip", height=height, aria_hidden="true")
 
 
+def pair_strip(axis: Axis, filled: Score, hollow: Score, shape: str, class_: str) -> Markup:
+    """Two scores of one arm joined by a line, the second one hollow; their intervals run above and below it."""
+    parts, middle = _upright(axis, STRIP), STRIP / 2
+    parts += whisker(axis, spread(filled.interval), middle - 9, f"thin {class_}")
+    parts += whisker(axis, spread(hollow.interval), middle + 9, f"thin {class_}")
+    if known(filled.mean) and known(hollow.mean):
+        parts.append(line(axis.x(filled.mean), middle, axis.x(hollow.mean), middle, f"whisker {class_}"))
+    for score, kind in ((filled, class_), (hollow, f"{class_} open")):
+        if known(score.mean):
+            parts.append(marker(axis.x(score.mean), middle, shape, kind))
+    return element("svg", *parts, class_="strip", height=STRIP, aria_hidden="true")
+
+
 def axis_strip(axis: Axis) -> Markup:
-    """The numbers under a column of score strips."""
+    """The numbers under a column of strips."""
     ticks = [label(axis.x(tick), 12, axis.write(tick)) for tick in axis.ticks]
     return element("svg", *ticks, class_="strip", height=18, aria_hidden="true")
 
@@ -58,7 +97,7 @@ def change_strip(verdict: SuiteVerdict) -> Markup:
 
     An interval that leaves the strip ends in an arrow head.
     """
-    interval, middle = verdict.interval, 9.0
+    middle = 9.0
     if verdict.margin <= 0 or not known(verdict.change):
         return Markup("")
     axis = Axis(-MARGINS_BELOW, MARGINS_ABOVE, (), str)
@@ -67,9 +106,10 @@ def change_strip(verdict: SuiteVerdict) -> Markup:
         line(axis.x(-1), 0, axis.x(-1), 18, "margin"),
     ]
     class_ = "v-" + verdict.verdict.lower().replace(" ", "-")
-    if interval is not None and known(interval.low) and known(interval.high):
-        low, high = interval.low / verdict.margin, interval.high / verdict.margin
-        parts.append(line(axis.x(low), middle, axis.x(high), middle, f"whisker {class_}"))
+    ends = spread(verdict.interval)
+    if ends is not None:
+        low, high = ends[0] / verdict.margin, ends[1] / verdict.margin
+        parts += whisker(axis, (low, high), middle, class_)
         if low < axis.low:
             parts.append(_arrow(axis.x(axis.low), middle, -1, class_))
         if high > axis.high:
@@ -100,7 +140,6 @@ def bar(value: float, largest: float, chosen: bool) -> Markup:
 
 def scatter(
     points: Sequence[Point],
-    faint: Sequence[Point],
     x_axis: Axis,
     y_axis: Axis,
     *,
@@ -108,36 +147,27 @@ def scatter(
     path: Sequence[tuple[float, float]] = (),
     level: float | None = None,
 ) -> Markup:
-    """Markers with their intervals and names; `faint` points have neither.
+    """Markers with their intervals and names.
 
     Args:
         path: values joined by a dashed line (the Pareto set, or the prompting arms by shots).
         level: a value of y with a dashed line across (the margin, where all suites share one).
     """
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return x_axis.x(x), y_axis.y(y, 8, PLOT - 16)
-
-    parts = [line(x_axis.x(tick), 0, x_axis.x(tick), PLOT, "grid") for tick in x_axis.ticks]
-    parts += [line(0, at(0, tick)[1], 100, at(0, tick)[1], "grid") for tick in y_axis.ticks]
-    if y_axis.low < 0 < y_axis.high:
-        parts.append(line(0, at(0, 0)[1], 100, at(0, 0)[1], "zero"))
-    if level is not None and y_axis.low <= level <= y_axis.high:
-        parts.append(line(0, at(0, level)[1], 100, at(0, level)[1], "margin"))
-    if len(path) > 1:
-        parts.append(polyline([at(x, y) for x, y in path], PLOT, "path"))
-    parts += [marker(*at(p.x, p.y), p.shape, f"{p.class_} faint", p.title) for p in faint]
+    frame = Frame(x_axis, y_axis, PLOT, 8.0)
+    parts = frame.grid()
+    if level is not None:
+        parts.append(frame.across(level, "margin"))
+    parts.append(frame.join(path, "path"))
     for p in points:
-        for x, y in ((p.x_range, None), (None, p.y_range)):
-            ends = [at(end, p.y) for end in x] if x else [at(p.x, end) for end in y] if y else []
-            if ends:
-                parts.append(line(*ends[0], *ends[1], f"whisker thin {p.class_}"))
-    parts += [marker(*at(p.x, p.y), p.shape, p.class_, p.title) for p in points]
-    avoid = [*_along([at(x, y) for x, y in path]), *(at(p.x, p.y) for p in faint)]
-    parts += _names(points, [at(p.x, p.y) for p in points], avoid)
-    parts += [label(x_axis.x(tick), PLOT + 17, x_axis.write(tick)) for tick in x_axis.ticks]
-    plot = element("svg", *parts, class_="plot", height=PLOT + BELOW, role="img", aria_label=description)
-    return _with_scale(plot, y_axis, [at(0, tick)[1] for tick in y_axis.ticks], PLOT + BELOW)
+        class_ = f"whisker thin {p.class_}"
+        if p.x_range:
+            parts.append(line(*frame.at(p.x_range[0], p.y), *frame.at(p.x_range[1], p.y), class_))
+        if p.y_range:
+            parts.append(frame.upright(p.x, *p.y_range, class_))
+    parts += [marker(*frame.at(p.x, p.y), p.shape, p.class_, p.title) for p in points]
+    avoid = _along([frame.at(x, y) for x, y in path])
+    parts += _names(points, [frame.at(p.x, p.y) for p in points], avoid)
+    return frame.figure(parts, description)
 
 
 def _along(path: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -177,67 +207,3 @@ def _leader(x: float, marker_at: tuple[float, float], box: Box) -> Markup:
         return Markup("")
     path = element("line", x1=0, y1=marker_at[1], x2=across, y2=end, class_="leader")
     return element("svg", path, x=percent(x), y=0, width=1, height=1, overflow="visible")
-
-
-def _with_scale(plot: Markup, axis: Axis, places: Sequence[float], height: float) -> Markup:
-    """A plot with the numbers of its y axis in a column of their own."""
-    ticks = [
-        element("text", axis.write(tick), x=44, y=y + 4, class_="tick", text_anchor="end")
-        for tick, y in zip(axis.ticks, places, strict=True)
-    ]
-    scale = element("svg", *ticks, class_="scale", width=48, height=height, aria_hidden="true")
-    return Markup('<div class="chart">{}{}</div>').format(scale, plot)
-
-
-def smooth(values: Sequence[float], window: int) -> list[float]:
-    """Centred running mean, for display only."""
-    half = window // 2
-    means = []
-    for index in range(len(values)):
-        part = values[max(index - half, 0) : index + half + 1]
-        means.append(sum(part) / len(part))
-    return means
-
-
-def loss_axis(steps: Sequence[StepRecord], validation: Sequence[ValidationRecord]) -> list[float]:
-    """The values that a loss axis must hold: the smoothed curve and every validation loss."""
-    losses = [record.loss for record in steps if math.isfinite(record.loss)]
-    return _smoothed(losses) + [record.loss for record in validation if math.isfinite(record.loss)]
-
-
-def loss_chart(
-    steps: Sequence[StepRecord], validation: Sequence[ValidationRecord], y_axis: Axis, description: str
-) -> Markup:
-    """Training loss (faint: every step, strong: running mean) and validation loss (markers, best one filled)."""
-    finite = [record for record in steps if math.isfinite(record.loss)]
-    every = [float(record.step) for record in finite] + [float(record.step) for record in validation]
-    x_axis = Axis.around([0.0, *every], lambda value: f"{value:,.0f}", wanted=4)
-
-    def at(step: float, loss: float) -> tuple[float, float]:
-        return x_axis.x(step), y_axis.y(loss, 4, CURVE - 8)
-
-    parts = [line(0, at(0, tick)[1], 100, at(0, tick)[1], "grid") for tick in y_axis.ticks]
-    raw = [record.loss for record in finite]
-    for class_, losses in (("curve faint", raw), ("curve", _smoothed(raw))):
-        curve = [at(record.step, loss) for record, loss in zip(finite, losses, strict=True)]
-        parts.append(polyline(_thin(curve), CURVE, class_))
-    valid = [record for record in validation if math.isfinite(record.loss)]
-    parts.append(polyline([at(record.step, record.loss) for record in valid], CURVE, "path"))
-    # the loop marks every improvement; the last of them is the checkpoint that was kept
-    kept = max((record.step for record in valid if record.best), default=None)
-    for record in valid:
-        class_ = "dot chosen" if record.step == kept else "dot open chosen"
-        title = f"step {record.step}: validation loss {record.loss:.3f}"
-        parts.append(marker(*at(record.step, record.loss), "circle", class_, title))
-    parts += [label(x_axis.x(tick), CURVE + 17, x_axis.write(tick)) for tick in x_axis.ticks]
-    plot = element("svg", *parts, class_="plot", height=CURVE + BELOW, role="img", aria_label=clip(description, 300))
-    return _with_scale(plot, y_axis, [at(0, tick)[1] for tick in y_axis.ticks], CURVE + BELOW)
-
-
-def _smoothed(losses: Sequence[float]) -> list[float]:
-    return smooth(losses, max(3, len(losses) // 20))
-
-
-def _thin(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    every = max(1, math.ceil(len(curve) / CURVE_POINTS))
-    return [*curve[::every], *curve[-1:]]

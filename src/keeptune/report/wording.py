@@ -87,6 +87,11 @@ def change_text(value: float | None, *, digits: int = 1) -> str:
     return signed_zero(points(value, signed=True, digits=digits))
 
 
+def change_tick(value: float) -> str:
+    """A change at a tick, in points or per cent, without idle zeros: '−2.5'."""
+    return signed_zero(f"{100 * value:+.4g}".replace("-", "−"))
+
+
 def size_text(value: float) -> str:
     """A margin in points or per cent, without a sign and without idle zeros: 0.02 -> '2', 0.0205 -> '2.05'."""
     return f"{100 * value:.3g}"
@@ -109,6 +114,11 @@ def share(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{100 * value:.1f} %" if value < 0.0995 else f"{100 * value:.0f} %"
+
+
+def plain(value: float | None, digits: int = 3) -> str:
+    """A number as it is, so that a column of them lines up: 0.0312 -> '0.031'."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def count(value: float | None) -> str:

@@ -14,10 +14,12 @@ from keeptune.data.encode import Encoder
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
 from keeptune.evaluate.cache import EvaluationCache
-from keeptune.evaluate.config import TaskConfig, TextConfig
+from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
+from keeptune.evaluate.harness import build_harness
 from keeptune.evaluate.task import Task, build_task, build_text
 from keeptune.models.load import load
 from keeptune.retention.precheck import margin_warning
+from keeptune.study import standard
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig, TaskFile, relative_to
 
@@ -31,8 +33,13 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     Raises:
         KeeptuneError: whatever is wrong with recipe, data or model, before anything is trained.
     """
-    targets = [build_entry(entry, data_root) for entry in config.target]
+    targets = [build_entry(entry, data_root, target=True) for entry in config.target]
     suites = [build_entry(entry, data_root) for entry in config.retain]
+    missing: list[str] = []
+    if standard.applies(config):
+        found, missing = standard.default_suites()
+        suites = list(found.values())
+        config = config.model_copy(update={"retain": tuple(found)})  # workers and manifest name the same ones
     held_out = [build_entry(entry, data_root) for entry in config.held_out]
     everything = [*targets, *suites, *held_out]
     _distinct(everything)
@@ -43,7 +50,7 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
         freeze(task.splits, folder / "splits" / f"{task.name}.json")
         if task.loaded is not None and task.loaded.quarantined:
             write_quarantine(folder / "quarantine" / f"{task.name}.jsonl", task.loaded.quarantined)
-    return Bench(
+    bench = Bench(
         config=config,
         folder=folder,
         console=console,
@@ -56,10 +63,17 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
         base_hash=str(lm.hash),
         parameters=lm.parameters,
     )
+    for line in missing:
+        bench.warn(line)
+    return bench
 
 
-def build_entry(entry: TaskFile | TaskConfig | TextConfig, data_root: Path = Path()) -> Task:
+def build_entry(
+    entry: TaskFile | TaskConfig | TextConfig | HarnessConfig, data_root: Path = Path(), *, target: bool = False
+) -> Task:
     """The task or text of one entry of a recipe."""
+    if isinstance(entry, HarnessConfig):
+        return build_harness(entry, data_root, target=target)
     config = entry.read() if isinstance(entry, TaskFile) else relative_to(entry, data_root)
     return build_task(config) if isinstance(config, TaskConfig) else build_text(config)
 

@@ -10,7 +10,8 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from keeptune.batching.mixture import MixtureConfig
 from keeptune.core.config import Config, read_recipe
 from keeptune.core.units import parse_duration
-from keeptune.evaluate.config import TaskConfig, TextConfig
+from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
+from keeptune.evaluate.standard import STANDARD, expand
 from keeptune.methods.base import Method
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
@@ -66,20 +67,30 @@ def relative_to(config: TaskConfig | TextConfig, root: Path) -> TaskConfig | Tex
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, HarnessConfig):
+        return "(harness)"
     if isinstance(value, TaskFile | TaskConfig | TextConfig):
         return {TaskFile: "(file)", TaskConfig: "(task)", TextConfig: "(text)"}[type(value)]
     keys = value.keys() if isinstance(value, dict) else ()
+    if "task" in keys and str(value["task"]).startswith(HARNESS):
+        return "(harness)"
     return "(file)" if "task" in keys else "(text)" if "text" in keys and "data" not in keys else "(task)"
 
 
+def entries_of(spec: str, margin: float | None = None) -> list[Any]:
+    """What a command line names: one entry (`entry_of`), or a set of them by its name."""
+    return list(STANDARD.get(spec, (entry_of(spec, margin),)))
+
+
 def entry_of(spec: str, margin: float | None = None) -> dict[str, Any]:
-    """What a command line names as one entry: a task's YAML file, builtin:name, text files, or a data file.
+    """What a command line names as one entry: a task's YAML file, builtin:name, harness:name, text files, or a data
+    file.
 
     ``margin`` is in points and holds for data files and for tasks that stand in files of their own; free text keeps
     its relative margin.
     """
     points = {} if margin is None else {"margin": margin}
-    if spec.startswith(BUILTIN) or spec.endswith((".yaml", ".yml")):
+    if spec.startswith((BUILTIN, HARNESS)) or spec.endswith((".yaml", ".yml")):
         return {"task": spec, **points}
     if spec.endswith((".txt", ".md")):
         return {"text": spec}
@@ -88,10 +99,18 @@ def entry_of(spec: str, margin: float | None = None) -> dict[str, Any]:
 
 _Inline = Annotated[Annotated[TaskConfig, Tag("(task)")] | Annotated[TextConfig, Tag("(text)")], Discriminator(_kind)]
 Entry = Annotated[
-    Annotated[TaskFile, Tag("(file)")] | Annotated[TaskConfig, Tag("(task)")] | Annotated[TextConfig, Tag("(text)")],
+    Annotated[TaskFile, Tag("(file)")]
+    | Annotated[TaskConfig, Tag("(task)")]
+    | Annotated[TextConfig, Tag("(text)")]
+    | Annotated[HarnessConfig, Tag("(harness)")],
     Discriminator(_kind),
 ]
-TargetEntry = Annotated[Annotated[TaskFile, Tag("(file)")] | Annotated[TaskConfig, Tag("(task)")], Discriminator(_kind)]
+TargetEntry = Annotated[
+    Annotated[TaskFile, Tag("(file)")]
+    | Annotated[TaskConfig, Tag("(task)")]
+    | Annotated[HarnessConfig, Tag("(harness)")],
+    Discriminator(_kind),
+]
 
 
 class _TaskOrText(Config):
@@ -164,7 +183,7 @@ class StudyConfig(Config):
 
     model: str  # hub name, local folder or "builtin"
     target: tuple[TargetEntry, ...]  # one task, or several that are learned together (or one after another: sequence)
-    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; none: forgetting does not matter
+    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; standard; none: it does not matter
     arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, or a method with remedies: lora+replay:5%
     seeds: tuple[int, ...] = (0,)
     prompt: PromptConfig = PromptConfig()
@@ -200,6 +219,11 @@ class StudyConfig(Config):
         if isinstance(values, dict) and values.get("retain", ()) in (None, "none"):
             return {**values, "retain": [], "forgetting": "harmless"}
         return values
+
+    @field_validator("retain", mode="before")
+    @classmethod
+    def _sets(cls, value: Any) -> Any:
+        return expand(value)
 
     @field_validator("arms")
     @classmethod

@@ -37,7 +37,7 @@ def manifest_of(
         platform=platform.platform(),
         device=str(lm.device),
         precision=str(lm.dtype).removeprefix("torch."),
-        versions={name: version(name) for name in PACKAGES},
+        versions={name: version(name) for name in (*PACKAGES, *(["lm_eval"] if any(t.asker for t in tasks) else []))},
         seeds=seeds,
         config=dict(settings),
         config_hash=content_hash(settings),

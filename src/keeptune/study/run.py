@@ -54,6 +54,7 @@ def run_study(
     console = console or Console()
     started, clock = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
+    config = bench.config  # with what is retained by default
     for task in (*bench.targets, *bench.suites):
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
     measured = measure(bench, data_root)

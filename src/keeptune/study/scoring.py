@@ -20,7 +20,7 @@ from keeptune.evaluate.task import Task
 from keeptune.models.load import load
 from keeptune.retention.scores import score
 from keeptune.study.build import build_entry, cache_folder
-from keeptune.study.config import RetainList, entry_of
+from keeptune.study.config import RetainList, entries_of
 from keeptune.study.progress import progress
 from keeptune.study.prompting import mean_over_draws
 
@@ -84,15 +84,15 @@ def score_tasks(config: ScoringConfig, console: Console, out: Path | None = None
                     )
             items = mean_over_draws(runs)
             kind = "mean" if len(runs) > 1 and runs[0].kind == "binary" else runs[0].kind
-            rows.append(Row(task.name, shots, score(items, runs[0].metric, kind), runs[0]))
+            rows.append(Row(task.name, task.asked_shots(shots), score(items, runs[0].metric, kind), runs[0]))
             if out is not None:
                 write_records(out / f"{task.name}-{shots}shot.jsonl", items)
     return rows
 
 
 def build_tasks(specs: Sequence[str], on_leak: str = "error", margin: float | None = None) -> list[Task]:
-    """Tasks from what a command line names (see `config.entry_of`)."""
-    entries = [entry_of(spec, margin) for spec in specs]
+    """Tasks from what a command line names (see `config.entries_of`)."""
+    entries = [entry for spec in specs for entry in entries_of(spec, margin)]
     for entry in entries:
         if "data" in entry:
             entry["split"] = {"on_leak": on_leak}

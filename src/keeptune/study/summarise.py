@@ -238,11 +238,12 @@ def _wordings(measured: Measured) -> tuple[WordingGap, ...]:
     found = []
     for task in dict.fromkeys(view.task for view in measured.views if view.wording == "unseen"):
         names = (f"{task}@each", f"{task}@unseen")
-        both = [("base", "base, zero-shot", *(measured.base_views[name] for name in names))]
-        both += [
-            (t.spec.name, t.arms[0].record.label, *(t.arms[0].views[name] for name in names)) for t in measured.tuned
+        both: list[tuple[str, str, Mapping[str, Sequence[ItemRecord]]]] = [
+            ("base", "base, zero-shot", measured.base_views)
         ]
-        for arm, label, seen, unseen in both:
+        both += [(each.spec.name, each.arms[0].record.label, each.arms[0].views) for each in measured.tuned]
+        for arm, label, views in both:
+            seen, unseen = (views[name] for name in names)
             gap, interval = difference(seen, unseen)
             metric = measured.metrics[task][0]
             found.append(

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from keeptune.batching.trie import WORTH, Choices
-from keeptune.inference.score import KEPT_PREFIX, choice_logprobs, text_nats
+from keeptune.inference.generate import generate
+from keeptune.inference.score import KEPT_PREFIX, choice_logprobs, ranked_logprobs, text_nats
 from keeptune.models.language_model import LanguageModel
 
 
@@ -186,3 +187,24 @@ def test_too_long_is_refused(tiny: Any) -> None:
         choice_logprobs(tiny, [Choices(fits.prompt_ids, [[5, 6, 7]])])
     with pytest.raises(ValueError, match="129 tokens"):
         text_nats(tiny, [[3] * 130])
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("model", ["tiny", "tiny_gpt2"])
+def test_ranked_choices_say_what_greedy_decoding_says(
+    model: str, padded: bool, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keeptune.models import head
+
+    monkeypatch.setattr(head, "CHUNK", 320 * 3)  # three rows of logits
+    lm = request.getfixturevalue(model)
+    if padded:
+        lm.flat = lm.plain_head = False
+    prompts = [each.prompt_ids for each in random_requests(10)]
+    greedy = [list(ids) for ids in generate(lm, prompts, 4)]
+    other = [[*ids[:-1], ids[-1] % 300 + 3] for ids in greedy]  # one token away from it, the last
+    requests = [Choices(p, [g, o, g[:1]]) for p, g, o in zip(prompts, greedy, other, strict=True)]
+    ranked = ranked_logprobs(lm, requests, token_budget=60)
+    assert [[likeliest for _, likeliest in each] for each in ranked] == [[True, False, True]] * 10
+    plain = choice_logprobs(lm, requests, token_budget=60)
+    assert values([tuple(value for value, _ in each) for each in ranked]) == pytest.approx(values(plain), abs=1e-5)

@@ -203,3 +203,13 @@ def test_a_wrapper_does_as_the_method(build: Callable[..., Any], tokenizer: Any,
     assert torch.equal(some_logits(adapted), tuned)
     assert (method.name, method.artifact, method.describe()) == ("lora", "adapter", "LoRA r=2")
     assert hash_parameters(method.restore(adapted)) == base
+
+
+def test_a_method_forgets_the_base_with_the_model(build: Callable[..., Any]) -> None:
+    method = FullConfig().build()
+    for seed in (0, 1):
+        model = build("llama", seed=seed)
+        before = some_logits(model)
+        with method.base(method.prepare(model)) as base:
+            assert torch.equal(some_logits(base), before)
+        method.restore(model)

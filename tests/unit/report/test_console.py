@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 
+import fixture_large as large
 import fixture_summary as fixture
 import pytest
 from rich.console import Console
@@ -68,3 +70,34 @@ def test_markup_in_names_is_printed_as_it_is() -> None:
 
 def test_nothing_known_prints_without_failing() -> None:
     assert "Nothing is feasible." in printed(fixture.bare())
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_twelve_arms_stay_legible(width: int) -> None:
+    text = printed(large.large(), width)
+    lines = text.splitlines()
+    assert all(len(line) <= width for line in lines)
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("arm")) :]
+    flat = " ".join(text.split())
+    for arm in large.arms():
+        assert sum(line.startswith(arm.label.split(",")[0][:11]) for line in table) >= 1
+    assert "824.0" in text
+    assert "41.8 to 45.4" in text
+    assert "Harmed addition −5.2 pt, sorting −8.1 pt" in flat
+    assert flat.count("Not measurable:") == 1  # the base's doing: said once
+
+
+def test_rows_of_many_arms_take_two_lines_at_100_columns() -> None:
+    lines = printed(large.large(), 100).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("────"))
+    end = next(i for i, line in enumerate(lines) if "not run: needs 18 GB" in line)
+    assert end - start <= 2 * 12 + 1  # one label takes a third line
+
+
+def test_an_arm_that_was_not_run_has_its_reason_and_no_number() -> None:
+    full = fixture.arms()[4].model_copy(update={"not_run": "needs 18 GB"})
+    text = printed(fixture.study(arms=(*fixture.arms()[:4], full, fixture.arms()[5])))
+    row = next(line for line in text.splitlines() if line.startswith(full.label))
+    assert not re.search(r"\d", row)
+    assert "not run: needs 18 GB" in text
+    assert "Full fine-tuning: Harmed" not in text

@@ -10,6 +10,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import fixture_large as large
 import fixture_summary as fixture
 import pytest
 
@@ -26,6 +27,7 @@ ORDER = [
     "tradeoffs",
     "costs",
     "shots",
+    "frontier",
     "curves",
     "samples",
     "undecided",
@@ -77,7 +79,9 @@ def test_sections_come_in_the_promised_order(tmp_path: Path) -> None:
     assert page.text.index("Take LoRA (rank 16, lr 2e-3).") < page.text.index("Target score by arm")
 
 
-@pytest.mark.parametrize("summary", [fixture.study(), fixture.many_suites()], ids=["study", "many suites"])
+@pytest.mark.parametrize(
+    "summary", [fixture.study(), fixture.many_suites(), large.large()], ids=["study", "many suites", "large"]
+)
 def test_every_arm_and_suite_is_named_with_its_verdict_and_sentence(summary: Summary, tmp_path: Path) -> None:
     text = page_of(summary, tmp_path).text
     for arm in summary.arms:
@@ -118,7 +122,8 @@ def test_provisional_is_marked_once(tmp_path: Path) -> None:
 def test_page_stands_alone(tmp_path: Path) -> None:
     page = page_of(fixture.study(), tmp_path)
     addresses = [value for _, name, value in page.attributes if name in {"href", "src", "action", "data", "srcset"}]
-    assert addresses == ["data:,"]
+    assert [value for value in addresses if value != f"#{value[1:]}"] == ["data:,"]
+    assert {value[1:] for value in addresses if value.startswith("#")} == set(page.sections) - {"verdict"}
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"https?://|@import|url\(", html)
 
@@ -189,10 +194,11 @@ def test_a_long_run_with_long_samples_stays_small(tmp_path: Path) -> None:
         update={"prompt": "<&> " * 4_000, "outputs": {a.name: "<é> no " * 4_000 for a in fixture.arms()}}
     )
     card = fixture.card().model_copy(update={"templates": ("<x>" * 900,) * 200})
-    summary = fixture.many_suites().model_copy(update={"samples": (sample,) * 40, "cards": (card,)})
-    path = write_report(fixture.write_run(tmp_path, summary, steps=3_000))
-    assert path.stat().st_size < LIMIT
-    assert "more characters in the records" in path.read_text(encoding="utf-8")
+    for summary in (fixture.many_suites(), large.large()):
+        long = summary.model_copy(update={"samples": (sample,) * 40, "cards": (card,)})
+        path = write_report(fixture.write_run(tmp_path, long, steps=3_000))
+        assert path.stat().st_size < LIMIT
+        assert "more characters in the records" in path.read_text(encoding="utf-8")
 
 
 def test_a_curve_that_was_cut_short_is_shown_and_named(tmp_path: Path) -> None:

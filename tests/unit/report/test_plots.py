@@ -8,9 +8,10 @@ import re
 import fixture_summary as fixture
 import pytest
 
-from keeptune.core.records import StepRecord
+from keeptune.core.records import Interval, StepRecord
 from keeptune.report.labels import place
-from keeptune.report.plots import Point, bar, change_strip, loss_chart, scatter, smooth
+from keeptune.report.lossplot import loss_chart, smooth
+from keeptune.report.plots import Point, bar, change_strip, interval_strip, scatter, spread
 from keeptune.report.svg import Axis, element
 
 
@@ -36,6 +37,17 @@ def test_an_axis_survives_awkward_values(values: list[float]) -> None:
 
 def test_attributes_and_children_are_escaped() -> None:
     assert element("text", '<"&', x=1.50, class_='a"b') == '<text x="1.5" class="a&#34;b">&lt;&#34;&amp;</text>'
+
+
+def test_whiskers_run_from_low_to_high_and_holes_have_none() -> None:
+    assert spread(Interval(low=0.1, high=0.4)) == (0.1, 0.4)
+    assert spread(Interval(low=math.nan, high=0.4)) is None
+    assert spread(None) is None
+    svg = interval_strip(axis(0, 1), 0.25, (0.0, 0.5), "circle", "dot")
+    ends = re.search(r'x1="([\d.]+)%"[^>]*x2="([\d.]+)%"[^>]*class="whisker dot"', svg)
+    assert ends
+    assert (float(ends[1]), float(ends[2])) == pytest.approx((3.0, 50.0))
+    assert "whisker" not in interval_strip(axis(0, 1), math.nan, None, "circle", "dot")
 
 
 def test_a_change_strip_is_scaled_by_the_margin() -> None:
@@ -68,7 +80,7 @@ def test_better_points_are_further_up_and_right() -> None:
     def point(x: float, y: float) -> Point:
         return Point("n", x, y, None, None, "circle", "dot", "t")
 
-    svg = scatter([point(0.2, -0.3), point(0.4, 0.0)], (), axis(0, 0.5), axis(-0.4, 0.1), description="d")
+    svg = scatter([point(0.2, -0.3), point(0.4, 0.0)], axis(0, 0.5), axis(-0.4, 0.1), description="d")
     places = [(float(x), float(y)) for x, y in re.findall(r'<svg x="([\d.]+)%" y="([\d.]+)" width="1"', svg)]
     assert places[1][0] > places[0][0]
     assert places[1][1] < places[0][1]

@@ -55,7 +55,7 @@ def test_equals_the_formula_where_all_positions_are_taken(
     assert 0 < found.agreement < 1
     assert found.positions == len(before)
     squares: Any = sum((delta.double() ** 2).sum() for _, delta in arm.deltas(tiny.model))
-    assert found.weight_l2 == pytest.approx(float(squares) ** 0.5, rel=1e-5)
+    assert found.weight_l2 == pytest.approx(float(squares.detach()) ** 0.5, rel=1e-5)
 
 
 def test_a_sample_is_spread_over_rows(tiny: LanguageModel, random_rows: Rows) -> None:

@@ -1,0 +1,63 @@
+"""Loss curves as inline SVG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from keeptune.core.records import StepRecord, ValidationRecord
+from keeptune.report.frame import Frame
+from keeptune.report.svg import Axis, marker
+
+CURVE = 150.0  # height of a loss chart, pixels
+CURVE_POINTS = 240  # a longer curve is thinned to this many points
+
+
+def smooth(values: Sequence[float], window: int) -> list[float]:
+    """Centred running mean, for display only."""
+    half = window // 2
+    means = []
+    for index in range(len(values)):
+        part = values[max(index - half, 0) : index + half + 1]
+        means.append(sum(part) / len(part))
+    return means
+
+
+def loss_axis(steps: Sequence[StepRecord], validation: Sequence[ValidationRecord]) -> list[float]:
+    """The values that a loss axis must hold: the smoothed curve and every validation loss."""
+    losses = [record.loss for record in steps if math.isfinite(record.loss)]
+    return _smoothed(losses) + [record.loss for record in validation if math.isfinite(record.loss)]
+
+
+def loss_chart(
+    steps: Sequence[StepRecord], validation: Sequence[ValidationRecord], y_axis: Axis, description: str
+) -> Markup:
+    """Training loss (faint: every step, strong: running mean) and validation loss (markers, best one filled)."""
+    finite = [record for record in steps if math.isfinite(record.loss)]
+    every = [float(record.step) for record in finite] + [float(record.step) for record in validation]
+    frame = Frame(Axis.around([0.0, *every], lambda value: f"{value:,.0f}", wanted=4), y_axis, CURVE, 4.0)
+    parts = frame.grid(upright=False)
+    raw = [record.loss for record in finite]
+    for class_, losses in (("curve faint", raw), ("curve", _smoothed(raw))):
+        parts.append(frame.join(_thin([(r.step, loss) for r, loss in zip(finite, losses, strict=True)]), class_))
+    valid = [record for record in validation if math.isfinite(record.loss)]
+    parts.append(frame.join([(record.step, record.loss) for record in valid], "path"))
+    # the loop marks every improvement; the last of them is the checkpoint that was kept
+    kept = max((record.step for record in valid if record.best), default=None)
+    for record in valid:
+        class_ = "dot chosen" if record.step == kept else "dot open chosen"
+        title = f"step {record.step}: validation loss {record.loss:.3f}"
+        parts.append(marker(*frame.at(record.step, record.loss), "circle", class_, title))
+    return frame.figure(parts, description)
+
+
+def _smoothed(losses: Sequence[float]) -> list[float]:
+    return smooth(losses, max(3, len(losses) // 20))
+
+
+def _thin(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most about 240 points; the last one stays."""
+    every = max(1, math.ceil(len(curve) / CURVE_POINTS))
+    return list(dict.fromkeys([*curve[::every], *curve[-1:]]))

@@ -1,0 +1,96 @@
+"""Target score by arm, and gain against retention: the two charts that carry the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from keeptune.core.records import Summary
+from keeptune.report.arms import (
+    MANY,
+    ArmView,
+    change_axis,
+    score_axis,
+    scored,
+    shared_margin,
+    target_axis,
+    worst,
+)
+from keeptune.report.plots import Point, axis_strip, scatter, score_strip, spread
+from keeptune.report.wording import change_interval, change_text, change_unit, score_text
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm and its dot."""
+
+    view: ArmView
+    mark: Markup
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Dot and whisker for every scored arm, the axis under them, and the arms without a score."""
+
+    rows: tuple[Row, ...]
+    axis: Markup
+    left_out: tuple[ArmView, ...]  # not run
+
+    @property
+    def many(self) -> bool:
+        """True where the chart takes the whole width and arms are numbered."""
+        return len(self.rows) > MANY
+
+
+def scores(views: Sequence[ArmView], metric: str) -> Scores | None:
+    """The target scores, or None where nothing was scored."""
+    found = scored(views)
+    if not found:
+        return None
+    axis = score_axis(found, metric)
+    rows = tuple(Row(v, score_strip(axis, v.arm.target, v.shape, v.class_)) for v in found)
+    return Scores(rows, axis_strip(axis), tuple(v for v in views if v.not_run))
+
+
+@dataclass(frozen=True)
+class Retention:
+    """The scatter of gain against retention and what its caption needs."""
+
+    chart: Markup
+    key: tuple[ArmView, ...]  # names of the numbers in a crowded chart
+    margin: float | None  # where all suites share one
+    lower_is_better: bool
+
+
+def retention_chart(summary: Summary, views: Sequence[ArmView]) -> Retention | None:
+    """Gain against retention, or None where nothing retained was measured or two arms leave nothing to choose."""
+    placed = [v for v in scored(views) if not v.trained or worst(v.arm)]
+    if not any(worst(v.arm) for v in placed) or len(placed) < 3:
+        return None
+    many = len(placed) > MANY
+    points = [_point(v, str(v.number) if many else v.label) for v in placed]
+    margin = shared_margin(views)
+    chart = scatter(
+        points,
+        target_axis([x for p in points for x in (p.x, *(p.x_range or ()))], summary.metric),
+        change_axis([y for p in points for y in (p.y, *(p.y_range or ()))]),
+        description="Target score against the worst change of a retained suite, one marker per arm",
+        path=sorted((p.x, p.y) for p in points if "open" not in p.class_),
+        level=-margin if margin else None,
+    )
+    lower = any(not v.arm.target.higher_is_better for v in placed)
+    return Retention(chart, tuple(placed) if many else (), margin, lower)
+
+
+def _point(v: ArmView, name: str) -> Point:
+    """Target score against the worst retained change; an arm that leaves the weights alone changes nothing."""
+    target, low = v.arm.target, worst(v.arm)
+    interval = low.interval if low else None
+    where = f"; worst on {low.suite}: {change_text(low.change)} {change_unit(low)}" if low else ""
+    title = f"{v.label}: {score_text(target)}{where}{f' ({change_interval(interval)})' if interval else ''}"
+    class_ = v.class_ if v.arm.pareto else f"{v.class_} open"
+    return Point(
+        name, target.mean, low.change if low else 0.0, spread(target.interval), spread(interval), v.shape, class_, title
+    )

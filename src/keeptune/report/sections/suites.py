@@ -1,0 +1,83 @@
+"""What was kept, suite by suite, and the warning gauge beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keeptune.core.records import Gauge, SuiteVerdict
+from keeptune.report.arms import ArmView, ran, records_file, with_suites
+from keeptune.report.wording import plain
+
+WIDE_COLUMNS = 4  # arms that fit side by side with their strips
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A verdict (or None, where the arm did not answer the suite) and where its items are."""
+
+    view: ArmView
+    verdict: SuiteVerdict | None
+    file: str
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One retained suite: what it was before, and a cell for every arm."""
+
+    suite: str
+    first: SuiteVerdict
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Suites:
+    """The matrix of verdicts; with many arms it is turned, and its sentences are folded away below."""
+
+    rows: tuple[SuiteRow, ...]
+    arms: tuple[ArmView, ...]
+    left_out: tuple[ArmView, ...]  # not run
+
+    @property
+    def turned(self) -> bool:
+        """True where arms are rows of narrow cells."""
+        return len(self.arms) + len(self.left_out) > WIDE_COLUMNS
+
+    def of(self, index: int) -> tuple[Cell, ...]:
+        """All cells of one arm."""
+        return tuple(row.cells[index] for row in self.rows)
+
+
+def suites(views: Sequence[ArmView], run: Path) -> Suites | None:
+    """Suites by arms; arms that have no suites and were run are not in it."""
+    arms = with_suites(views)
+    names = dict.fromkeys(verdict.suite for v in arms for verdict in v.arm.suites)
+    rows = []
+    for name in names:
+        found = [next((verdict for verdict in v.arm.suites if verdict.suite == name), None) for v in arms]
+        first = next(verdict for verdict in found if verdict is not None)
+        cells = [Cell(v, verdict, records_file(run, v.arm, name)) for v, verdict in zip(arms, found, strict=True)]
+        rows.append(SuiteRow(name, first, tuple(cells)))
+    left_out = tuple(v for v in views if v.not_run)
+    return Suites(tuple(rows), tuple(arms), left_out) if rows else None
+
+
+@dataclass(frozen=True)
+class GaugeRow:
+    """How far one arm's predictions moved away from the base's."""
+
+    view: ArmView
+    gauge: Gauge
+    kl: str
+    weight: str
+
+
+def gauges(views: Sequence[ArmView]) -> tuple[GaugeRow, ...]:
+    """The arms whose distance from the base was measured."""
+    rows = []
+    for v in ran(views):
+        gauge = v.arm.gauge
+        if gauge is not None:
+            rows.append(GaugeRow(v, gauge, plain(gauge.kl), plain(gauge.weight_l2, 2)))
+    return tuple(rows)
