@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from keeptune.core.errors import DataError
+from keeptune.core.files import unfinished
 
 Verdict = Literal["Not measurable", "Retained", "Harmed", "Inconclusive"]
 Part = Literal["train", "validation", "test"]
@@ -393,7 +394,7 @@ def write_records(path: Path, records: Iterable[Record], *, append: bool = False
         with path.open("a", encoding="utf-8") as file:
             file.write(lines)
         return
-    partial = path.with_name(path.name + ".partial")
+    partial = unfinished(path)
     partial.write_text(lines, encoding="utf-8")
     partial.replace(path)
 
@@ -420,7 +421,7 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
 def write_json(path: Path, record: Record) -> None:
     """Write one record as indented JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = unfinished(path)
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)

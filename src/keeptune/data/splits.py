@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from keeptune.core.errors import DataError
+from keeptune.core.files import unfinished
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
 
@@ -105,6 +106,6 @@ def freeze(splits: Splits, path: Path) -> None:
         "notes": list(splits.notes),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = unfinished(path)
     partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
