@@ -105,8 +105,10 @@ def test_the_frontier_holds_rates_checkpoints_and_paths(finished: tuple[Path, Su
     _, summary = finished
     kinds = {(point.arm, point.kind) for point in summary.frontier}
     assert {("full", "rate"), ("full", "checkpoint"), ("full+interpolate", "interpolation")} <= kinds
-    path = sorted(p.alpha or 0 for p in summary.frontier if p.kind == "interpolation" and p.arm == "full+interpolate")
-    assert path == [0.2, 0.4, 0.6, 0.8, 1.0]
+    way = [p for p in summary.frontier if p.kind == "interpolation" and p.arm == "full+interpolate"]
+    for seed in (0, 1):
+        assert sorted(p.alpha or 0 for p in way if p.seed == seed) == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert all(p.gauge is not None for p in summary.frontier if p.arm != "base")
     assert {point.seed for point in summary.frontier if point.arm == "full"} == {0, 1}
 
 
