@@ -53,7 +53,7 @@ def recipe(folder: Path, **changes: Any) -> Path:
         ("model: m\ntarget: {data: d}\ntrain: {epochs: 0}\n", ("r.yaml:3:", "train.epochs=0", "greater than")),
         (
             "model: m\ntarget: {data: d}\narms: [prompt, qlora]\n",
-            ("r.yaml:3:", "'qlora' is no method", "prompt, or lora"),
+            ("r.yaml:3:", "is no method", "or lora"),
         ),
         ("target: {data: d}\n", ("'model' is missing", "add 'model:'")),
         ("model: [m\n", ("r.yaml:2:", "not YAML")),
