@@ -107,6 +107,7 @@ def run_trial(bench: Bench, trial: Trial) -> None:
     built = method = bench.config.build_method(trial.spec.method)
     for remedy in remedies:
         method = remedy.method(method)
+    watch.method = method
     hooks = [Progress(bench.console, trial.name), watch]
     result = fit(
         bench.lm,
@@ -153,6 +154,7 @@ class _Watch(Callback):
 
     def __init__(self, bench: Bench, trial: Trial) -> None:
         self.bench, self.trial = bench, trial
+        self.method: Method | None = None  # that the model is adapted by; known once its remedies are
         self.points: list[FrontierPoint] = []
         self._changes: tuple[float, ...] | None = None  # of the model as it is now
 
@@ -166,6 +168,7 @@ class _Watch(Callback):
             return
         changes = self._look()
         target = [self.bench.evaluate(task.name, "validation") for task in self.bench.targets]
+        moved = gauge(self.bench.lm, self.method, self.bench.remember_base()) if self.method else None
         self.points.append(
             FrontierPoint(
                 arm=self.trial.spec.name,
@@ -176,6 +179,7 @@ class _Watch(Callback):
                 target=float(np.mean([item.score for one in target for item in one.items])),
                 validation_loss=record.loss,
                 picked=False,
+                gauge=moved,
                 **changes_of(changes),
             )
         )

@@ -51,6 +51,7 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
     alphas = {spec: _alpha(bench, chosen[spec.trained]) for spec in config.specs if spec.interpolated}
     last: list[Job] = [ScoreTest(chosen[spec.trained], spec, alpha) for spec, alpha in alphas.items()]
     last += [ScoreTest(trial, spec, alphas.get(spec)) for spec in config.specs for trial in others[spec.trained]]
+    last += [Sweep(trial) for spec in alphas for trial in others[spec.trained]]  # frontiers are compared within a seed
     runner.run(last)
     tuned = []
     for spec in config.specs:
@@ -63,7 +64,9 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
             shutil.rmtree(artifact_of(bench, trial), ignore_errors=True)
     seen = [*trials, *(trial for each in others.values() for trial in each)]
     points = [point for trial in seen for point in trial_points(bench, trial, picked=trial in keep)]
-    points += [point for spec in alphas for point in _sweep_points(bench, spec, chosen[spec.trained], alphas[spec])]
+    for spec, alpha in alphas.items():
+        for trial in (chosen[spec.trained], *others[spec.trained]):
+            points += _sweep_points(bench, spec, trial, alpha)
     return tuned, points
 
 
