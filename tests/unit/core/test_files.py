@@ -21,9 +21,14 @@ def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(OSError, match="full"), whole(path) as partial:
-        partial.write_text("half")
-        raise OSError("the disk is full")
+
+    def fill() -> None:
+        with whole(path) as partial:
+            partial.write_text("half")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fill()
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
