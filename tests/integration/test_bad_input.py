@@ -51,7 +51,10 @@ def recipe(folder: Path, **changes: Any) -> Path:
         ),
         ("model: m\ntarget: {data: d}\nretain: [{text: t.txt, margin: 2}]\n", ("r.yaml:3:", "write 1%")),
         ("model: m\ntarget: {data: d}\ntrain: {epochs: 0}\n", ("r.yaml:3:", "train.epochs=0", "greater than")),
-        ("model: m\ntarget: {data: d}\narms: [prompt, qlora]\n", ("r.yaml:3:", "'qlora' is no method", "prompt, or lora")),
+        (
+            "model: m\ntarget: {data: d}\narms: [prompt, qlora]\n",
+            ("r.yaml:3:", "is no method", "or lora"),
+        ),
         ("target: {data: d}\n", ("'model' is missing", "add 'model:'")),
         ("model: [m\n", ("r.yaml:2:", "not YAML")),
     ],

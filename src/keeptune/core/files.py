@@ -1,11 +1,23 @@
-"""Files that appear whole or not at all: written beside, then renamed."""
+"""Files that are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def unfinished(path: Path) -> Path:
-    """Where to write what becomes ``path``: beside it, under a name that no other process uses."""
-    return path.with_name(f"{path.name}.{os.getpid()}.partial")
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Within, write to what is yielded; it takes the name ``path`` at the end, unless an error ended it.
+
+    Processes may write the same file at the same time: each writes its own, and the last one stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

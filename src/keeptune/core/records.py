@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from keeptune.core.errors import DataError
-from keeptune.core.files import unfinished
+from keeptune.core.files import whole
 
 Verdict = Literal["Not measurable", "Retained", "Harmed", "Inconclusive"]
 Part = Literal["train", "validation", "test"]
@@ -388,15 +388,14 @@ R = TypeVar("R", bound=Record)
 
 def write_records(path: Path, records: Iterable[Record], *, append: bool = False) -> None:
     """Write records as JSONL; whole files appear at once (written beside, then renamed)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(record.model_dump_json() + "\n" for record in records)
     if append:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(lines)
         return
-    partial = unfinished(path)
-    partial.write_text(lines, encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(lines, encoding="utf-8")
 
 
 def read_records(path: Path, kind: type[R]) -> Iterator[R]:
@@ -420,11 +419,9 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
 
 def write_json(path: Path, record: Record) -> None:
     """Write one record as indented JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = unfinished(path)
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path, kind: type[R]) -> R:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keeptune.core.errors import DataError
-from keeptune.core.files import unfinished
+from keeptune.core.files import whole
 
 LARGEST_SHARE = 0.05  # above it, the data or their map are wrong rather than a few rows
 
@@ -55,10 +55,8 @@ def refuse_many(quarantined: Sequence[Quarantined], rows: int, source: str) -> N
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     """One JSON line per row: path, line, reason and the row itself. The file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     rows = ({"path": q.path, "line": q.line, "reason": q.reason, "row": dict(q.fields)} for q in quarantined)
-    partial = unfinished(path)
-    partial.write_text(
-        "".join(json.dumps(row, ensure_ascii=False, default=repr) + "\n" for row in rows), encoding="utf-8"
-    )
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(
+            "".join(json.dumps(row, ensure_ascii=False, default=repr) + "\n" for row in rows), encoding="utf-8"
+        )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from keeptune.core.errors import DataError
-from keeptune.core.files import unfinished
+from keeptune.core.files import whole
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
 
@@ -105,7 +105,5 @@ def freeze(splits: Splits, path: Path) -> None:
         "duplicates": splits.duplicates,
         "notes": list(splits.notes),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = unfinished(path)
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

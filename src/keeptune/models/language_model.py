@@ -40,6 +40,7 @@ class LanguageModel:
     flat: bool  # runs flat batches; otherwise everything is padded
     plain_head: bool = False  # its logits are those of `head.Head`: they can be made in chunks
     base_hash: str | None = None
+    _drops_out: tuple[nn.Module, bool] | None = None
 
     @classmethod
     def wrap(
@@ -88,10 +89,16 @@ class LanguageModel:
     @property
     def shares(self) -> bool:
         """Whether a prefix may be computed once for several rows: not where every row needs dropout of its own."""
-        if self.flat and self.model.training and _drops_out(self.model):
+        if self.flat and self.model.training and self._dropout():
             _say_once(f"{self.name} trains with dropout: prefixes are computed for every row anew")
             return False
         return self.flat
+
+    def _dropout(self) -> bool:
+        """Whether the model as it is adapted draws dropout; looked up once, since all modules have to be asked."""
+        if self._drops_out is None or self._drops_out[0] is not self.model:
+            self._drops_out = (self.model, _drops_out(self.model))
+        return self._drops_out[1]
 
     @property
     def parameters(self) -> int:

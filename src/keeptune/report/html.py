@@ -16,7 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from keeptune.core.files import unfinished
+from keeptune.core.files import whole
 from keeptune.core.records import Summary, read_json
 from keeptune.core.units import human_seconds
 from keeptune.report import arms, wording
@@ -77,9 +77,8 @@ def write_report(run: Path) -> Path:
     """
     page = render(read_json(run / "summary.json", Summary), run)
     path = run / "report.html"
-    partial = unfinished(path)
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     return path
 
 

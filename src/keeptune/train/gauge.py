@@ -21,7 +21,7 @@ from keeptune import __version__
 from keeptune.batching.plan import plan_paths
 from keeptune.batching.trie import Choices, build, choice_paths
 from keeptune.core.errors import DataError
-from keeptune.core.files import unfinished
+from keeptune.core.files import whole
 from keeptune.core.records import Gauge
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Encoded
@@ -114,7 +114,5 @@ def _read(path: Path) -> Tensor | None:
 
 def _write(path: Path, logprobs: Tensor) -> None:
     """Whole or not at all: written beside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = unfinished(path)
-    save_file({"logprobs": logprobs}, partial)
-    partial.replace(path)
+    with whole(path) as partial:
+        save_file({"logprobs": logprobs}, partial)

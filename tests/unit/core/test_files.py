@@ -1,20 +1,44 @@
-"""Files that several processes may write at the same time."""
+"""Files are there whole or not at all."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from keeptune.core.files import unfinished
-from keeptune.core.records import EngineRecord, read_json, write_json
+import pytest
+
+from keeptune.core.files import whole
 
 
-def test_processes_do_not_share_an_unfinished_file(tmp_path: Path) -> None:
-    path = tmp_path / "engine.json"
-    assert unfinished(path).parent == tmp_path
-    assert str(os.getpid()) in unfinished(path).name
-    record = EngineRecord(key="", token_budget=1, why="given")
-    (tmp_path / "engine.json.1.partial").write_text("another process's")
-    write_json(path, record)
-    assert read_json(path, EngineRecord) == record
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["engine.json", "engine.json.1.partial"]
+def test_a_file_appears_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    with whole(path) as partial:
+        partial.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fill() -> None:
+        with whole(path) as partial:
+            partial.write_text("half")
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fill()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_two_processes_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.txt"
+    with whole(path) as mine:
+        mine.write_text("mine")
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        with whole(path) as other:
+            other.write_text("other")
+        assert path.read_text() == "other"
+    assert path.read_text() == "mine"
