@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from keeptune.core.records import ArmPlan, write_json
@@ -28,7 +29,6 @@ from keeptune.study.spec import ArmSpec
 from keeptune.train.estimate import Needs, probe
 from keeptune.train.memory import available_bytes
 
-PROBED = 64  # rows
 BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
 
 
@@ -82,17 +82,19 @@ def curve_sizes(config: StudyConfig) -> tuple[int, ...]:
     return config.curve.sizes if config.curve else ()
 
 
-def estimate(bench: Bench) -> Estimates:
+def estimate(bench: Bench, workers: int) -> Estimates:
     """Probe every method; ask while the model is the base and after it was scored."""
     rows = bench.training_rows(bench.config.seeds[0])
     methods = dict.fromkeys(spec.method for spec in bench.config.specs)
     engine = bench.config.train.engine
+    steps = [[rows.train[i] for i in step] for step in rows.order]
+    threads = max(1, torch.get_num_threads() // workers)
     chosen_by = [task.name for task in (*bench.targets, *bench.suites)]
     looked_at = [bench.evaluate(name, "test") for name in chosen_by] + [bench.look(view) for view in bench.views]
     return Estimates(
-        needs={name: probe(bench.lm, bench.config.build_method(name), rows.train[:PROBED], engine) for name in methods},
+        needs={name: probe(bench.lm, bench.config.build_method(name), steps, engine, threads) for name in methods},
         steps=len(rows.order),
-        tokens=sum(len(rows.train[i]) for step in rows.order for i in step),
+        tokens=sum(len(row) for step in steps for row in step),
         validation_seconds=sum(bench.evaluate(name, "validation").seconds for name in chosen_by),
         test_seconds=sum(run.seconds for run in looked_at),
         bytes_of_model=bench.parameters * bench.lm.dtype.itemsize,
@@ -136,7 +138,7 @@ def plan(bench: Bench, workers: int, spent: float) -> PlanRecord:
 
 
 def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
-    config, estimates = bench.config, estimate(bench)
+    config, estimates = bench.config, estimate(bench, workers)
     free = available_bytes(bench.lm.device)
     memory = {spec: estimates.memory(spec) for spec in config.specs}
     fits = {spec: free is None or (needed or 0) <= free for spec, needed in memory.items()}

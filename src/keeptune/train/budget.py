@@ -60,7 +60,7 @@ def find_budget(lm: LanguageModel, method: Method, planned: Planned) -> EngineRe
         if len(planned.steps) < FEW_STEPS:
             return EngineRecord(key=key, token_budget=DEFAULT, why=f"{len(planned.steps)} steps are too few to probe")
         with torch.random.fork_rng([lm.device] if lm.device.type == "cuda" else []):
-            _known[key] = _Probe(lm, method, planned).decide(key, candidates)
+            _known[key] = Probe(lm, method, planned).decide(key, candidates)
     return _known[key]
 
 
@@ -124,7 +124,7 @@ def _key(lm: LanguageModel, method: Method, planned: Planned, candidates: tuple[
 
 
 @dataclass
-class _Probe:
+class Probe:
     """Forward and backward over micro-batches of the first step's rows; gradients are thrown away."""
 
     lm: LanguageModel
@@ -140,15 +140,15 @@ class _Probe:
         self.gradients = sum(p.numel() * p.element_size() for p in self.trainable)
         release()
         free = available_bytes(self.lm.device)
-        self.limit = math.inf if free is None else MARGIN * free - _optimizer_bytes(self.trainable)
+        self.limit = math.inf if free is None else MARGIN * free - optimizer_bytes(self.trainable)
 
     def decide(self, key: str, candidates: Sequence[int]) -> EngineRecord:
         """Try ``candidates`` (ascending) until memory, or the time that a probe may take, ends."""
-        self._first()  # libraries load and workspaces are made: neither is the model's doing
-        seconds, per_token = self._first()
+        self.first()  # libraries load and workspaces are made: neither is the model's doing
+        seconds, per_token = self.first()
         if per_token * max(candidates[0], self.longest) > self.limit - self.gradients:
             self.checkpointing = True
-            seconds, per_token = self._first()
+            seconds, per_token = self.first()
         step = seconds * self.tokens / len(self.planned.steps)
         if step < SHORT_STEP and not self.checkpointing:
             why = f"a step takes about {1000 * step:.0f} ms: too short to probe"
@@ -161,12 +161,12 @@ class _Probe:
                 break
             started = time.perf_counter()
             try:
-                seconds, per_token = self._measure(budget)
+                seconds, per_token = self.measure(budget)
             except torch.OutOfMemoryError:
                 break
             best = max(speeds, key=lambda b: speeds[b], default=budget)
             if 1 / seconds > TIE * speeds.get(best, math.inf):  # or was the machine busy with something else before?
-                speeds[best] = max(speeds[best], 1 / self._measure(best)[0])
+                speeds[best] = max(speeds[best], 1 / self.measure(best)[0])
             speeds[budget] = 1 / seconds
             spent += time.perf_counter() - started
             allowed = SHARE * self.tokens / max(speeds.values())
@@ -193,11 +193,11 @@ class _Probe:
             probed=True,
         )
 
-    def _first(self) -> tuple[float, float]:
+    def first(self) -> tuple[float, float]:
         """One row alone, the longest of the step: a first idea of speed and memory that cannot take much of either."""
-        return self._measure(1)
+        return self.measure(1)
 
-    def _measure(self, budget: int) -> tuple[float, float]:
+    def measure(self, budget: int) -> tuple[float, float]:
         """(seconds per real token, bytes of activations per distinct token) of one micro-batch, the best of some."""
         device = self.lm.device
         with running(self.lm, self.planned.engine, checkpointing=self.checkpointing):
@@ -226,6 +226,6 @@ class _Probe:
             parameter.grad = None
 
 
-def _optimizer_bytes(parameters: Sequence[torch.nn.Parameter]) -> int:
+def optimizer_bytes(parameters: Sequence[torch.nn.Parameter]) -> int:
     """What `optim.MasterAdamW` will hold: moments, and for low precision masters and summed gradients."""
     return sum(p.numel() * (8 if p.dtype == torch.float32 else 16) for p in parameters)

@@ -56,7 +56,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, speeds: dict[int, float], per_token
         tried.append(tokens)
         return 1 / speeds.get(tokens, 1000.0), per_token * (0.1 if self.checkpointing else 1.0)
 
-    monkeypatch.setattr(budget._Probe, "_measure", measure)
+    monkeypatch.setattr(budget.Probe, "measure", measure)
     return tried
 
 
@@ -112,7 +112,7 @@ def test_a_machine_that_was_busy_for_a_while_does_not_decide(
         calls[0] += 1
         return (2e-3 if calls[0] <= 4 else 1e-3), 0.0
 
-    monkeypatch.setattr(budget._Probe, "_measure", measure)
+    monkeypatch.setattr(budget.Probe, "measure", measure)
     assert find(tiny, long_run).token_budget == 128
 
 
@@ -130,7 +130,7 @@ def test_memory_bounds_the_budget_and_checkpointing_comes_last(
     checkpointing: bool,
 ) -> None:
     pretend(monkeypatch, {128: 1000.0, 256: 2000.0, 512: 3000.0}, per_token)
-    monkeypatch.setattr(budget, "_optimizer_bytes", lambda parameters: 0)
+    monkeypatch.setattr(budget, "optimizer_bytes", lambda parameters: 0)
     monkeypatch.setattr(budget, "available_bytes", lambda device: 1_300_000)  # 80 % are 1.04 MB, less the gradients
     record = find(tiny, long_run)
     assert (record.token_budget, record.checkpointing) == (chosen, checkpointing)
