@@ -12,6 +12,7 @@ from rich.text import Text
 
 from keeptune.data.check import CheckReport, Lengths
 from keeptune.data.preview import Segment, Shown, printable, visible
+from keeptune.data.recognise import Layout
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BAR = 24  # characters of the longest bar
@@ -148,8 +149,10 @@ def _finding(good: bool, name: str, text: str) -> Text:
     return Text.assemble(("✓ " if good else "! ", "green" if good else "bold yellow"), f"{name:<9}", text)
 
 
-def print_preview(shown: Sequence[Shown], context: int, console: Console) -> None:
-    """Every row in a panel, with a legend."""
+def print_preview(shown: Sequence[Shown], context: int, console: Console, layout: Layout | None = None) -> None:
+    """The format that was recognised, then every row in a panel, and a legend."""
+    if layout is not None:
+        console.print(Text.assemble(("read as ", "dim"), printable(layout.describe())))
     for row in shown:
         title = Text.assemble((row.place, "bold"), f"  {row.part}")
         console.print(Panel(Group(*_body(row, context)), title=title, title_align="left", border_style="dim"))

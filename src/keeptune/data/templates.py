@@ -267,7 +267,10 @@ def default_templates(layout: Layout) -> tuple[Template, ...]:
     named where a reader could not tell them apart; empty and missing parts are left out.
     """
     if layout.raw:
-        return (Template.raw(layout.prompt_columns[0], layout.completion),)
+        prompt = layout.roles.get("prompt")
+        if prompt is None:  # a whole text
+            return (Template("as given", f"|||{{{{ fields[{layout.completion!r}] }}}}", verbatim=True),)
+        return (Template.raw(prompt, layout.completion),)
     named = {"question": "Question", "premise": "Premise", "hypothesis": "Hypothesis"}
     cue = {"question": "Answer:", "inference": "Label:", "classification": "Label:", "summary": "Summary:"}
     parts = []
