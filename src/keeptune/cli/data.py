@@ -69,6 +69,7 @@ def preview_command(
     from keeptune.data.encode import Encoder
     from keeptune.data.load import load_examples
     from keeptune.data.preview import load_tokenizer, preview_rows, wordings
+    from keeptune.data.turns import PLAIN_NOTE
 
     loaded = load_examples(
         source,
@@ -82,7 +83,8 @@ def preview_command(
     encoder = Encoder(tokenizer, context=context, chat=chat)
     templates = wordings(loaded.layout, template or ()).for_chat(chat)
     shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
-    print_preview(shown, context, Console(), loaded.layout)
+    note = PLAIN_NOTE if loaded.layout and loaded.layout.talks and not chat else None
+    print_preview(shown, context, Console(), loaded.layout, note)
 
 
 def supervised_turns(text: str | None) -> Supervise | None:

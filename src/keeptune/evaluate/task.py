@@ -296,7 +296,10 @@ def _unseen(config: TaskConfig, seen: TemplateSet, choices: bool, rows: Sequence
 
 
 def _wordings_key(wordings: TemplateSet) -> Any:
-    pieces = [(each.text, each.answer_choices, each.verbatim) for each in wordings.templates]
+    pieces = [
+        (each.text, each.answer_choices, each.verbatim, *(["whole"] if each.whole else []))
+        for each in wordings.templates
+    ]
     return [pieces, wordings.answer_choices, wordings.system]
 
 

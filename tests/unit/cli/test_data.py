@@ -126,5 +126,8 @@ def test_the_format_is_shown_and_can_be_named(tmp_path: Path) -> None:
     assert "4 of 4 assistant turns are learned from (the last of each)" in shown
     shown = run("preview", str(path), "--model", "builtin", "--format", "prompt-completion").output
     assert "read as prompt-completion: prompt -> completion" in shown
+    shown = run("preview", str(path), "--model", "builtin", "--format", "sharegpt").output
+    assert "no chat template is used" in shown
+    assert "Assistant:⟦ good day" in shown
     error = run("check", str(path), "--format", "sharegpt", "--supervise", "some").exception
     assert isinstance(error, ConfigError)
