@@ -19,11 +19,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Literal
 
 from keeptune.core.errors import DataError, ModelError
 from keeptune.data.chat import AssistantTurn, assistant_turn, render_chat
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
+from keeptune.data.proof import Proof
 from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
 
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
@@ -90,6 +92,7 @@ class Encoder:
         self._anchors = tuple((text, self._ids(text)) for text in _ANCHORS)
         self._completion_body = lru_cache(maxsize=65_536)(self._split_off)
         self._prove_boundaries()
+        self._proof = Proof(tokenizer, {self.end_id, int(tokenizer.eos_token_id)}, self._said, self._kept)
 
     @property
     def beginning(self) -> tuple[int, ...]:
@@ -150,16 +153,29 @@ class Encoder:
 
     def choice(self, text: str) -> tuple[int, ...]:
         """Token ids of a completion without its end token: what choice scoring adds up."""
-        return self._completion_body(self._turn.wrap(text) if self._turn else text)
+        return self._completion_body(self._framed(text))
+
+    def _framed(self, text: str) -> str:
+        """A completion as the chat template prints it, without the end token."""
+        return self._turn.wrap(text) if self._turn else text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text that completion ids stand for, up to the end token; inverse of `completion`."""
         ids = list(ids)
         if self.end_id in ids:
             ids = ids[: ids.index(self.end_id)]
+        return self._said(ids)
+
+    def _said(self, ids: Sequence[int]) -> str:
+        """What ids add to a text before them."""
         anchor, anchor_ids = self._anchors[0]
         text = self._decode((*anchor_ids, *ids))
         return text[len(anchor) :] if text.startswith(anchor) else self._decode(ids)
+
+    def _kept(self, text: str) -> str:
+        """What the tokenizer keeps of a text that follows another."""
+        anchor, _ = self._anchors[0]
+        return self._decode(self._ids(anchor + text)).removeprefix(anchor)
 
     def row(self, rendered: Rendered) -> Encoded:
         """Ids of the example at its full length, whatever the window.
@@ -168,10 +184,11 @@ class Encoder:
             DataError: see `encode`.
         """
         try:
-            if rendered.whole is None:
-                return Encoded(rendered.id, self.prompt(rendered), self.completion(rendered.completion))
-            ids, mask = self._whole_ids(rendered.whole)
-            return Encoded.masked(rendered.id, self._single_bos(ids, rendered), mask)
+            if rendered.whole is not None:
+                return self._whole_row(rendered.id, rendered.whole)
+            row = Encoded(rendered.id, self.prompt(rendered), self.completion(rendered.completion))
+            self._proof.answers(row, [self._framed(rendered.completion)])
+            return row
         except DataError as error:
             raise _placed(error, rendered) from error
 
@@ -213,13 +230,19 @@ class Encoder:
             truncated += self.overlong == "truncate_prompt" and len(result) < len(self.row(rendered))
         return EncodedSet(tuple(kept), tuple(dropped), truncated)
 
-    def _whole_ids(self, whole: Conversation | Segments | Tokens) -> tuple[list[int], list[bool]]:
-        """(ids, loss mask) of a row that brings its own structure."""
+    def _whole_row(self, id: str, whole: Conversation | Segments | Tokens) -> Encoded:
+        """The row, its mask proven."""
         if isinstance(whole, Tokens):
-            return list(whole.ids), list(whole.trained)
-        if isinstance(whole, Segments):
-            return self._segment_ids(whole)
-        return self._assembled(self._pieces(whole))
+            row = Encoded.masked(id, whole.ids, whole.trained)
+            self._proof.tokens(whole.ids, row)
+        elif isinstance(whole, Segments):
+            row = Encoded.masked(id, *self._segment_ids(whole))
+            self._proof.segments(row, self._segment_texts(whole))
+        else:
+            pieces = self._pieces(whole)
+            row = Encoded.masked(id, *self._assembled(pieces))
+            self._proof.answers(row, [piece.text for piece in pieces if piece.trained])
+        return row
 
     def _whole_prompt(self, whole: Conversation | Segments | Tokens, shots: Sequence[Rendered]) -> tuple[int, ...]:
         """What stands before the answer that is asked for."""
@@ -230,7 +253,10 @@ class Encoder:
             if self._turn:
                 as_served(self.tokenizer, talk, before, self._turn)
             return tuple(self._assembled(before)[0])
-        ids, mask = self._whole_ids(whole)
+        if isinstance(whole, Tokens):
+            ids, mask = list(whole.ids), list(whole.trained)
+        else:
+            ids, mask = self._segment_ids(whole)
         last = max(place for place, trained in enumerate(mask) if trained)
         while last and mask[last - 1]:
             last -= 1
@@ -290,6 +316,14 @@ class Encoder:
         if mask[0] and not start:
             start = self.beginning  # the first token is predicted from something
         return [*start, *ids], [*([False] * len(start)), *mask]
+
+    def _segment_texts(self, whole: Segments) -> list[str]:
+        """What is learned from segments, stretch by stretch, with the EOS that `_segment_ids` puts behind."""
+        runs = ["".join(text for text, _ in run) for trained, run in groupby(whole.pieces, lambda p: p[1]) if trained]
+        eos, bos = self.tokenizer.eos_token, self.tokenizer.bos_token
+        if whole.pieces[0][1] and bos and self.start_ids:
+            runs[0] = runs[0].removeprefix(bos)
+        return [*runs[:-1], runs[-1].removesuffix(eos) + eos]
 
     def cut(self, prompt_ids: Sequence[int], room: int) -> tuple[int, ...]:
         """The last tokens of a prompt that fit into ``room`` tokens, BOS kept in front."""
