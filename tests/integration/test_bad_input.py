@@ -114,7 +114,7 @@ def test_a_flag_error_names_the_flag(
         ("list.jsonl", b"[1, 2]\n", ("list.jsonl:1:",)),
         ("empty.jsonl", b"", ("empty.jsonl: no rows", "empty")),
         ("foo.jsonl", b'{"foo": 1, "bar": 2}\n', ("no layout fits", "'foo', 'bar'", "--field prompt=COLUMN")),
-        ("chat.jsonl", b'{"messages": []}\n', ("conversations", "one turn")),
+        ("chat.jsonl", b'{"messages": []}\n', ("chat.jsonl:1:", "'messages' holds no turns")),
         ("two.jsonl", b'{"prompt": "a", "completion": "b", "response": "c"}\n{"prompt": ""}\n', ("two.jsonl",)),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,3 +175,32 @@ def test_version_and_doctor(keeptune: Run) -> None:
     ended = keeptune("doctor")
     assert ended.code == 0, ended.err
     assert "All that is required is here." in ended.out
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_train_on_conversations(
+    keeptune: Run, jsonl: Callable[..., Path], tiny_folder: Path, tmp_path: Path, chat: bool
+) -> None:
+    model = tmp_path / "tiny"
+    shutil.copytree(tiny_folder, model)
+    if chat:
+        turn = "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
+        template = turn + "{% if add_generation_prompt %}<s>assistant: {% endif %}"
+        path = model / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": template}))
+    talks = [
+        {
+            "messages": [
+                {"role": "user", "content": f"say {i}"},
+                {"role": "assistant", "content": str(i)},
+                {"role": "user", "content": f"twice {i}"},
+                {"role": "assistant", "content": str(2 * i)},
+            ]
+        }
+        for i in range(60)
+    ]
+    jsonl(talks)
+    ended = keeptune("train", "--model", model, "--data", "rows.jsonl", *FAST)
+    assert ended.code == 0, ended.err
+    assert "read as messages: conversations" in ended.out
+    assert ("no chat template is used" in ended.out) is not chat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -33,7 +34,9 @@ def transformers_loss(lm: LanguageModel, rows: list[Encoded]) -> torch.Tensor:
         ids = torch.tensor([[*row.prompt_ids, *row.completion_ids]])
         labels = ids.clone()
         labels[0, : len(row.prompt_ids)] = -100
-        targets = len(row.completion_ids) - (not row.prompt_ids)
+        for start, stop in row.gaps:
+            labels[0, len(row.prompt_ids) + start : len(row.prompt_ids) + stop] = -100
+        targets = row.trained - (not row.prompt_ids)
         total = total + lm.model(input_ids=ids, labels=labels).loss * targets
     return total
 
@@ -46,6 +49,8 @@ def gradients(lm: LanguageModel, loss: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def test_loss_and_gradients_equal_those_of_transformers(lm: LanguageModel, random_rows: Rows) -> None:
     rows = [*random_rows(7, longest=60), Encoded("free", (), (5, 6, 7, 8, 9))]
+    rows += [replace(row, gaps=((1, 2), (3, 5))) for row in rows if len(row.completion_ids) > 5]
+    assert sum(bool(row.gaps) for row in rows) > 2
     lm.model.requires_grad_(True)
     ours = -target_logprobs(lm, flat_batch(rows)).sum()
     theirs = transformers_loss(lm, rows)

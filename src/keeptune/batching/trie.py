@@ -36,8 +36,9 @@ class Path:
     """One sequence, from root to leaf: ``ids`` without the last token, which is only predicted, and the targets."""
 
     ids: Ints  # [n]
-    labels: Ints  # [k]: predicted by the last k of ``ids``
+    labels: Ints  # [k]: predicted by the last k of ``ids``, unless ``places`` says otherwise
     example: int
+    places: Ints | None = None  # [k]: which of ``ids`` predict the labels
 
     @property
     def key(self) -> bytes:
@@ -46,7 +47,7 @@ class Path:
 
 
 def row_paths(rows: Iterable[Encoded]) -> list[Path]:
-    """The paths of training rows; the targets are the completion tokens.
+    """The paths of training rows; the targets are the supervised completion tokens.
 
     Where the prompt is empty the first completion token has nothing to be predicted from and is not a target.
 
@@ -59,7 +60,13 @@ def row_paths(rows: Iterable[Encoded]) -> list[Path]:
         first = max(len(row.prompt_ids), 1)
         if len(ids) <= first:
             raise ValueError(f"row {row.id} has nothing to predict: {len(ids)} tokens, {len(row.prompt_ids)} of prompt")
-        found.append(Path(ids[:-1], ids[first:], index))
+        if row.gaps:
+            start = len(row.prompt_ids)
+            targets = np.concatenate([np.arange(start + a, start + b) for a, b in row.spans])
+            targets = targets[targets >= first]
+            found.append(Path(ids[:-1], ids[targets], index, targets - 1))
+        else:
+            found.append(Path(ids[:-1], ids[first:], index))
     return found
 
 
@@ -119,7 +126,7 @@ def _build(paths: Sequence[Path], share: bool, merge: bool) -> tuple[Batch, dict
     else:
         shared = [0] * len(paths)
     ids, depths, segments, places = _lay_out(paths, shared)
-    rows = np.concatenate([place[len(place) - len(path.labels) :] for path, place in zip(paths, places, strict=True)])
+    rows = np.concatenate([_predicting(path, place) for path, place in zip(paths, places, strict=True)])
     labels = np.concatenate([path.labels for path in paths])
     examples = np.repeat([path.example for path in paths], [len(path.labels) for path in paths])
     weights = np.ones(len(labels), dtype=np.float32)
@@ -143,6 +150,11 @@ def _build(paths: Sequence[Path], share: bool, merge: bool) -> tuple[Batch, dict
         weight=float(weights.sum()),
     )
     return batch, {path.example: place for path, place in zip(paths, places, strict=True)}
+
+
+def _predicting(path: Path, place: Ints) -> Ints:
+    """[k] rows of the batch that predict a path's labels."""
+    return place[len(place) - len(path.labels) :] if path.places is None else place[path.places]
 
 
 def common_prefixes(paths: Sequence[Path]) -> list[int]:

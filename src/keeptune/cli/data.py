@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
 
 from keeptune.core.errors import ConfigError
+
+if TYPE_CHECKING:  # commands start fast
+    from keeptune.data.conversation import Supervise
 
 app = typer.Typer(
     help="Look at data before training: what is in it, and what the model will see.", no_args_is_help=True
@@ -23,6 +26,12 @@ FieldMap = Annotated[
     list[str] | None,
     typer.Option("--field", metavar="ROLE=COLUMN", help="Map a column, e.g. completion=answer. May be repeated."),
 ]
+Format = Annotated[
+    str | None, typer.Option("--format", help="How to read the rows, where that cannot be found out (see docs/data).")
+]
+Turns = Annotated[
+    str | None, typer.Option("--supervise", help="Turns of conversations to learn from: all, last or weights.")
+]
 
 
 @app.command("check")
@@ -30,12 +39,15 @@ def check_command(
     source: Source,
     fields: FieldMap = None,
     cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
+    format: Format = None,
+    supervise: Turns = None,
 ) -> None:
     """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
     from keeptune.cli.data_view import print_check
     from keeptune.data.check import check
 
-    print_check(check(source, fields=field_map(fields), cluster=cluster), Console())
+    turns = supervised_turns(supervise)
+    print_check(check(source, fields=field_map(fields), cluster=cluster, format=format, supervise=turns), Console())
 
 
 @app.command("preview")
@@ -49,20 +61,41 @@ def preview_command(
     ] = None,
     fields: FieldMap = None,
     seed: Annotated[int, typer.Option(help="Seed of the wordings and of the worked examples.")] = 0,
+    format: Format = None,
+    supervise: Turns = None,
 ) -> None:
     """Print rows as the model sees them, with the tokens that are trained on marked."""
     from keeptune.cli.data_view import print_preview
     from keeptune.data.encode import Encoder
     from keeptune.data.load import load_examples
     from keeptune.data.preview import load_tokenizer, preview_rows, wordings
+    from keeptune.data.turns import PLAIN_NOTE
 
-    loaded = load_examples(source, fields=field_map(fields), templated=bool(template))
+    loaded = load_examples(
+        source,
+        fields=field_map(fields),
+        templated=bool(template),
+        format=format,
+        supervise=supervised_turns(supervise),
+    )
     tokenizer, context = load_tokenizer(_model_path(model))
     chat = bool(getattr(tokenizer, "chat_template", None))
     encoder = Encoder(tokenizer, context=context, chat=chat)
     templates = wordings(loaded.layout, template or ()).for_chat(chat)
     shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
-    print_preview(shown, context, Console())
+    note = PLAIN_NOTE if loaded.layout and loaded.layout.talks and not chat else None
+    print_preview(shown, context, Console(), loaded.layout, note)
+
+
+def supervised_turns(text: str | None) -> Supervise | None:
+    """The option's value.
+
+    Raises:
+        ConfigError: none of the three.
+    """
+    if text not in (None, "all", "last", "weights"):
+        raise ConfigError(f"--supervise {text} is unknown", remedy="write all, last or weights")
+    return cast("Supervise | None", text)
 
 
 def field_map(pairs: list[str] | None) -> dict[str, str] | None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from keeptune.data.check import CheckReport, Lengths
 from keeptune.data.preview import Segment, Shown, printable, visible
+from keeptune.data.recognise import Layout
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BAR = 24  # characters of the longest bar
@@ -148,8 +149,14 @@ def _finding(good: bool, name: str, text: str) -> Text:
     return Text.assemble(("✓ " if good else "! ", "green" if good else "bold yellow"), f"{name:<9}", text)
 
 
-def print_preview(shown: Sequence[Shown], context: int, console: Console) -> None:
-    """Every row in a panel, with a legend."""
+def print_preview(
+    shown: Sequence[Shown], context: int, console: Console, layout: Layout | None = None, note: str | None = None
+) -> None:
+    """The format that was recognised, then every row in a panel, and a legend."""
+    if layout is not None:
+        console.print(Text.assemble(("read as ", "dim"), printable(layout.describe())))
+    if note is not None:
+        console.print(Text.assemble(("note    ", "dim"), note))
     for row in shown:
         title = Text.assemble((row.place, "bold"), f"  {row.part}")
         console.print(Panel(Group(*_body(row, context)), title=title, title_align="left", border_style="dim"))
@@ -184,6 +191,8 @@ def model_text(segments: Sequence[Segment]) -> Text:
     for segment in segments:
         if previous == "prompt" and segment.kind != "prompt":
             text.append("⟦", style=STYLES[segment.kind])
+        elif previous != "prompt" and segment.kind == "prompt":
+            text.append("⟧", style=STYLES[previous])
         previous = segment.kind
         style = f"{STYLES[segment.kind]} {SPECIAL_STYLE}".strip() if segment.special else STYLES[segment.kind]
         text.append(printable(segment.text), style=style)

@@ -22,6 +22,8 @@ class AssistantTurn:
     after: str
     trims: bool  # the template strips the answer
     end_id: int
+    end: str = ""  # the end token as the template prints it; "" where it prints none
+    tail: str = ""  # what it prints behind
 
     def wrap(self, text: str) -> str:
         """An answer as the template prints it, without the end token."""
@@ -56,8 +58,8 @@ def assistant_turn(tokenizer: Any) -> AssistantTurn:
     turn = _answer_turn(tokenizer, user, prompt, _PROBE)
     before, _, after = turn.partition(_PROBE)
     trims = f" {_PROBE} " not in _answer_turn(tokenizer, user, prompt, f" {_PROBE} ")
-    text, end_id = _first_special(tokenizer, after)
-    return AssistantTurn(before, text, trims, end_id)
+    text, end, end_id = _first_special(tokenizer, after)
+    return AssistantTurn(before, text, trims, end_id, end, after[len(text) + len(end) :])
 
 
 def _answer_turn(tokenizer: Any, user: dict[str, str], prompt: str, answer: str) -> str:
@@ -74,10 +76,10 @@ def _answer_turn(tokenizer: Any, user: dict[str, str], prompt: str, answer: str)
     return turn
 
 
-def _first_special(tokenizer: Any, text: str) -> tuple[str, int]:
-    """Text before the first special token of ``text`` and that token's id; EOS where the turn ends in nothing."""
+def _first_special(tokenizer: Any, text: str) -> tuple[str, str, int]:
+    """(text before the first special token of ``text``, that token, its id); EOS where the turn ends in nothing."""
     if not text.strip():
-        return "", int(tokenizer.eos_token_id)
+        return "", "", int(tokenizer.eos_token_id)
     found = [(text.find(token), -len(token), token) for token in _special_tokens(tokenizer) if token in text]
     if not found:
         raise ModelError(
@@ -86,7 +88,7 @@ def _first_special(tokenizer: Any, text: str) -> tuple[str, int]:
             remedy="use a chat template that ends the assistant's turn with a special token, or set chat: false",
         )
     position, _, token = min(found)
-    return text[:position], int(tokenizer.convert_tokens_to_ids(token))
+    return text[:position], token, int(tokenizer.convert_tokens_to_ids(token))
 
 
 def _special_tokens(tokenizer: Any) -> set[str]:

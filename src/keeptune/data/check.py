@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from keeptune.core.errors import DataError
+from keeptune.data.conversation import Supervise
 from keeptune.data.examples import Example, Splits
 from keeptune.data.leakage import LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
@@ -78,13 +79,20 @@ class CheckReport:
     notes: tuple[str, ...]
 
 
-def check(source: str, *, fields: Mapping[str, str] | None = None, cluster: str | None = None) -> CheckReport:
+def check(
+    source: str,
+    *,
+    fields: Mapping[str, str] | None = None,
+    cluster: str | None = None,
+    format: str | None = None,
+    supervise: Supervise | None = None,
+) -> CheckReport:
     """Read a source and describe it.
 
     Raises:
         DataError: the source cannot be read, recognised or mostly used (see `load_examples`).
     """
-    loaded = load_examples(source, fields=fields, cluster=cluster)
+    loaded = load_examples(source, fields=fields, cluster=cluster, format=format, supervise=supervise)
     assert loaded.layout is not None  # without templates of the caller, no layout is an error
     splits, carved, notes = _parts(loaded)
     parts = {name: splits.part(name) for name in PARTS if splits.part(name)}
@@ -103,7 +111,7 @@ def check(source: str, *, fields: Mapping[str, str] | None = None, cluster: str 
         lengths=_lengths(loaded.examples, loaded.layout),
         labels=_labels(parts),
         copies=_copies(loaded.examples, loaded.layout),
-        leaks=find_leaks(splits, loaded.layout.prompt_columns) if len(parts) > 1 else None,
+        leaks=find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None,
         quarantined=tuple(reasons(loaded.quarantined)),
         notes=(*loaded.notes, *notes),
     )
@@ -113,7 +121,7 @@ def _parts(loaded: Loaded) -> tuple[Splits, set[str], tuple[str, ...]]:
     """The parts that training would use, which of them are carved out, and why there are none."""
     named = {example.part for example in loaded.examples}
     try:
-        columns = loaded.layout.prompt_columns if loaded.layout else None
+        columns = (loaded.layout.prompt_columns if loaded.layout else None) or None
         splits = split(keep_together(loaded.examples, columns))
     except DataError as error:
         return Splits(loaded.examples, (), ()), set(), (f"not split: {error.message}",)
@@ -193,7 +201,7 @@ def _copies(examples: Sequence[Example], layout: Layout) -> Copies:
         answer = "\0".join(_references(example, layout)).strip()
         if answer in answers[prompt]:
             exact += 1
-        elif prompt in first:
+        elif prompt and prompt in first:
             prompts += 1
             other = first[prompt]
             where = where or f"{place(other)} and {place(example)}"

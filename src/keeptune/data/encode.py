@@ -17,13 +17,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, Literal
 
 from keeptune.core.errors import DataError, ModelError
 from keeptune.data.chat import AssistantTurn, assistant_turn, render_chat
-from keeptune.data.examples import Encoded, Rendered
+from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
+from keeptune.data.proof import Proof
+from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
 
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
 SHOT_SEPARATOR = "\n\n"  # between worked examples in a plain prompt, and after a plain system text
@@ -89,6 +92,7 @@ class Encoder:
         self._anchors = tuple((text, self._ids(text)) for text in _ANCHORS)
         self._completion_body = lru_cache(maxsize=65_536)(self._split_off)
         self._prove_boundaries()
+        self._proof = Proof(tokenizer, {self.end_id, int(tokenizer.eos_token_id)}, self._said, self._kept)
 
     @property
     def beginning(self) -> tuple[int, ...]:
@@ -110,6 +114,11 @@ class Encoder:
                 raise ValueError(
                     f"example {row.id} was rendered with chat={row.chat}, the encoder has chat={self.chat}"
                 )
+        if rendered.whole is not None:
+            try:
+                return self._single_bos(self._whole_prompt(rendered.whole, shots), rendered)
+            except DataError as error:
+                raise _placed(error, rendered) from error
         if self.chat:
             return self._single_bos(self._ids(render_chat(self.tokenizer, rendered, shots)), rendered)
         body = self._ids(self.plain_text(rendered, shots))
@@ -118,6 +127,8 @@ class Encoder:
 
     def prompt_text(self, rendered: Rendered, shots: Sequence[Rendered] = ()) -> str:
         """The text whose ids `prompt` returns, without the BOS that a tokenizer adds to plain text."""
+        if rendered.whole is not None:
+            return self._decode(self._whole_prompt(rendered.whole, shots))
         return render_chat(self.tokenizer, rendered, shots) if self.chat else self.plain_text(rendered, shots)
 
     @staticmethod
@@ -137,24 +148,49 @@ class Encoder:
             raise DataError("an empty completion has nothing to learn from or to score", remedy="remove the row")
         ids = self.choice(text)
         if self.end_id in ids:
-            raise DataError(
-                f"a completion contains the end token {self.tokenizer.convert_ids_to_tokens(self.end_id)!r} as text",
-                remedy="remove it from the data; it is put there by the encoder",
-            )
+            raise self._spelled_end()
         return (*ids, self.end_id)
 
     def choice(self, text: str) -> tuple[int, ...]:
         """Token ids of a completion without its end token: what choice scoring adds up."""
-        return self._completion_body(self._turn.wrap(text) if self._turn else text)
+        return self._completion_body(self._framed(text))
+
+    def _framed(self, text: str) -> str:
+        """A completion as the chat template prints it, without the end token."""
+        return self._turn.wrap(text) if self._turn else text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text that completion ids stand for, up to the end token; inverse of `completion`."""
         ids = list(ids)
         if self.end_id in ids:
             ids = ids[: ids.index(self.end_id)]
+        return self._said(ids)
+
+    def _said(self, ids: Sequence[int]) -> str:
+        """What ids add to a text before them."""
         anchor, anchor_ids = self._anchors[0]
         text = self._decode((*anchor_ids, *ids))
         return text[len(anchor) :] if text.startswith(anchor) else self._decode(ids)
+
+    def _kept(self, text: str) -> str:
+        """What the tokenizer keeps of a text that follows another."""
+        anchor, _ = self._anchors[0]
+        return self._decode(self._ids(anchor + text)).removeprefix(anchor)
+
+    def row(self, rendered: Rendered) -> Encoded:
+        """Ids of the example at its full length, whatever the window.
+
+        Raises:
+            DataError: see `encode`.
+        """
+        try:
+            if rendered.whole is not None:
+                return self._whole_row(rendered.id, rendered.whole)
+            row = Encoded(rendered.id, self.prompt(rendered), self.completion(rendered.completion))
+            self._proof.answers(row, [self._framed(rendered.completion)])
+            return row
+        except DataError as error:
+            raise _placed(error, rendered) from error
 
     def encode(self, rendered: Rendered) -> Encoded | Overlong:
         """Ids of one example, or why it was left out.
@@ -163,12 +199,10 @@ class Encoder:
             DataError: an empty completion, an end token or a BOS in the text; a row longer than the window
                 where the policy is ``error``.
         """
-        try:
-            prompt, completion = self.prompt(rendered), self.completion(rendered.completion)
-        except DataError as error:
-            raise _placed(error, rendered) from error
-        if len(prompt) + len(completion) <= self.context:
-            return Encoded(rendered.id, prompt, completion)
+        row = self.row(rendered)
+        prompt, completion = row.prompt_ids, row.completion_ids
+        if len(row) <= self.context:
+            return row
         too_long = self._overlong(rendered, len(prompt), len(completion))
         room = self.context - len(completion)
         if self.overlong == "error":
@@ -180,7 +214,7 @@ class Encoder:
             )
         if self.overlong == "drop" or room <= len(self.start_ids):
             return too_long
-        return Encoded(rendered.id, self.cut(prompt, room), completion)
+        return replace(row, prompt_ids=self.cut(prompt, room))
 
     def encode_all(self, rows: Iterable[Rendered]) -> EncodedSet:
         """Encode every row; rows that do not fit are listed with the reason."""
@@ -193,8 +227,103 @@ class Encoder:
                 dropped.append(result)
                 continue
             kept.append(result)
-            truncated += self.overlong == "truncate_prompt" and result.prompt_ids != self.prompt(rendered)
+            truncated += self.overlong == "truncate_prompt" and len(result) < len(self.row(rendered))
         return EncodedSet(tuple(kept), tuple(dropped), truncated)
+
+    def _whole_row(self, id: str, whole: Conversation | Segments | Tokens) -> Encoded:
+        """The row, its mask proven."""
+        if isinstance(whole, Tokens):
+            row = Encoded.masked(id, whole.ids, whole.trained)
+            self._proof.tokens(whole.ids, row)
+        elif isinstance(whole, Segments):
+            row = Encoded.masked(id, *self._segment_ids(whole))
+            self._proof.segments(row, self._segment_texts(whole))
+        else:
+            pieces = self._pieces(whole)
+            row = Encoded.masked(id, *self._assembled(pieces))
+            self._proof.answers(row, [piece.text for piece in pieces if piece.trained])
+        return row
+
+    def _whole_prompt(self, whole: Conversation | Segments | Tokens, shots: Sequence[Rendered]) -> tuple[int, ...]:
+        """What stands before the answer that is asked for."""
+        if isinstance(whole, Conversation):
+            examples = [shot.whole for shot in shots if isinstance(shot.whole, Conversation)]
+            talk = with_shots(whole, examples)
+            before = self._pieces(talk)[:-1]
+            if self._turn:
+                as_served(self.tokenizer, talk, before, self._turn)
+            return tuple(self._assembled(before)[0])
+        if isinstance(whole, Tokens):
+            ids, mask = list(whole.ids), list(whole.trained)
+        else:
+            ids, mask = self._segment_ids(whole)
+        last = max(place for place, trained in enumerate(mask) if trained)
+        while last and mask[last - 1]:
+            last -= 1
+        return tuple(ids[:last])
+
+    def _pieces(self, talk: Conversation) -> list[Piece]:
+        return chat_pieces(self.tokenizer, talk, self._turn) if self._turn else plain_pieces(talk)
+
+    def _assembled(self, pieces: Sequence[Piece]) -> tuple[list[int], list[bool]]:
+        """Ids of the pieces one behind the other; what follows an end token is tokenised behind it."""
+        ids: list[int] = []
+        mask: list[bool] = []
+        for number, piece in enumerate(pieces):
+            if piece.turn is not None:
+                made = (*self._answer(piece.text), self.end_id)
+            elif number:
+                made = self._behind_end(piece.text)
+            else:
+                made = self._ids(piece.text) if self.chat else (*self.start_ids, *self._ids(piece.text))
+            ids += made
+            mask += [piece.trained] * len(made)
+        return ids, mask
+
+    def _answer(self, text: str) -> tuple[int, ...]:
+        ids = self._completion_body(text)
+        if self.end_id in ids:
+            raise self._spelled_end()
+        return ids
+
+    def _behind_end(self, text: str) -> tuple[int, ...]:
+        """Ids of a text that follows an end token: special tokens cut a text, so its left neighbour is all it needs."""
+        end = self.tokenizer.convert_ids_to_tokens(self.end_id)
+        ids = self._ids(end + text)
+        if ids[:1] != (self.end_id,):
+            raise ModelError(
+                f"the tokenizer does not read the text {end!r} as its end token",
+                where=_name(self.tokenizer),
+                remedy="declare it as a special token in tokenizer_config.json",
+            )
+        return ids[1:]
+
+    def _segment_ids(self, whole: Segments) -> tuple[list[int], list[bool]]:
+        """Segments as they are, BOS in front and EOS at the end where the texts do not spell them."""
+        eos = int(self.tokenizer.eos_token_id)
+        ids: list[int] = []
+        mask: list[bool] = []
+        for text, trained in whole.pieces:
+            made = self._completion_body(text) if ids else self._ids(text)
+            ids += made
+            mask += [trained] * len(made)
+        if ids[-1] != eos:
+            ids.append(eos)
+            mask.append(True)
+        spelled = len(self.start_ids) if tuple(ids[: len(self.start_ids)]) == self.start_ids else 0
+        mask[:spelled] = [False] * spelled
+        start = () if spelled else self.start_ids
+        if mask[0] and not start:
+            start = self.beginning  # the first token is predicted from something
+        return [*start, *ids], [*([False] * len(start)), *mask]
+
+    def _segment_texts(self, whole: Segments) -> list[str]:
+        """What is learned from segments, stretch by stretch, with the EOS that `_segment_ids` puts behind."""
+        runs = ["".join(text for text, _ in run) for trained, run in groupby(whole.pieces, lambda p: p[1]) if trained]
+        eos, bos = self.tokenizer.eos_token, self.tokenizer.bos_token
+        if whole.pieces[0][1] and bos and self.start_ids:
+            runs[0] = runs[0].removeprefix(bos)
+        return [*runs[:-1], runs[-1].removesuffix(eos) + eos]
 
     def cut(self, prompt_ids: Sequence[int], room: int) -> tuple[int, ...]:
         """The last tokens of a prompt that fit into ``room`` tokens, BOS kept in front."""
@@ -202,6 +331,12 @@ class Encoder:
             return tuple(prompt_ids)
         start = self.start_ids if tuple(prompt_ids[: len(self.start_ids)]) == self.start_ids else ()
         return (*start, *prompt_ids[len(prompt_ids) - (room - len(start)) :])
+
+    def _spelled_end(self) -> DataError:
+        return DataError(
+            f"a completion contains the end token {self.tokenizer.convert_ids_to_tokens(self.end_id)!r} as text",
+            remedy="remove it from the data; it is put there by the encoder",
+        )
 
     def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:
         fits = completion < self.context - len(self.start_ids)

@@ -29,7 +29,7 @@ def share_clusters(examples: Sequence[Example], layout: Layout | None) -> list[E
             keys = sources
     counts = Counter(keys)
     return [
-        replace(example, cluster=content_hash(key)) if counts[key] > 1 else example
+        replace(example, cluster=content_hash(key)) if counts[key] > 1 and key.strip("\0") else example
         for example, key in zip(examples, keys, strict=True)
     ]
 

@@ -13,11 +13,14 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.columns import identifiers, part_column, renamed, renamings, template_names
+from keeptune.data.conversation import Supervise
 from keeptune.data.examples import Example
+from keeptune.data.formats import find_shape
 from keeptune.data.groups import few_answers, share_clusters
 from keeptune.data.quarantine import Quarantined, refuse_many, write_quarantine
 from keeptune.data.readers import Row, read_rows, source_files
 from keeptune.data.recognise import COMPLETION, Layout, columns_of, recognise
+from keeptune.data.shapes import converted
 from keeptune.data.values import UnusableValue, as_choices, as_references, as_text, chosen
 
 __all__ = ["Loaded", "Quarantined", "load_examples", "write_quarantine"]
@@ -45,6 +48,8 @@ def load_examples(
     cluster: str | None = None,
     label: str | None = None,
     templated: bool = False,
+    format: str | None = None,
+    supervise: Supervise | None = None,
 ) -> Loaded:
     """Read a source into examples.
 
@@ -60,10 +65,14 @@ def load_examples(
         cluster: column whose equal values mark rows from one source.
         label: column to stratify by; otherwise the answer, where answers are few.
         templated: the caller has templates, so columns that fit no layout are no error.
+        format: one of `formats.FORMATS`, where several fit or the wrong one was found.
+        supervise: which assistant turns of a conversation are learned from: all, the last, or those whose weight
+            is not 0. By default the weights decide where rows bring some, and all are learned from where not.
 
     Raises:
         DataError: unreadable source, unrecognised columns, no rows, or more than 5 % unusable rows.
-        ConfigError: ``fields``, ``cluster`` or ``label`` names a column that is not there.
+        ConfigError: ``fields``, ``cluster`` or ``label`` names a column that is not there; an unknown ``format``;
+            ``supervise`` for rows that are no conversations.
     """
     rows = list(read_rows(source))
     if not rows:
@@ -79,32 +88,51 @@ def load_examples(
                 f"{option} names the column '{column}', which {source} does not have",
                 remedy=f"columns seen: {', '.join(columns)}",
             )
+    digest = _sha256(source, rows)
+    shape = find_shape(rows, columns, name=format, mapped=fields is not None, path=source)
+    bad: list[Quarantined] = []
+    if shape is not None:
+        rows, bad = converted(rows, *shape, supervise)
+        columns = columns_of(row.fields for row in rows)
+        refuse_many(bad, len(rows) + len(bad), source)
     parts, said_in = part_column(rows, columns)
     content = [column for column in columns if column != said_in]
-    layout = _layout(content, fields, source, templated)
-    builder = _Builder(layout, identifiers(content, layout), cluster, label, said_in)
+    layout = shape[0].layout(content) if shape is not None else _layout(content, fields, source, templated, format)
+    if supervise is not None and not (layout and layout.talks):
+        raise ConfigError("supervise chooses among the turns of conversations", remedy="leave it out for this data")
+    builder = _Builder(layout, identifiers(content, layout), cluster, label, said_in, bad)
     for row, part in zip(rows, parts, strict=True):
         builder.add(row, part)
-    refuse_many(builder.quarantined, len(rows), source)
+    refuse_many(builder.quarantined, len(rows) + len(bad), source)
     examples = share_clusters(builder.examples, layout) if cluster is None else builder.examples
-    if layout is not None:
+    if layout is not None and layout.shape:
+        layout = replace(layout, part=said_in)
+    elif layout is not None:
         layout = replace(layout, part=said_in, choices=few_answers(examples, layout))
         if label is None and layout.choices is not None:
             examples = [replace(example, label=example.fields[layout.completion]) for example in examples]
     notes = (*renamings(names), *builder.notes())
-    return Loaded(source, examples, layout, builder.quarantined, _sha256(source, rows), notes)
+    if layout is not None and layout.talks:
+        notes += _turn_notes(examples, supervise)
+    return Loaded(source, examples, layout, builder.quarantined, digest, notes)
 
 
 class _Builder:
     """Turns rows into examples, one after another."""
 
     def __init__(
-        self, layout: Layout | None, left_out: set[str], cluster: str | None, label: str | None, part: str | None
+        self,
+        layout: Layout | None,
+        left_out: set[str],
+        cluster: str | None,
+        label: str | None,
+        part: str | None,
+        quarantined: Sequence[Quarantined] = (),
     ) -> None:
         self.layout, self.cluster, self.label = layout, cluster, label
         self.left_out = left_out | ({part} if part else set())
         self.examples: list[Example] = []
-        self.quarantined: list[Quarantined] = []
+        self.quarantined: list[Quarantined] = list(quarantined)
         self.numbers: Counter[str] = Counter()  # column -> rows whose number became a text
 
     def add(self, row: Row, part: Part | None) -> None:
@@ -128,7 +156,8 @@ class _Builder:
         for role, column in layout.roles.items():
             if role not in {COMPLETION, "choices"}:
                 fields[column] = self._text(raw.get(column), column)
-                if not fields[column].strip() and role not in {"input", "instruction", "context", "system"}:
+                empty = not fields[column].strip() and role not in {"input", "instruction", "context", "system"}
+                if empty and not (role == "prompt" and layout.shape):
                     raise UnusableValue(f"field '{column}' is empty")
         if layout.name == "instruction" and not any(
             fields[layout.roles[role]].strip() for role in ("instruction", "input") if role in layout.roles
@@ -180,13 +209,25 @@ class _Builder:
         )
 
 
-def _layout(columns: Sequence[str], fields: Mapping[str, str] | None, source: str, templated: bool) -> Layout | None:
+def _layout(
+    columns: Sequence[str], fields: Mapping[str, str] | None, source: str, templated: bool, name: str | None
+) -> Layout | None:
     try:
-        return recognise(columns, fields=fields, path=source)
+        return recognise(columns, fields=fields, path=source, name=name)
     except DataError:
-        if templated:
+        if templated and name is None:
             return None
         raise
+
+
+def _turn_notes(examples: Sequence[Example], supervise: Supervise | None) -> tuple[str, ...]:
+    """How many answers of the conversations are learned from, and what decided that."""
+    answers = [turn for row in examples for turn in row.fields["messages"] if turn["role"] == "assistant"]
+    trained = sum(turn["trained"] for turn in answers)
+    why = {None: "weights decide", "all": "all", "last": "the last of each", "weights": "weights decide"}[supervise]
+    if trained == len(answers) and supervise in (None, "all"):
+        why = "all"
+    return (f"{trained:,} of {len(answers):,} assistant turns are learned from ({why})",)
 
 
 def _sha256(source: str, rows: Sequence[Row]) -> str:

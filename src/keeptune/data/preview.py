@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from keeptune.core.errors import DataError, ModelError
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
-from keeptune.data.examples import Example, Rendered
+from keeptune.data.examples import Encoded, Example, Rendered, Segments, Tokens
 from keeptune.data.recognise import Layout
 from keeptune.data.templates import Template, TemplateSet, default_templates
 
@@ -112,35 +113,43 @@ def _show(
     example: Example, pool: Sequence[Example], templates: TemplateSet, encoder: Encoder, shots: int, seed: int
 ) -> Shown:
     rendered = templates.for_training(example, seed)
-    demonstrations = [templates.fixed(other) for other in _draw(example, pool, shots, seed)]
-    prompt: tuple[int, ...] = ()
-    completion: tuple[int, ...] = ()
+    alone = isinstance(rendered.whole, Segments | Tokens)  # rows that no example can stand in front of
+    demonstrations = [] if alone else [templates.fixed(other) for other in _draw(example, pool, shots, seed)]
+    row = Encoded(example.id, (), ())
     problem = None
     try:
-        prompt = encoder.prompt(rendered, demonstrations)
-        completion = encoder.completion(rendered.completion)
-        if len(prompt) + len(completion) > encoder.context:
-            problem = f"{len(prompt) + len(completion)} tokens do not fit the window of {encoder.context}"
+        if demonstrations:
+            row = Encoded(example.id, encoder.prompt(rendered, demonstrations), encoder.completion(rendered.completion))
+        else:
+            row = encoder.row(rendered)
+        if len(row) > encoder.context:
+            problem = f"{len(row)} tokens do not fit the window of {encoder.context}"
     except DataError as error:
         problem = error.message
-    answer: Kind = "expected" if shots else "trained"
     return Shown(
         id=example.id,
         place=f"{example.path}:{example.line}",
         part=example.part or "",
         wording=_wording(templates, rendered, example),
-        segments=(
-            *segments(encoder.tokenizer, prompt, "prompt"),
-            *segments(encoder.tokenizer, completion, answer, before=prompt),
-        ),
-        prompt_tokens=len(prompt),
-        completion_tokens=len(completion),
+        segments=tuple(_runs(encoder.tokenizer, row, "expected" if demonstrations else "trained")),
+        prompt_tokens=len(row) - row.trained,
+        completion_tokens=row.trained,
         boundary=f"{visible(rendered.prompt[-12:])}|{visible(rendered.completion[:12])}",
         references=rendered.references[1:],
         choices=rendered.choices or (),
         shots=len(demonstrations),
         problem=problem,
     )
+
+
+def _runs(tokenizer: Any, row: Encoded, answer: Kind) -> Iterator[Segment]:
+    """The row's tokens, read and supervised ones in turn."""
+    ids = (*row.prompt_ids, *row.completion_ids)
+    start = len(row.prompt_ids)
+    borders = [0, *(start + border for span in row.spans for border in span)]
+    kinds: list[Kind] = ["prompt", answer]
+    for number, (low, high) in enumerate(pairwise(borders)):
+        yield from segments(tokenizer, ids[low:high], kinds[number % 2], before=ids[:low])
 
 
 def _draw(example: Example, pool: Sequence[Example], shots: int, seed: int) -> list[Example]:

@@ -84,20 +84,27 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
     Pattern(
         "source-target",
-        {"source": ("source", "src", "input", "inputs", "prompt", "original", "user")},
+        {"source": ("input", "inputs", "prompt", "src", "original", "user", "source")},
         {"system": ("system", "system_prompt")},
         (*REPLIES, "tgt", "translation", "reference", "references", "simplification", "simplifications", "correction"),
     ),
 )
 
-# Shapes that other tools train on and this one does not (yet): a better answer than "nothing fits".
+# Columns that belong to a shape (see `shapes`): where one is there and the shape is not, its cells are wrong.
+NEARLY: Mapping[str, tuple[str, str]] = {
+    "messages": ("messages", 'lists of {"role": ..., "content": ...}'),
+    "conversations": ("sharegpt", 'lists of {"from": ..., "value": ...}'),
+    "segments": ("segments", 'lists of {"label": true, "text": ...}'),
+    "input_ids": ("tokenised", "lists of token ids"),
+    "instances": ("natural-instructions", 'lists of {"input": ..., "output": ...}, beside a Definition'),
+}
+
+# Rows that other tools train on and this one does not: a better answer than "nothing fits".
 FOREIGN: tuple[tuple[frozenset[str], str, str], ...] = (
-    (frozenset({"messages"}), "rows are conversations", "write each row as prompt and completion (one turn)"),
-    (frozenset({"conversations"}), "rows are conversations", "write each row as prompt and completion (one turn)"),
-    (frozenset({"conversation"}), "rows are conversations", "write each row as prompt and completion (one turn)"),
     (frozenset({"chosen", "rejected"}), "rows are preference pairs", "keep the chosen answer as the completion"),
-    (frozenset({"input_ids"}), "rows are already tokenised", "give the text: token ids belong to one tokenizer"),
-    (frozenset({"segments"}), "rows are lists of segments", "write each row as prompt and completion"),
+    (frozenset({"chosen_messages", "rejected_messages"}), "rows are preference pairs", "keep the chosen messages"),
+    (frozenset({"preferred_output", "non_preferred_output"}), "rows are preference pairs", "keep the preferred output"),
+    (frozenset({"response_j", "response_k"}), "rows are preference pairs", "keep the better response"),
 )
 
 
@@ -119,6 +126,8 @@ class Layout:
     custom              what the user's field map says
     ==================  ==========================================  =========================================
 
+    Rows of a shape (see `shapes`) have the fields that the shape made of them, mostly prompt and completion.
+
     ``references`` are further columns that hold accepted completions in some rows ("outputs" beside "output",
     "summary2"). After loading, the completion's column holds a text, or a list of texts where a row has several
     references; ``choices`` are the answers of the whole set (sorted) where they are few and repeated.
@@ -130,6 +139,7 @@ class Layout:
     part: str | None = None
     choices: tuple[str, ...] | None = None
     metadata: tuple[str, ...] = ()  # columns without a role
+    shape: str = ""  # what the rows were before they became these fields, in words; "" for columns of text
 
     @property
     def completion(self) -> str:
@@ -144,21 +154,35 @@ class Layout:
     @property
     def raw(self) -> bool:
         """Prompt and completion stand in the source exactly as the model shall see them."""
-        return self.name == "prompt-completion"
+        return self.name == "prompt-completion" or (bool(self.shape) and "instruction" not in self.roles)
+
+    @property
+    def talks(self) -> bool:
+        """Rows are conversations, their turns in the field "messages"."""
+        return bool(self.shape) and "messages" in self.metadata
 
     def describe(self) -> str:
         """'instruction: instruction + input -> output'."""
+        if self.shape:
+            return f"{self.name}: {self.shape}"
         arrow = " + ".join(self.prompt_columns) or "template"
         return f"{self.name}: {arrow} -> {self.completion}"
 
 
-def recognise(columns: Sequence[str], *, fields: Mapping[str, str] | None = None, path: str | None = None) -> Layout:
+def recognise(
+    columns: Sequence[str],
+    *,
+    fields: Mapping[str, str] | None = None,
+    path: str | None = None,
+    name: str | None = None,
+) -> Layout:
     """Find the layout of a source from its columns.
 
     Args:
         columns: all column names of the source, in order of appearance.
         fields: the user's own map, role -> column; it then decides alone.
         path: named in errors.
+        name: the only layout to be tried.
 
     Raises:
         DataError: no layout fits, or several do.
@@ -166,18 +190,40 @@ def recognise(columns: Sequence[str], *, fields: Mapping[str, str] | None = None
     """
     if fields is not None:
         return _mapped(columns, fields)
-    found = [layout for layout in (_match(pattern, columns, path) for pattern in PATTERNS) if layout]
-    found = [layout for i, layout in enumerate(found) if not any(_covers(found, j, i) for j in range(len(found)))]
+    found = _found(columns, path, name)
     if len(found) == 1:
         return found[0]
     if found:
         raise DataError(
-            f"the columns {_listed(columns)} can be read in {len(found)} ways: "
+            f"the columns {listed(columns)} can be read in {len(found)} ways: "
             + "; ".join(layout.describe() for layout in found),
             path=path,
-            remedy=_map_remedy(found[0]),
+            remedy=f"{_map_remedy(found[0])}, or name the format: --format {found[0].name}",
         )
-    raise _nothing_fits(columns, path)
+    raise _nothing_fits(columns, path, name)
+
+
+def fitting(columns: Sequence[str]) -> list[str]:
+    """Names of the layouts that these columns can be read as."""
+    try:
+        return [layout.name for layout in _found(columns, None, None)]
+    except DataError:  # several columns may be the completion
+        return []
+
+
+def foreign(columns: Sequence[str], path: str | None) -> DataError | None:
+    """The error for rows that are made for another kind of training, if they are."""
+    names = {canonical(column) for column in columns}
+    for marks, meaning, remedy in FOREIGN:
+        if marks <= names:
+            return DataError(f"{meaning} (columns {listed(columns)}), which cannot be read", path=path, remedy=remedy)
+    return None
+
+
+def _found(columns: Sequence[str], path: str | None, name: str | None) -> list[Layout]:
+    patterns = [pattern for pattern in PATTERNS if name in (None, pattern.name)]
+    found = [layout for layout in (_match(pattern, columns, path) for pattern in patterns) if layout]
+    return [layout for i, layout in enumerate(found) if not any(_covers(found, j, i) for j in range(len(found)))]
 
 
 def columns_of(rows: Iterable[Mapping[str, object]]) -> list[str]:
@@ -207,7 +253,7 @@ def _match(pattern: Pattern, columns: Sequence[str], path: str | None) -> Layout
         return None
     if pattern.completion is not LABELS and len({_stem(column) for column in answers} - {"label"}) > 1:
         raise DataError(
-            f"several columns may be the completion: {_listed(answers)} (read as {pattern.name})",
+            f"several columns may be the completion: {listed(answers)} (read as {pattern.name})",
             path=path,
             remedy=_map_remedy(Layout(pattern.name, {**roles, COMPLETION: completion})),
         )
@@ -256,10 +302,10 @@ def _mapped(columns: Sequence[str], fields: Mapping[str, str]) -> Layout:
         if column not in columns:
             raise ConfigError(
                 f"fields.{role} names the column '{column}', which the data do not have",
-                remedy=f"columns seen: {_listed(columns)}",
+                remedy=f"columns seen: {listed(columns)}",
             )
     if COMPLETION not in fields:
-        raise ConfigError("fields names no completion", remedy=f"add completion: one of {_listed(columns)}")
+        raise ConfigError("fields names no completion", remedy=f"add completion: one of {listed(columns)}")
     roles = {("source" if role == "prompt" else role): column for role, column in fields.items()}
     wanted = set(roles) - {COMPLETION}
     name = "custom"
@@ -272,23 +318,26 @@ def _mapped(columns: Sequence[str], fields: Mapping[str, str]) -> Layout:
     return Layout(name, roles, metadata=rest)
 
 
-def _nothing_fits(columns: Sequence[str], path: str | None) -> DataError:
+def _nothing_fits(columns: Sequence[str], path: str | None, name: str | None) -> DataError:
     """The error that names the columns seen and the nearest layout."""
-    names = {canonical(column) for column in columns}
-    for marks, meaning, remedy in FOREIGN:
-        if marks <= names:
-            message = f"{meaning} (columns {_listed(columns)}), which cannot be read yet"
-            return DataError(message, path=path, remedy=remedy)
-    if names == {"text"}:
-        remedy = "a row needs a completion beside its text; whole texts can be a retained suite (text: FILE)"
-        return DataError("the only column is 'text': nothing says what is to be learned", path=path, remedy=remedy)
-    best = max(PATTERNS, key=lambda pattern: _overlap(pattern, columns))
+    error = foreign(columns, path)
+    if error is not None:
+        return error
+    for column in columns:
+        if name is None and canonical(column) in NEARLY:
+            shape, cells = NEARLY[canonical(column)]
+            return DataError(
+                f"no format fits the columns {listed(columns)}",
+                path=path,
+                field=column,
+                remedy=f"nearest format: {shape}, whose column '{column}' holds {cells}",
+            )
+    patterns = [pattern for pattern in PATTERNS if name in (None, pattern.name)]
+    best = max(patterns, key=lambda pattern: _overlap(pattern, columns))
     have, missing = _presence(best, columns)
-    near = (
-        f"nearest layout: {best.name}, which has {_listed(have)} and misses {' and '.join(missing)}; " if have else ""
-    )
+    near = f"nearest layout: {best.name}, which has {listed(have)} and misses {' and '.join(missing)}; " if have else ""
     remedy = f"{near}rename the columns, or map them: --field prompt=COLUMN --field completion=COLUMN"
-    return DataError(f"no layout fits the columns {_listed(columns)}", path=path, remedy=remedy)
+    return DataError(f"no layout fits the columns {listed(columns)}", path=path, remedy=remedy)
 
 
 def _overlap(pattern: Pattern, columns: Sequence[str]) -> float:
@@ -315,7 +364,7 @@ def _map_remedy(layout: Layout) -> str:
     return f"say which: {pairs} (in a recipe: fields: {{...}})"
 
 
-def _listed(columns: Sequence[str]) -> str:
+def listed(columns: Sequence[str]) -> str:
     """'a, b, c' ; long lists are cut."""
     shown = ", ".join(f"'{column}'" for column in columns[:12])
     return shown + (f" and {len(columns) - 12} more" if len(columns) > 12 else "")

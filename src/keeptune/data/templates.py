@@ -30,7 +30,8 @@ from jinja2.exceptions import TemplateError, UndefinedError
 
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.units import content_hash
-from keeptune.data.examples import Example, Rendered
+from keeptune.data.conversation import asked_turn
+from keeptune.data.examples import Conversation, Example, Rendered, Segments, Tokens
 from keeptune.data.recognise import Layout
 from keeptune.data.sandbox import MAX_CHARACTERS, STATE, Rendering, TemplateSandbox
 
@@ -47,6 +48,7 @@ class Template:
     text: str
     answer_choices: str | tuple[str, ...] | None = None
     verbatim: bool = False  # prompt and completion were glued by the user
+    whole: bool = False  # the row is a conversation, segments or tokens, and is encoded from there
 
     @staticmethod
     def parse(text: str, name: str = "", answer_choices: str | Sequence[str] | None = None) -> Template:
@@ -73,9 +75,12 @@ class Template:
         return template
 
     @staticmethod
-    def raw(prompt: str = "prompt", completion: str = "completion", name: str = "as given") -> Template:
-        """Prompt and completion as two fields hold them."""
-        return Template(name, f"{{{{ fields[{prompt!r}] }}}}|||{{{{ fields[{completion!r}] }}}}", verbatim=True)
+    def raw(
+        prompt: str | None = "prompt", completion: str = "completion", name: str = "as given", whole: bool = False
+    ) -> Template:
+        """Prompt and completion as two fields hold them (no prompt: a text); ``whole`` rows are more than these."""
+        asked = "" if prompt is None else f"{{{{ fields[{prompt!r}] }}}}"
+        return Template(name, f"{asked}|||{{{{ fields[{completion!r}] }}}}", verbatim=True, whole=whole)
 
     def render(
         self,
@@ -107,6 +112,9 @@ class Template:
             completions = tuple(text.strip() for text in completions)
         else:
             prompt, space = self._glue(prompt)
+        whole = whole_row(example) if self.whole else None
+        if isinstance(whole, Conversation) and not chat:
+            space = " "  # behind "Assistant:"
         index = None if answers is None else self._index(completions[0], answers, example)
         texts = tuple(space + text for text in completions)
         before, _, after = texts[0].partition(texts[0].strip())  # choices are framed as the completion is
@@ -122,6 +130,7 @@ class Template:
             chat=chat,
             path=example.path,
             line=example.line,
+            whole=whole,
         )
 
     def _sides(self, example: Example, variables: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -267,7 +276,7 @@ def default_templates(layout: Layout) -> tuple[Template, ...]:
     named where a reader could not tell them apart; empty and missing parts are left out.
     """
     if layout.raw:
-        return (Template.raw(layout.prompt_columns[0], layout.completion),)
+        return (Template.raw(layout.roles.get("prompt"), layout.completion, whole=bool(layout.shape)),)
     named = {"question": "Question", "premise": "Premise", "hypothesis": "Hypothesis"}
     cue = {"question": "Answer:", "inference": "Label:", "classification": "Label:", "summary": "Summary:"}
     parts = []
@@ -280,6 +289,19 @@ def default_templates(layout: Layout) -> tuple[Template, ...]:
         parts.append(f"{{% if {field} %}}{label}{{{{ {field}{listed} }}}}\n\n{{% endif %}}")
     text = "".join(parts) + cue.get(layout.name, "") + f"|||{{{{ fields[{layout.completion!r}] }}}}"
     return (Template.parse(text, f"{layout.name} as it is"),)
+
+
+def whole_row(example: Example) -> Conversation | Segments | Tokens | None:
+    """What a shape (see `shapes`) put into the row beside prompt and completion."""
+    fields = example.fields
+    if "messages" in fields:
+        turns = tuple(fields["messages"])
+        return Conversation(turns, asked_turn(turns), tuple(fields.get("tools", ())))
+    if "segments" in fields:
+        return Segments(tuple((text, trained) for text, trained in fields["segments"]))
+    if "tokens" in fields:
+        return Tokens(tuple(fields["tokens"]["ids"]), tuple(map(bool, fields["tokens"]["trained"])))
+    return None
 
 
 def packs() -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from keeptune.core.config import Config
+from keeptune.data.conversation import Supervise
 
 HARNESS = "harness:"  # in front of the name of a task of lm-eval
 
@@ -59,6 +60,8 @@ class TaskConfig(Config):
 
     data: str  # a file, a folder of split files, or hf:owner/name
     name: str = ""  # default: the name of the file
+    format: str | None = None  # how to read the rows, where that cannot be found out
+    supervise: Supervise | None = None  # turns of conversations to learn from: all, last or weights
     fields: dict[str, str] | None = None  # role -> column, where columns are not recognised
     cluster: str | None = None  # column: rows with the same value come from one source
     label: str | None = None  # column to stratify by

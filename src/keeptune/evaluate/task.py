@@ -178,8 +178,15 @@ def build_task(config: TaskConfig) -> Task:
     """
     own_words = config.templates is not None or config.pack is not None
     loaded = load_examples(
-        config.data, fields=config.fields, cluster=config.cluster, label=config.label, templated=own_words
+        config.data,
+        fields=config.fields,
+        cluster=config.cluster,
+        label=config.label,
+        templated=own_words,
+        format=config.format,
+        supervise=config.supervise,
     )
+    _refuse_unasked(loaded.layout, config.data)
     splits, leaks = _split(loaded.examples, config.split, loaded.layout)
     looked_at = list(splits.train or splits.test or splits.validation)[:_LOOKED_AT]
     templates = _templates(config, loaded.layout, looked_at)
@@ -201,6 +208,26 @@ def build_task(config: TaskConfig) -> Task:
         source=config.data,
         sha256=loaded.sha256,
     )
+
+
+def _refuse_unasked(layout: Layout | None, source: str) -> None:
+    """Nothing, unless the rows hold nothing that a model could be asked.
+
+    Raises:
+        DataError: whole texts, or token ids.
+    """
+    if layout is not None and layout.name == "text":
+        raise DataError(
+            "rows are whole texts: nothing says what is asked and what is answered",
+            path=source,
+            remedy="give rows a completion beside the text; whole texts can be a retained suite (text: FILE)",
+        )
+    if layout is not None and layout.name == "tokenised":
+        raise DataError(
+            "rows are token ids of one tokenizer: they can be trained on, but answers to them cannot be scored",
+            path=source,
+            remedy="give the texts",
+        )
 
 
 def build_text(config: TextConfig) -> Task:
@@ -269,7 +296,10 @@ def _unseen(config: TaskConfig, seen: TemplateSet, choices: bool, rows: Sequence
 
 
 def _wordings_key(wordings: TemplateSet) -> Any:
-    pieces = [(each.text, each.answer_choices, each.verbatim) for each in wordings.templates]
+    pieces = [
+        (each.text, each.answer_choices, each.verbatim, *(["whole"] if each.whole else []))
+        for each in wordings.templates
+    ]
     return [pieces, wordings.answer_choices, wordings.system]
 
 

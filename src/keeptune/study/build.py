@@ -13,6 +13,7 @@ from keeptune.core.records import DataCard
 from keeptune.data.encode import Encoder
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
+from keeptune.data.turns import PLAIN_NOTE
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.harness import build_harness
@@ -65,7 +66,19 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     )
     for line in missing:
         bench.warn(line)
+    for task in everything:
+        _say_format(bench, task)
     return bench
+
+
+def _say_format(bench: Bench, task: Task) -> None:
+    """How the rows of a task are read; and that turns are laid out plainly, where the model has no chat template."""
+    layout = task.loaded.layout if task.loaded is not None else None
+    if layout is None:
+        return
+    bench.say(f"{task.name}: read as {layout.describe()}")
+    if layout.talks and not bench.encoder.chat:
+        bench.warn(f"{task.name}: {PLAIN_NOTE}")
 
 
 def build_entry(

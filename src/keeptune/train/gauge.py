@@ -90,7 +90,8 @@ def _positions(rows: Sequence[Encoded]) -> Iterator[Choices]:
     for row in random.Random(0).sample(rows, len(rows)):
         ids = (*row.prompt_ids, *row.completion_ids)
         first = max(len(row.prompt_ids), 1)
-        supervised = range(first, len(ids))
+        start = len(row.prompt_ids)
+        supervised = [at for a, b in row.spans for at in range(max(start + a, first), start + b)]
         count = min(most, len(supervised))
         for i in range(count):
             at = supervised[i * len(supervised) // count]

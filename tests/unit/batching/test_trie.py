@@ -26,13 +26,17 @@ from keeptune.data.examples import Encoded
 
 Rows = Callable[..., list[Encoded]]
 short_ids = st.lists(st.integers(1, 2), max_size=6).map(tuple)
-shared_rows = st.lists(
-    st.builds(Encoded, st.just("x"), short_ids, short_ids).filter(
-        lambda row: len(row.completion_ids) > (not row.prompt_ids)
-    ),
-    min_size=1,
-    max_size=12,
+
+# Rows with one supervised stretch, and rows with several.
+plain_row = st.builds(Encoded, st.just("x"), short_ids, short_ids).filter(
+    lambda row: len(row.completion_ids) > (not row.prompt_ids)
 )
+gapped_row = (
+    st.lists(st.tuples(st.integers(1, 2), st.booleans()), min_size=2, max_size=9)
+    .filter(lambda tokens: any(trained for _, trained in tokens[1:]))
+    .map(lambda tokens: Encoded.masked("x", [token for token, _ in tokens], [trained for _, trained in tokens]))
+)
+shared_rows = st.lists(plain_row | gapped_row, min_size=1, max_size=12)
 
 
 def from_sequences(rows: Sequence[Encoded]) -> Counter[tuple[tuple[int, ...], int]]:
@@ -40,7 +44,9 @@ def from_sequences(rows: Sequence[Encoded]) -> Counter[tuple[tuple[int, ...], in
     counts: Counter[tuple[tuple[int, ...], int]] = Counter()
     for row in rows:
         ids = (*row.prompt_ids, *row.completion_ids)
-        counts.update((ids[:at], ids[at]) for at in range(max(len(row.prompt_ids), 1), len(ids)))
+        start = len(row.prompt_ids)
+        places = [start + at for a, b in row.spans for at in range(a, b)]
+        counts.update((ids[:at], ids[at]) for at in places if at)
     return counts
 
 

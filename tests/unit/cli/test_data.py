@@ -111,3 +111,23 @@ def test_preview_with_shots_and_a_wording(source: Path, tiny_folder: Path) -> No
     assert result.output.count("Mail:") == 3
     assert "2 worked examples" in result.output
     assert "⟦expected answer, not trained on⟧" in result.output
+
+
+def test_the_format_is_shown_and_can_be_named(tmp_path: Path) -> None:
+    turns = [{"from": "human", "value": "hello there"}, {"from": "gpt", "value": "good day"}]
+    row = {"conversations": turns, "prompt": "a question", "completion": "an answer"}
+    path = tmp_path / "talk.jsonl"
+    path.write_text("".join(json.dumps({**row, "prompt": f"a question {i}"}) + "\n" for i in range(4)))
+    error = run("check", str(path)).exception
+    assert isinstance(error, DataError)
+    assert "--format sharegpt or --format prompt-completion" in str(error.remedy)
+    shown = run("check", str(path), "--format", "sharegpt", "--supervise", "last").output
+    assert "sharegpt: conversations, as lists of from and value" in " ".join(shown.split())
+    assert "4 of 4 assistant turns are learned from (the last of each)" in shown
+    shown = run("preview", str(path), "--model", "builtin", "--format", "prompt-completion").output
+    assert "read as prompt-completion: prompt -> completion" in shown
+    shown = run("preview", str(path), "--model", "builtin", "--format", "sharegpt").output
+    assert "no chat template is used" in shown
+    assert "Assistant:⟦ good day" in shown
+    error = run("check", str(path), "--format", "sharegpt", "--supervise", "some").exception
+    assert isinstance(error, ConfigError)

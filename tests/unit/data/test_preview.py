@@ -8,9 +8,9 @@ import pytest
 
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.data.encode import Encoder
-from keeptune.data.examples import Example
+from keeptune.data.examples import Encoded, Example
 from keeptune.data.preview import load_tokenizer, preview_rows, printable, segments, visible, wordings
-from keeptune.data.recognise import recognise
+from keeptune.data.recognise import Layout, recognise
 
 LAYOUT = recognise(["instruction", "input", "output"])
 EXAMPLES = [
@@ -87,6 +87,25 @@ def test_the_wording_is_named(encoder: Encoder) -> None:
     for row in preview_rows(EXAMPLES, two, encoder, rows=6):
         starts = "".join(segment.text for segment in row.segments).startswith("Now")
         assert row.wording == ("wording 2" if starts else "wording 1")
+
+
+def test_a_conversation_shows_every_answer_as_trained(encoder: Encoder) -> None:
+    roles = ["user", "assistant", "user", "assistant"]
+    turns = [
+        {"role": role, "content": text, "trained": role == "assistant"}
+        for role, text in zip(roles, ["1 + 1", "2", "2 + 2", "4"], strict=True)
+    ]
+    fields = {"prompt": "1 + 1 2 2 + 2", "completion": "4", "messages": turns}
+    layout = Layout("messages", {"prompt": "prompt", "completion": "completion"}, shape="conversations")
+    (row,) = preview_rows([Example.make(fields)], wordings(layout), encoder, rows=1)
+    trained = [segment.text for segment in row.segments if segment.kind == "trained" and not segment.special]
+    assert trained == [" 2", " 4"]
+    result = encoder.encode(wordings(layout).fixed(Example.make(fields)))
+    assert isinstance(result, Encoded)
+    assert row.completion_tokens == result.trained
+    assert row.prompt_tokens + row.completion_tokens == len(result)
+    (shot,) = preview_rows([Example.make(fields), *EXAMPLES[:0]], wordings(layout), encoder, rows=1, shots=1)
+    assert shot.shots == 0  # nothing else to show
 
 
 def test_segments_keep_spaces_and_split_at_specials(tokenizer: Any) -> None:

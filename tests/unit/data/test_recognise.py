@@ -37,6 +37,7 @@ CASES = [
     ("sentence label idx", "classification: sentence -> label"),
     ("source target", "source-target: source -> target"),
     ("input output", "source-target: input -> output"),
+    ("input output source subset", "source-target: input -> output"),
     ("prompt response", "source-target: prompt -> response"),
     ("original simplifications", "source-target: original -> simplifications"),
     ("src tgt", "source-target: src -> tgt"),
@@ -75,11 +76,11 @@ def test_only_raw_rows_are_left_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("columns", "message", "remedy"),
     [
-        ("messages", "conversations", "prompt and completion"),
-        ("conversations tools", "conversations", "prompt and completion"),
+        ("messages", "no format fits the columns 'messages'", "nearest format: messages"),
+        ("conversations tools", "'conversations', 'tools'", "nearest format: sharegpt"),
         ("prompt chosen rejected", "preference pairs", "chosen answer"),
-        ("input_ids attention_mask labels", "already tokenised", "text"),
-        ("text", "only column is 'text'", "retained suite"),
+        ("input_ids attention_mask labels", "'attention_mask'", "nearest format: tokenised"),
+        ("text", "'text'", "nearest layout: summary"),
         ("instruction inputs", "no layout fits the columns 'instruction', 'inputs'", "nearest layout: instruction"),
         ("question title", "'question', 'title'", "nearest layout: question, which has 'question' and misses the comp"),
         ("alpha beta", "'alpha', 'beta'", "--field prompt=COLUMN --field completion=COLUMN"),

@@ -179,3 +179,34 @@ def test_text_suites(tmp_path: Path) -> None:
     assert not clusters["train"] & clusters["test"]
     assert not clusters["validation"] & (clusters["test"] | clusters["train"])
     assert len(clusters["test"]) > len(clusters["validation"]) > 0
+
+
+def test_the_recipe_says_how_rows_are_read_and_which_turns_count(tmp_path: Path) -> None:
+    def talk(i: int) -> list[dict[str, str]]:
+        return [
+            {"role": "user", "content": f"What is {i} plus {3 * i}?"},
+            {"role": "assistant", "content": str(4 * i)},
+            {"role": "user", "content": "And one more?"},
+            {"role": "assistant", "content": str(4 * i + 1)},
+        ]
+
+    rows = [{"messages": talk(i), "prompt": f"{NAMES[i % 20]} {i}", "completion": str(i)} for i in range(60)]
+    data = write_rows(tmp_path, rows)
+    with pytest.raises(DataError, match="fit 2 formats"):
+        build_task(TaskConfig(data=data))
+    task = build_task(TaskConfig(data=data, format="messages", supervise="last"))
+    assert (task.metric.name, task.request) == ("exact_match", "generate")
+    assert task.loaded is not None
+    assert task.loaded.notes == ("60 of 120 assistant turns are learned from (the last of each)",)
+    rendered = task.wordings(chat=False).fixed(task.splits.train[0])
+    assert "And one more?" in rendered.prompt
+    assert build_task(TaskConfig(data=data, format="prompt-completion")).metric.name == "exact_match"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [({"text": "Once upon a time."}, "nothing says what is asked"), ({"input_ids": [3, 4]}, "cannot be scored")],
+)
+def test_rows_that_ask_nothing_are_no_task(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        build_task(TaskConfig(data=write_rows(tmp_path, [row])))

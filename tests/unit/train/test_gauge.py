@@ -69,6 +69,9 @@ def test_a_sample_is_spread_over_rows(tiny: LanguageModel, random_rows: Rows) ->
     assert again.positions == base.positions and torch.equal(again.logprobs_PV, base.logprobs_PV)
     few = GaugeBase.of(tiny, [Encoded("long", (5,), tuple(range(10, 100)))])
     assert len(few.positions) == 90
+    gapped = GaugeBase.of(tiny, [Encoded("talk", (5,), tuple(range(10, 20)), gaps=((2, 8),))])
+    assert [choice.choices[0] for choice in gapped.positions] == [(10,), (11,), (18,), (19,)]
+    assert gapped.positions[2].prompt_ids == (5, *range(10, 18))
     with pytest.raises(DataError, match="no supervised position"):
         GaugeBase.of(tiny, [])
 

@@ -12,6 +12,7 @@ from keeptune.data.readers.text import as_object, decode_json, decoded_lines
 
 SPACE = " \t\r\n"
 ROW_LISTS = ("data", "rows", "examples")  # names under which files keep their only list
+TASK_FILE = {"definition", "instances"}  # keys of natural-instructions, whose "Examples" are no rows
 REMEDY = 'write an array of objects, or {"train": [...], "test": [...]}'
 
 
@@ -72,7 +73,8 @@ def _parts(value: dict[str, Any], path: Path) -> Iterator[Row]:
     Raises:
         DataError: a part that is no list, or a key beside the parts.
     """
-    if not any(key.lower() in {*PART_NAMES, *ROW_LISTS} for key in value):
+    names = {key.lower() for key in value}
+    if names >= TASK_FILE or not names & {*PART_NAMES, *ROW_LISTS}:
         yield Row(value, str(path), 1)
         return
     for key, rows in value.items():

@@ -93,11 +93,11 @@ class Replay(Remedy):
         mixed: list[list[Encoded]] = []
         for step in steps:
             mixed.append(list(step))
-            learned += sum(len(each.completion_ids) for each in step)
+            learned += sum(each.trained for each in step)
             owed = self.share / (1 - self.share) * learned
-            while replayed + len(row.completion_ids) / 2 <= owed:
+            while replayed + row.trained / 2 <= owed:
                 mixed[-1].append(row)
-                replayed += len(row.completion_ids)
+                replayed += row.trained
                 row = next(rows)
         return mixed
 
@@ -108,5 +108,5 @@ class Replay(Remedy):
         while True:
             name = min(given, key=given.__getitem__)  # the first of equal ones
             row = self.pools[name][next(streams[name])]
-            given[name] += len(row.completion_ids)
+            given[name] += row.trained
             yield row
