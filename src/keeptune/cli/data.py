@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +37,23 @@ def check_command(
     from keeptune.data.check import check
 
     print_check(check(source, fields=field_map(fields), cluster=cluster), Console())
+
+
+@app.command("clean")
+def clean_command(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="The cleaned copy, a .jsonl file that does not exist yet.")],
+    fields: FieldMap = None,
+    cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
+) -> None:
+    """Write a copy without repeated, leaking and unusable rows, and a list of what went and why."""
+    from keeptune.data.clean import clean
+
+    cleaned = clean(source, out, fields=field_map(fields), cluster=cluster)
+    typer.echo(f"{cleaned.kept:,} rows in {cleaned.out}, {sum(cleaned.removed.values()):,} left out")
+    for reason, n in cleaned.removed.items():
+        typer.echo(f"  {n:,} x {reason}")
+    typer.echo(f"each with its reason in {cleaned.listed}")
 
 
 @app.command("preview")
