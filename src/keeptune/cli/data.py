@@ -31,12 +31,16 @@ def check_command(
     source: Source,
     fields: FieldMap = None,
     cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", metavar="DATA", help="A benchmark whose rows should not be here. May be repeated."),
+    ] = None,
 ) -> None:
     """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
     from keeptune.cli.data_view import print_check
     from keeptune.data.check import check
 
-    print_check(check(source, fields=field_map(fields), cluster=cluster), Console())
+    print_check(check(source, fields=field_map(fields), cluster=cluster, against=against or ()), Console())
 
 
 @app.command("clean")

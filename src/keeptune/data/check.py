@@ -10,6 +10,7 @@ from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
 from keeptune.data.leakage import LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
+from keeptune.data.quality import Contamination, Hint, contamination, hints
 from keeptune.data.quarantine import Quarantined, reasons
 from keeptune.data.recognise import Layout
 from keeptune.data.splits import split
@@ -76,10 +77,18 @@ class CheckReport:
     leaks: LeakReport | None  # None: there is only one part
     quarantined: tuple[tuple[str, int, Quarantined], ...]  # reason, rows, first row
     notes: tuple[str, ...]
+    hints: tuple[Hint, ...] = ()  # personal data
+    contaminations: tuple[Contamination, ...] = ()  # one for each benchmark that was named
 
 
-def check(source: str, *, fields: Mapping[str, str] | None = None, cluster: str | None = None) -> CheckReport:
-    """Read a source and describe it.
+def check(
+    source: str,
+    *,
+    fields: Mapping[str, str] | None = None,
+    cluster: str | None = None,
+    against: Sequence[str] = (),
+) -> CheckReport:
+    """Read a source and describe it; ``against`` names benchmarks whose rows it should not have.
 
     Raises:
         DataError: the source cannot be read, recognised or mostly used (see `load_examples`).
@@ -106,6 +115,8 @@ def check(source: str, *, fields: Mapping[str, str] | None = None, cluster: str 
         leaks=find_leaks(splits, loaded.layout.prompt_columns) if len(parts) > 1 else None,
         quarantined=tuple(reasons(loaded.quarantined)),
         notes=(*loaded.notes, *notes),
+        hints=hints(loaded.examples),
+        contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
     )
 
 
