@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -41,13 +42,41 @@ def check_command(
     cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
     format: Format = None,
     supervise: Turns = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", metavar="DATA", help="A benchmark whose rows should not be here. May be repeated."),
+    ] = None,
 ) -> None:
     """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
     from keeptune.cli.data_view import print_check
     from keeptune.data.check import check
 
-    turns = supervised_turns(supervise)
-    print_check(check(source, fields=field_map(fields), cluster=cluster, format=format, supervise=turns), Console())
+    report = check(
+        source,
+        fields=field_map(fields),
+        cluster=cluster,
+        format=format,
+        supervise=supervised_turns(supervise),
+        against=against or (),
+    )
+    print_check(report, Console())
+
+
+@app.command("clean")
+def clean_command(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="The cleaned copy, a .jsonl file that does not exist yet.")],
+    fields: FieldMap = None,
+    cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
+) -> None:
+    """Write a copy without repeated, leaking and unusable rows, and a list of what went and why."""
+    from keeptune.data.clean import clean
+
+    cleaned = clean(source, out, fields=field_map(fields), cluster=cluster)
+    typer.echo(f"{cleaned.kept:,} rows in {cleaned.out}, {sum(cleaned.removed.values()):,} left out")
+    for reason, n in cleaned.removed.items():
+        typer.echo(f"  {n:,} x {reason}")
+    typer.echo(f"each with its reason in {cleaned.listed}")
 
 
 @app.command("preview")

@@ -120,6 +120,11 @@ def _findings(report: CheckReport) -> list[RenderableType]:
             + (f" (first: {copies.example})" if copies.example else ""),
         ),
         *_leak_lines(report),
+        *_against_lines(report),
+        *(
+            _finding(False, "personal", f"{hint.rows:,} rows look as if they held a {hint.kind} (first: {hint.first})")
+            for hint in report.hints
+        ),
         _finding(
             not report.quarantined,
             "unusable",
@@ -142,6 +147,19 @@ def _leak_lines(report: CheckReport) -> list[Text]:
     lines += [Text(f"           {str(pair).replace(report.source + ':', 'line ')}") for pair in pairs[:MOST_PAIRS]]
     if len(pairs) > MOST_PAIRS:
         lines.append(Text(f"           and {len(pairs) - MOST_PAIRS:,} more", style="dim"))
+    return lines
+
+
+def _against_lines(report: CheckReport) -> list[Text]:
+    lines: list[Text] = []
+    for found in report.contaminations:
+        text = f"{len(found.pairs):,} rows are in {found.benchmark} too, which has {found.rows:,}"
+        lines.append(_finding(not found.pairs, "against", text))
+        for pair in found.pairs[:MOST_PAIRS]:
+            here, there = (where.rpartition(":")[2] for where in (pair.where, pair.other_where))
+            lines.append(Text(f"           line {here} = its line {there} ({pair.kind}, {pair.similarity:.2f})"))
+        if len(found.pairs) > MOST_PAIRS:
+            lines.append(Text(f"           and {len(found.pairs) - MOST_PAIRS:,} more", style="dim"))
     return lines
 
 

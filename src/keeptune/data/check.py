@@ -11,6 +11,7 @@ from keeptune.data.conversation import Supervise
 from keeptune.data.examples import Example, Splits
 from keeptune.data.leakage import LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
+from keeptune.data.quality import Contamination, Hint, contamination, hints
 from keeptune.data.quarantine import Quarantined, reasons
 from keeptune.data.recognise import Layout
 from keeptune.data.splits import split
@@ -77,6 +78,8 @@ class CheckReport:
     leaks: LeakReport | None  # None: there is only one part
     quarantined: tuple[tuple[str, int, Quarantined], ...]  # reason, rows, first row
     notes: tuple[str, ...]
+    hints: tuple[Hint, ...] = ()  # personal data
+    contaminations: tuple[Contamination, ...] = ()  # one for each benchmark that was named
 
 
 def check(
@@ -86,8 +89,9 @@ def check(
     cluster: str | None = None,
     format: str | None = None,
     supervise: Supervise | None = None,
+    against: Sequence[str] = (),
 ) -> CheckReport:
-    """Read a source and describe it.
+    """Read a source and describe it; ``against`` names benchmarks whose rows it should not have.
 
     Raises:
         DataError: the source cannot be read, recognised or mostly used (see `load_examples`).
@@ -114,6 +118,8 @@ def check(
         leaks=find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None,
         quarantined=tuple(reasons(loaded.quarantined)),
         notes=(*loaded.notes, *notes),
+        hints=hints(loaded.examples),
+        contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
     )
 
 

@@ -4,8 +4,9 @@ What is compared: the text of an example's fields, without fields that most rows
 its label; inside that text, stretches that many rows share (an instruction written into every prompt) do not count.
 
 Three kinds of copies: ``exact`` (same text), ``normalised`` (same but for case, punctuation and white space) and
-``near`` (Jaccard similarity of shingles >= 0.8, found by MinHash and banding, Broder 1997, then computed exactly;
-in texts of under about fifty words, two rows whose numbers differ are different rows).
+``near`` (about a tenth of the words differ; of short texts, a typo: see `minhash`. In texts of under fifty words, two
+rows whose numbers differ are different rows).
+Of every row only hashes stay in memory; texts are kept on disk where there are many.
 A ``cluster`` that stands in two parts is a leak as well. Inside one part the same text is kept once.
 """
 
@@ -13,19 +14,22 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
-from keeptune.data.minhash import similar_pairs
+from keeptune.data.minhash import Int, similar_pairs
+from keeptune.data.spill import Texts
 
-NEAR = 0.8  # Jaccard similarity from which two texts are near-duplicates
 MAX_NEAR_SHARE = 0.01  # of the test rows; above, the run is refused
 SHARED = 0.5  # a field whose commonest value stands in more than this share of the rows is left out
-_SHORT_WORDS = 50  # median length below which a data set's texts count as short
+_SHORT_WORDS = 50  # a text of fewer says something else where its numbers are others
 _SHOWN = 5
 _ORDER = ("train", "validation", "test")
 
@@ -81,36 +85,34 @@ def find_leaks(splits: Splits, fields: Sequence[str] | None = None) -> LeakRepor
         fields: the fields that make two rows the same (a layout's prompt columns); if None, all. Of these,
             `own_fields` leaves out what most rows share, and the label.
     """
-    rows = [(part, example) for part in _ORDER for example in splits.part(part)]
-    examples = [example for _, example in rows]
+    examples = [example for part in _ORDER for example in splits.part(part)]
+    rank = np.repeat(range(len(_ORDER)), [len(splits.part(part)) for part in _ORDER])
     names = own_fields(examples, fields)
-    texts = [_text(example, names) for example in examples]
-    plain = [normalise(text) for text in texts]
-    rank = [_ORDER.index(part) for part, _ in rows]
+    keys, plain = _looked_at(examples, names)
     leaving: dict[int, LeakPair] = {}  # row -> why it leaves
     duplicates: dict[int, LeakPair] = {}
-    groups = {"exact": texts, "normalised": plain, "cluster": [example.cluster for example in examples]}
-    for kind in ("exact", "normalised", "cluster"):
-        for first, others in _repeats(groups[kind], rank):
+    kinds: tuple[Literal["exact", "normalised", "cluster"], ...] = ("exact", "normalised", "cluster")
+    for kind in kinds:
+        for first, others in _repeats(keys[kind], rank):
             for row in others:
-                pair = _pair(kind, rows, row, first, 1.0)
+                pair = _pair(kind, examples, rank, row, first, 1.0)
                 if rank[row] != rank[first]:
                     leaving.setdefault(row, pair)
                 elif kind != "cluster" and _same_answer(examples[row], examples[first], names):
                     duplicates.setdefault(row, pair)
-    near, touched = _near(rows, plain, rank, {*leaving, *duplicates})
+    near, touched = _near(examples, plain, rank, {*leaving, *duplicates})
     for row in leaving:
         duplicates.pop(row, None)
-    kinds: dict[str, list[LeakPair]] = defaultdict(list)
+    found: dict[str, list[LeakPair]] = defaultdict(list)
     for pair in leaving.values():
-        kinds[pair.kind].append(pair)
+        found[pair.kind].append(pair)
     return LeakReport(
-        tuple(kinds["exact"]),
-        tuple(kinds["normalised"]),
+        tuple(found["exact"]),
+        tuple(found["normalised"]),
         tuple(near),
-        tuple(kinds["cluster"]),
+        tuple(found["cluster"]),
         tuple(duplicates.values()),
-        Counter(rows[row][0] for row in touched),
+        Counter(_ORDER[rank[row]] for row in touched),
         names,
     )
 
@@ -162,20 +164,21 @@ def own_fields(examples: Sequence[Example], among: Sequence[str] | None = None) 
     A field that is empty in most rows (the input of open instructions) tells the others apart, and stays.
     ``among`` limits the choice. Where no field is left, those that are not the label are taken, then all.
     """
-    values: dict[str, Counter[str]] = defaultdict(Counter)
+    values: dict[str, array[int]] = {}  # field -> hash of the text in every row that has it, 0 where it is blank
     labels: Counter[str] = Counter()
     for example in examples:
         for name, value in example.fields.items():
             if among is not None and name not in among:
                 continue
             text = _flat(value)
-            values[name][text] += 1
+            values.setdefault(name, array("q")).append((hash(text) or 1) if text.strip() else 0)
             labels[name] += example.label is not None and text.strip() == example.label.strip()
     n = len(examples)
     kept = []
-    for name, counts in values.items():
-        shared = any(text.strip() and count > SHARED * n for text, count in counts.most_common(2))
-        few = n >= 50 and len(counts) <= max(2, n // 20)
+    for name, hashes in values.items():
+        distinct, counts = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
+        shared = counts[distinct != 0].max(initial=0) > SHARED * n
+        few = n >= 50 and len(distinct) <= max(2, n // 20)
         if not (shared or few or labels[name] > SHARED * n):
             kept.append(name)
     return tuple(kept or [name for name in values if labels[name] <= SHARED * n] or values)
@@ -186,28 +189,42 @@ def normalise(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower())) or " ".join(text.split())
 
 
-def _near(
-    rows: Sequence[tuple[str, Example]], plain: Sequence[str], rank: Sequence[int], skip: set[int]
-) -> tuple[list[LeakPair], set[int]]:
+def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[str, Int], Texts]:
+    """Of every row the hashes of its text, its normalised text and its cluster; and the normalised texts."""
+    exact, normalised, cluster = array("q"), array("q"), array("q")
+    plain = Texts()
+    for example in examples:
+        text = _text(example, names)
+        plain_text = normalise(text)
+        exact.append(hash(text))
+        normalised.append(hash(plain_text))
+        cluster.append(hash(example.cluster))
+        plain.append(plain_text)
+    arrays = {"exact": exact, "normalised": normalised, "cluster": cluster}
+    return {kind: np.array(values, dtype=np.int64) for kind, values in arrays.items()}, plain
+
+
+def _near(examples: Sequence[Example], plain: Texts, rank: Int, skip: set[int]) -> tuple[list[LeakPair], set[int]]:
     """For every row outside ``skip`` its closest near-duplicate in a later part; all rows that are such duplicates."""
-    kept = [row for row in range(len(rows)) if row not in skip]
+    kept = [row for row in range(len(plain)) if row not in skip]
     found: dict[int, tuple[float, int]] = {}
     touched: set[int] = set()
-    for left, right, similarity in _alike([plain[row] for row in kept], [rank[row] for row in kept]):
+    for left, right, similarity in _alike(plain.only(kept), rank[kept]):
         row, other = kept[left], kept[right]
         touched.add(other)
         if similarity > found.get(row, (0.0, 0))[0]:
             found[row] = (similarity, other)
-    closest = [_pair("near", rows, row, other, similarity) for row, (similarity, other) in sorted(found.items())]
+    closest = [
+        _pair("near", examples, rank, row, other, similarity) for row, (similarity, other) in sorted(found.items())
+    ]
     return closest, touched
 
 
-def _alike(plain: Sequence[str], groups: Sequence[int]) -> Iterable[tuple[int, int, float]]:
+def _alike(plain: Sequence[str], groups: Int) -> Iterable[tuple[int, int, float]]:
     """Near-duplicates among normalised texts of different groups: (row, row of a later group, similarity)."""
-    lengths = sorted(text.count(" ") + 1 for text in plain)
-    short = not lengths or lengths[len(lengths) // 2] < _SHORT_WORDS
-    for left, right, similarity in similar_pairs(plain, groups, NEAR, characters=short):
-        if not short or _numbers(plain[left]) == _numbers(plain[right]):
+    for left, right, similarity in similar_pairs(plain, groups):
+        one, other = plain[left], plain[right]
+        if min(one.count(" "), other.count(" ")) + 1 >= _SHORT_WORDS or _numbers(one) == _numbers(other):
             yield left, right, similarity
 
 
@@ -218,8 +235,7 @@ def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = No
     (rows filled into one form), clusters stay as they are.
     """
     pool = [row for row, example in enumerate(examples) if example.part in (None, "train")]
-    names = own_fields(examples, fields)
-    plain = [normalise(_text(examples[row], names)) for row in pool]
+    keys, plain = _looked_at([examples[row] for row in pool], own_fields(examples, fields))
     parent = list(range(len(pool)))
 
     def root(row: int) -> int:
@@ -228,11 +244,12 @@ def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = No
             row = parent[row]
         return row
 
-    same: dict[tuple[str, str], int] = {}
-    for row, text in enumerate(plain):
-        for key in (("text", text), ("cluster", examples[pool[row]].cluster)):
-            parent[root(row)] = root(same.setdefault(key, row))
-    for left, right, _ in _alike(plain, range(len(pool))):
+    order = np.arange(len(pool))
+    for kind in ("normalised", "cluster"):
+        for first, others in _repeats(keys[kind], -order):
+            for row in others:
+                parent[root(row)] = root(first)
+    for left, right, _ in _alike(plain, order):
         parent[root(left)] = root(right)
     roots = [root(row) for row in range(len(pool))]
     sizes = Counter(roots)
@@ -240,22 +257,24 @@ def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = No
         return list(examples)
     name: dict[int, str] = {}  # the smallest of the merged clusters' names: the order of the rows plays no role
     for row, top in zip(pool, roots, strict=True):
-        name[top] = min(name.get(top, examples[row].cluster), examples[row].cluster)
+        if sizes[top] > 1:
+            name[top] = min(name.get(top, examples[row].cluster), examples[row].cluster)
     merged = list(examples)
     for row, top in zip(pool, roots, strict=True):
-        merged[row] = replace(examples[row], cluster=name[top])
+        if sizes[top] > 1:
+            merged[row] = replace(examples[row], cluster=name[top])
     return merged
 
 
-def _repeats(keys: Sequence[str], rank: Sequence[int]) -> Iterable[tuple[int, list[int]]]:
+def _repeats(keys: Int, rank: Int) -> Iterable[tuple[int, list[int]]]:
     """Groups of rows with one key: the one that stays (latest part, then first) and the others."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        groups[key].append(row)
-    for members in groups.values():
-        if len(members) > 1:
-            stays = max(members, key=lambda row: (rank[row], -row))
-            yield stays, [row for row in members if row != stays]
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.append(True, np.diff(keys[order]) != 0)) if len(keys) else order
+    sizes = np.diff(np.append(starts, len(order)))
+    groups = [order[start : start + size] for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True)]
+    for members in sorted(groups, key=lambda members: int(members[0])):
+        stays = int(members[np.argmax(rank[members])])  # the first of the highest
+        yield stays, [row for row in members.tolist() if row != stays]
 
 
 def _same_answer(one: Example, other: Example, names: Sequence[str]) -> bool:
@@ -264,8 +283,9 @@ def _same_answer(one: Example, other: Example, names: Sequence[str]) -> bool:
     return all(_flat(one.fields.get(name)) == _flat(other.fields.get(name)) for name in rest)
 
 
-def _pair(kind: Kind, rows: Sequence[tuple[str, Example]], row: int, other: int, similarity: float) -> LeakPair:
-    (part, example), (other_part, twin) = rows[row], rows[other]
+def _pair(kind: Kind, examples: Sequence[Example], rank: Int, row: int, other: int, similarity: float) -> LeakPair:
+    example, twin = examples[row], examples[other]
+    part, other_part = _ORDER[rank[row]], _ORDER[rank[other]]
     return LeakPair(kind, part, example.id, _where(example), other_part, twin.id, _where(twin), similarity)
 
 
@@ -305,7 +325,8 @@ def _kept(
 
 
 def _text(example: Example, names: Sequence[str]) -> str:
-    return "\n".join(_flat(example.fields.get(name)) for name in names)
+    fields = dict(example.fields)  # read once
+    return "\n".join(_flat(fields.get(name)) for name in names)
 
 
 def _flat(value: Any) -> str:

@@ -1,0 +1,85 @@
+"""What a data set should be looked at for: rows that a benchmark has as well, and hints of personal data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from keeptune.data.examples import Example, Splits
+from keeptune.data.leakage import LeakPair, find_leaks, own_fields
+from keeptune.data.load import load_examples
+from keeptune.data.recognise import Layout
+
+# A hint, not a proof: what looks like it is counted, and the first place is shown.
+PERSONAL = {
+    "e-mail address": re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}\b", re.IGNORECASE),
+    "phone number": re.compile(
+        r"(?<![\w.,-])(?:\+\d{1,3}[ .-]?|\(\d{2,5}\) ?|0)\d{2,4}[ .-]\d{3,4}(?:[ .-]?\d{2,4}){0,2}(?![\w.,]\d)"
+    ),
+    "key": re.compile(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[opsu]_[A-Za-z0-9]{36}\b|\bhf_[A-Za-z0-9]{30,}\b"
+        r"|\bsk-[A-Za-z0-9_-]{32,}"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Rows whose text looks as if it held personal data of one kind. The data themselves are not repeated."""
+
+    kind: str
+    rows: int
+    first: str  # place
+
+
+@dataclass(frozen=True, slots=True)
+class Contamination:
+    """Rows of the source that a benchmark has as well, alike in their prompts' own columns."""
+
+    benchmark: str
+    rows: int  # of the benchmark
+    pairs: tuple[LeakPair, ...]
+
+
+def hints(examples: Sequence[Example]) -> tuple[Hint, ...]:
+    """Personal data by kind, where there are any."""
+    count = dict.fromkeys(PERSONAL, 0)
+    first: dict[str, str] = {}
+    for example in examples:
+        text = "\n".join(str(value) for value in example.fields.values() if value)
+        for kind, pattern in PERSONAL.items():
+            if pattern.search(text):
+                count[kind] += 1
+                first.setdefault(kind, f"line {example.line}")
+    return tuple(Hint(kind, n, first[kind]) for kind, n in count.items() if n)
+
+
+def contamination(
+    examples: Sequence[Example], layout: Layout, benchmark: str, *, fields: Mapping[str, str] | None = None
+) -> Contamination:
+    """Compare rows with a benchmark's rows, whatever its columns are called.
+
+    Raises:
+        DataError: the benchmark cannot be read or recognised.
+    """
+    other = load_examples(benchmark, fields=fields)
+    assert other.layout is not None  # without templates of the caller, no layout is an error
+    ours, theirs = _prompts(examples, layout), _prompts(other.examples, other.layout)
+    report = find_leaks(Splits(ours, [], theirs), ["text"])
+    pairs = [pair for pair in (*report.exact, *report.normalised, *report.near) if pair.part == "train"]
+    return Contamination(benchmark, len(theirs), tuple(pairs))
+
+
+def _prompts(examples: Sequence[Example], layout: Layout) -> list[Example]:
+    """The rows with one field, the text of their prompts' own columns, each its own cluster."""
+    names = own_fields(examples, layout.prompt_columns)
+    return [
+        replace(
+            example,
+            fields={"text": "\n".join(str(example.fields.get(name) or "") for name in names)},
+            cluster=f"{example.path}:{example.line}:{example.id}",
+            label=None,
+        )
+        for example in examples
+    ]
