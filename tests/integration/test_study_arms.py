@@ -23,12 +23,16 @@ from keeptune.core.errors import ConfigError
 from keeptune.core.records import Summary, read_json
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
+from keeptune.models.language_model import hash_parameters
 from keeptune.study.arms import ArmRecord, SweepRecord, TrialRecord
 from keeptune.study.build import build
 from keeptune.study.config import StudyConfig
-from keeptune.study.jobs import Ask
+from keeptune.study.jobs import Ask, Train
 from keeptune.study.run import run_study
+from keeptune.study.spec import ArmSpec
+from keeptune.study.trials import Trial
 from keeptune.study.workers import Processes
+from keeptune.train import loop
 
 ARMS = ["prompt", "full", "full+replay:20%", "full+guard", "full+interpolate", "lora", "lora+kl+interpolate"]
 
@@ -265,3 +269,47 @@ def test_the_record_of_an_arm_says_what_it_is(finished: tuple[Path, Summary]) ->
         record = read_json(folder / "arms" / arm.name / "arm.json", ArmRecord)
         assert (record.arm or "") == arm.arm
         assert record.label == arm.label
+
+
+def test_an_error_in_training_leaves_the_base_and_ends_the_study(
+    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half-trained weights in the base's place would spoil every arm that follows."""
+    bench = build(
+        parse_recipe(StudyConfig, yaml.safe_dump(recipe(tiny_folder, arms=["full", "lora"], curve=None))),
+        tmp_path / "study",
+        Console(quiet=True),
+        data,
+    )
+    before, known = hash_parameters(bench.lm.model), bench.lm.hash
+    real, calls = loop.train_step, []
+
+    def fails(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError("the disk is full")
+        return real(*given)
+
+    monkeypatch.setattr(loop, "train_step", fails)
+    for name in ("full", "lora"):
+        calls.clear()
+        with pytest.raises(OSError, match="full"):
+            Train(Trial(ArmSpec.parse(name), 1e-2, 0)).perform(bench)
+        assert hash_parameters(bench.lm.model) == before
+        assert bench.lm.hash == known
+        assert not list((tmp_path / "study").glob("arms/*/trial.json"))
+
+
+def test_nothing_runs_after_a_job_that_failed(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
+    bench = build(parse_recipe(StudyConfig, yaml.safe_dump(values)), tmp_path / "study", Console(quiet=True), data)
+    runner = Processes(bench, 2, data)
+    trials = [Trial(ArmSpec.parse("full"), lr, 0) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)]
+    try:
+        with pytest.raises(ConfigError):
+            runner.run([Ask("colour", "test", shots=10_000), *map(Train, trials)])
+    finally:
+        runner.close()
+    done = len(list((tmp_path / "study").glob("arms/*/trial.json")))
+    time.sleep(3)
+    assert len(list((tmp_path / "study").glob("arms/*/trial.json"))) == done < len(trials)

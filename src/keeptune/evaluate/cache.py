@@ -46,7 +46,7 @@ class EvaluationCache:
             try:
                 return read_json(path, Evaluation)
             except DataError:
-                path.unlink()  # cut short, or another version's
+                path.unlink(missing_ok=True)  # cut short, or another version's
         result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
         if path is not None:
             write_json(path, result)

@@ -112,7 +112,7 @@ class Task:
     def digest(self) -> str:
         """Content hash of all that scores depend on: examples of every part, wordings, metric, decoding."""
         wordings = [_wordings_key(each) for each in (self.templates, self.unseen) if each is not None]
-        parts = [[example.id for example in self.splits.part(part)] for part in ("train", "validation", "test")]
+        parts = [[(each.id, each.cluster) for each in self.splits.part(p)] for p in ("train", "validation", "test")]
         extract = self.extractor.key if self.extractor else None
         decoding = [self.request, self.max_new_tokens, self.limit, extract]
         own = [self.asker.key] if self.asker else []

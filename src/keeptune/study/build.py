@@ -112,7 +112,7 @@ def margin_warnings(bench: Bench) -> list[str]:
 
 def chance_of(bench: Bench) -> float | None:
     """Score of guessing on the test items of all targets; None where guessing scores nothing on one of them."""
-    known = [(task.chance(), len(task.splits.test)) for task in bench.targets]
+    known = [(task.chance(), len(bench.evaluate(task.name, "test").items)) for task in bench.targets]
     if any(chance is None for chance, _ in known):
         return None
     return sum((chance or 0.0) * n for chance, n in known) / sum(n for _, n in known)

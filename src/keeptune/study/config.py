@@ -175,6 +175,8 @@ class SequenceConfig(Config):
         specs = [ArmSpec.parse(name) for name in value]
         if any(spec.interpolated for spec in specs):
             raise ValueError("a sequence merges every stage: interpolate has no place in it")
+        if any(name == "guard" for spec in specs for name, _ in spec.remedies):
+            raise ValueError("a guard watches retained suites, which a sequence does not score: leave it out")
         return tuple(spec.name for spec in specs)
 
 
@@ -250,7 +252,8 @@ class StudyConfig(Config):
             rates = self.rates(name)
             if not rates or any(rate <= 0 for rate in rates):
                 raise ValueError(f"{name}.rates must be one or more positive numbers")
-        for spec in self.specs:
+        in_turn = self.sequence.arms if self.sequence else ()
+        for spec in (*self.specs, *map(ArmSpec.parse, in_turn)):
             self.remedies.check(spec)
         missing = [arm for arm in self.curve.arms if arm not in self.arms] if self.curve else []
         if missing:

@@ -27,7 +27,7 @@ from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
 from keeptune.study.spec import ArmSpec
 from keeptune.train.estimate import Needs, probe
-from keeptune.train.memory import available_bytes
+from keeptune.train.memory import available_bytes, used_bytes
 
 BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
 
@@ -141,7 +141,8 @@ def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
     config, estimates = bench.config, estimate(bench, workers)
     free = available_bytes(bench.lm.device)
     memory = {spec: estimates.memory(spec) for spec in config.specs}
-    fits = {spec: free is None or (needed or 0) <= free for spec, needed in memory.items()}
+    room = None if free is None else free + (used_bytes(bench.lm.device) or 0)  # what is held now is in the need, too
+    fits = {spec: room is None or workers * (needed or 0) <= room for spec, needed in memory.items()}
     kept = config.model_copy(
         update={"arms": tuple(arm for arm in config.arms if arm == "prompt" or fits[ArmSpec.parse(arm)])}
     )

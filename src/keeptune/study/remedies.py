@@ -45,7 +45,9 @@ def _build(settings: Any, name: str, around: Surroundings) -> Remedy:
 
 def remedy_settings(config: StudyConfig, spec: ArmSpec) -> list[Any]:
     """Everything that decides what the arm's remedies do, as JSON-able values."""
-    return [[name, config.remedies.of(name, dose).model_dump(mode="json")] for name, dose in spec.remedies]
+    settings = [[name, config.remedies.of(name, dose).model_dump(mode="json")] for name, dose in spec.remedies]
+    own = config.remedies.self_replay.model_dump(mode="json")  # what replay falls back to
+    return [*settings, own] if "replay" in dict(spec.remedies) else settings
 
 
 def describe(method: Method, remedies: Sequence[Remedy]) -> str:

@@ -160,7 +160,7 @@ def link_tuned(folder: Path, summary: Summary) -> str | None:
 
     Returns the arm's name; None where nothing was trained.
     """
-    tuned = [arm for arm in summary.arms if arm.family != "prompt"]
+    tuned = [arm for arm in summary.arms if arm.family != "prompt" and not arm.not_run]
     if not tuned:
         return None
     chosen = max(tuned, key=lambda arm: (arm.name == summary.recommendation.arm, arm.target.mean))

@@ -45,6 +45,7 @@ class TaskSequence:
     spec: ArmSpec
     order: tuple[str, ...]
     seed: int
+    rates: tuple[float, ...]  # that every stage tries
 
     @property
     def name(self) -> str:
@@ -59,9 +60,7 @@ class TaskSequence:
         """Content hash of everything that it depends on."""
         config = bench.config
         settings = [config.method_settings(self.spec.method), remedy_settings(config, self.spec)]
-        return bench.key(
-            "sequence", self.order, settings, config.rates(self.spec.method), self.seed, config.train.digest()
-        )
+        return bench.key("sequence", self.order, settings, self.rates, self.seed, config.train.digest())
 
     def perform(self, bench: Bench) -> None:
         """Go through the tasks; the bench's model is the base again afterwards."""
@@ -85,11 +84,11 @@ class TaskSequence:
         """Learn one task from the model as it is, which then holds what was learned: (rate, seconds, what it was)."""
         rows = bench.task_rows(task, self.seed)
         before = {each: bench.task_rows(each, self.seed).train for each in self.order[: stage - 1]}
-        around = Surroundings(old=lambda: before, own=dict, harmless=lambda _: True)
-        spec = self.spec if before else ArmSpec(self.spec.method)  # nothing was learned that could be replayed
+        around = Surroundings(old=lambda: before, own=lambda: bench.own_rows(self.seed), harmless=lambda _: True)
+        spec = self.spec if before else self.spec.without("replay", "ewc")  # nothing was learned that could be kept
         tried: list[tuple[Candidate, Method, Path]] = []
         seconds, label = 0.0, ""
-        for lr in bench.config.rates(self.spec.method):
+        for lr in self.rates:
             folder = self.folder(bench) / f"stage-{stage}" / f"lr{lr:g}"
             remedies = build_remedies(bench.config, spec, around)
             built = method = bench.config.build_method(self.spec.method)
@@ -109,8 +108,10 @@ class TaskSequence:
                 remedies=remedies,
             )
             seconds, label = seconds + result.seconds, describe(built, remedies)
-            scores = np.array([item.score for item in bench.evaluate(task, "validation").items])
-            bench.lm.restore(method)
+            try:
+                scores = np.array([item.score for item in bench.evaluate(task, "validation").items])
+            finally:
+                bench.lm.restore(method)
             tried.append((Candidate(f"{lr:g}", lr, scores, result.diverged), method, folder / method.artifact))
         best = pick([candidate for candidate, _, _ in tried])
         method, artifact = next((m, a) for candidate, m, a in tried if candidate is best)
@@ -131,7 +132,7 @@ def sequences(bench: Bench, runner: Runner) -> list[SequenceSummary]:
     for order in settings.orders:
         _check_order(order, names)
     jobs = [
-        TaskSequence(ArmSpec.parse(arm), order, seed)
+        TaskSequence(ArmSpec.parse(arm), order, seed, bench.config.rates(ArmSpec.parse(arm).method))
         for order in settings.orders or (names,)
         for arm in settings.arms
         for seed in bench.config.seeds

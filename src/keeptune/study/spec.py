@@ -60,6 +60,10 @@ class ArmSpec:
         """The arm that has to be trained for this one."""
         return ArmSpec(self.method, self.remedies)
 
+    def without(self, *remedies: str) -> ArmSpec:
+        """The arm with some remedies left out."""
+        return ArmSpec(self.method, tuple(r for r in self.remedies if r[0] not in remedies), self.interpolated)
+
     @property
     def plain(self) -> bool:
         """Nothing is done against forgetting."""

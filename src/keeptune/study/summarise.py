@@ -220,7 +220,7 @@ def _matched(measured: Measured) -> tuple[Matched, ...]:
     base = next((point.target for point in measured.frontier if point.arm == "base"), None)
     frontiers: dict[str, dict[int, list[tuple[float, float]]]] = {}
     for point in measured.frontier:
-        if point.retained_change is not None and not point.diverged and point.arm != "base":
+        if point.retained_change is not None and point.arm != "base":  # a seed that diverged counts
             own = frontiers.setdefault(point.arm, {}).setdefault(point.seed, [])
             own.append((point.target, -point.retained_change))
     titles = {each.spec.name: each.arms[0].record.title for each in measured.tuned}
@@ -243,7 +243,8 @@ def _wordings(measured: Measured) -> tuple[WordingGap, ...]:
         ]
         both += [(each.spec.name, each.arms[0].record.label, each.arms[0].views) for each in measured.tuned]
         for arm, label, views in both:
-            seen, unseen = (views[name] for name in names)
+            both_kinds = set.intersection(*({item.id for item in views[name]} for name in names))  # that fit the window
+            seen, unseen = ([item for item in views[name] if item.id in both_kinds] for name in names)
             gap, interval = difference(seen, unseen)
             metric = measured.metrics[task][0]
             found.append(

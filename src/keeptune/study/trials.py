@@ -67,11 +67,13 @@ def trial_key(bench: Bench, trial: Trial) -> str:
     settings = bench.config.method_settings(trial.spec.method)
     remedies = remedy_settings(bench.config, trial.spec)
     order = bench.order_settings()
+    margins = [suite.margin for suite in bench.suites] if "guard" in dict(trial.spec.remedies) else None
     return bench.key(
         trial.spec.method,
         settings,
         remedies,
         order,
+        margins,
         trial.lr,
         trial.seed,
         trial.examples,

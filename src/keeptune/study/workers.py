@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ class Processes:
     """Several jobs at a time, each process with its share of the threads and with a model of its own."""
 
     def __init__(self, bench: Bench, workers: int, data_root: Path) -> None:
-        self.bench, self.workers = bench, workers
+        self.bench, self.workers, self._stopped = bench, workers, False
         threads = max(1, torch.get_num_threads() // workers)
         settings = (bench.config, bench.folder.resolve(), data_root.resolve(), threads, Path.cwd(), allocator.kept())
         self._pool = ProcessPoolExecutor(
@@ -94,12 +95,21 @@ class Processes:
                         self.bench.warn(line)
                     bar.update(shown, advance=1, description=f"done: {waiting[future].name}")
             except BaseException:
-                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._stop()
                 raise
 
     def close(self) -> None:
         """End the processes."""
-        self._pool.shutdown()
+        if not self._stopped:
+            self._pool.shutdown()
+
+    def _stop(self) -> None:
+        """No further job begins, and those that run end at once: their arms start again when the study goes on."""
+        self._stopped = True
+        processes = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
 
 
 def choose_runner(bench: Bench, data_root: Path) -> Runner:
@@ -128,6 +138,7 @@ def _start(config: StudyConfig, folder: Path, data_root: Path, threads: int, pla
     global _bench
     from keeptune.study.build import build
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to obey
     os.chdir(place)
     if keep_memory:
         allocator.keep_memory()
@@ -145,7 +156,14 @@ def _end_with(parent: int) -> None:
 
 def _perform(job: Job) -> tuple[list[str], list[str]]:
     """(lines said, warnings) of one job."""
-    assert _bench is not None
-    _bench.said.clear()
-    job.perform(_bench)
-    return list(_bench.said), list(_bench.warnings)
+    global _bench
+    bench = _bench
+    if bench is None:
+        raise RuntimeError("an earlier job of this process failed")
+    bench.said.clear()
+    try:
+        job.perform(bench)
+    except BaseException:
+        _bench = None  # whatever it left behind is not built upon
+        raise
+    return list(bench.said), list(bench.warnings)

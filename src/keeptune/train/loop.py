@@ -101,40 +101,52 @@ def fit(
     _check_rows(lm, train, validation)
     torch.manual_seed(seed)
     lm.adapt(method)
-    steps: Steps = [[train[i] for i in indices] for indices in order or _order(len(train), config, seed)]
-    for remedy in remedies:
-        steps = remedy.steps(steps, seed)
-    objective = Objective([term for remedy in remedies for term in remedy.terms(lm, method)])
-    best = Best(lm, method, folder)
-    engine = _engine(lm, method, Planned(steps, objective, config.engine), config, folder)
-    reset_peak(lm.device)
-    optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
-    run = Run(lm, folder, method.describe(), len(steps))
-    validate_after = _validation_steps(len(train), len(steps), config)
-    records: list[StepRecord] = []
-    diverged = False
-    mode = running(lm, config.engine, checkpointing=engine.checkpointing)
-    with mode, _watched(run, [RecordWriter(), *hooks]) as callbacks:
-        _validate(run, best, validation, 0, engine, callbacks)
-        for step, rows in enumerate(steps, 1):
-            started = time.perf_counter()
-            rate = learning_rate(step, len(steps), lr, config.warmup)
-            batches = batches_for(lm, rows, engine.token_budget)
-            record = train_step(lm, batches, objective, optimizer, rate, config.clip).to_record(step, rate, started)
-            diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
-            if diverged:
-                break
-            records.append(record)
-            for callback in callbacks:
-                callback.after_step(run, record)
-            if step in validate_after:
-                if not all(remedy.allows(lm) for remedy in remedies):
+    with _restored_on_error(lm, method):
+        steps: Steps = [[train[i] for i in indices] for indices in order or _order(len(train), config, seed)]
+        for remedy in remedies:
+            steps = remedy.steps(steps, seed)
+        objective = Objective([term for remedy in remedies for term in remedy.terms(lm, method)])
+        best = Best(lm, method, folder)
+        engine = _engine(lm, method, Planned(steps, objective, config.engine), config, folder)
+        reset_peak(lm.device)
+        optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
+        run = Run(lm, folder, method.describe(), len(steps))
+        epoch = math.ceil(len(train) / config.global_batch) if order is None else len(steps) / config.epochs
+        validate_after = _validation_steps(epoch, len(steps), config)
+        records: list[StepRecord] = []
+        diverged = False
+        mode = running(lm, config.engine, checkpointing=engine.checkpointing)
+        with mode, _watched(run, [RecordWriter(), *hooks]) as callbacks:
+            _validate(run, best, validation, 0, engine, callbacks)
+            for step, rows in enumerate(steps, 1):
+                started = time.perf_counter()
+                rate = learning_rate(step, len(steps), lr, config.warmup)
+                batches = batches_for(lm, rows, engine.token_budget)
+                record = train_step(lm, batches, objective, optimizer, rate, config.clip).to_record(step, rate, started)
+                diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
+                if diverged:
                     break
-                _validate(run, best, validation, step, engine, callbacks)
-        if not validation and not diverged:
-            best.keep(len(steps))
-        best.finish()
-    return _result(records, best, diverged, peak_bytes(lm.device))
+                records.append(record)
+                for callback in callbacks:
+                    callback.after_step(run, record)
+                if step in validate_after:
+                    if not all(remedy.allows(lm) for remedy in remedies):
+                        break
+                    _validate(run, best, validation, step, engine, callbacks)
+            if not validation and not diverged:
+                best.keep(len(steps))
+            best.finish()
+        return _result(records, best, diverged, peak_bytes(lm.device))
+
+
+@contextmanager
+def _restored_on_error(lm: LanguageModel, method: Method) -> Iterator[None]:
+    """Whatever ends a training, Ctrl-C too, nobody finds half-trained weights in the base's place."""
+    try:
+        yield
+    except BaseException:
+        lm.restore(method)
+        raise
 
 
 def _engine(lm: LanguageModel, method: Method, planned: Planned, config: TrainConfig, folder: Path) -> EngineRecord:
@@ -166,9 +178,9 @@ def _order(rows: int, config: TrainConfig, seed: int) -> Iterator[list[int]]:
     return itertools.islice(itertools.chain.from_iterable(epochs), config.max_steps)
 
 
-def _validation_steps(rows: int, steps: int, config: TrainConfig) -> set[int]:
-    """Steps after which to validate: evenly over every epoch, and the last."""
-    every = math.ceil(rows / config.global_batch) / config.validations_per_epoch
+def _validation_steps(epoch: float, steps: int, config: TrainConfig) -> set[int]:
+    """Steps after which to validate: evenly over every epoch of so many steps, and the last."""
+    every = epoch / config.validations_per_epoch
     return {round(i * every) for i in range(1, math.ceil(steps / every) + 1) if round(i * every) <= steps} | {steps}
 
 
