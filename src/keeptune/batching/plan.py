@@ -21,6 +21,12 @@ def global_batches(rows: int, size: int, *, seed: int, epoch: int) -> Iterator[l
         yield [int(i) for i in order[start : start + size]]
 
 
+def shuffled_steps(rows: int, size: int, seed: int) -> Iterator[list[int]]:
+    """The row indices of every step, epoch after epoch without end."""
+    for epoch in itertools.count():
+        yield from global_batches(rows, size, seed=seed, epoch=epoch)
+
+
 def plan(lengths: Sequence[int], token_budget: int, *, padded: bool = False) -> list[list[int]]:
     """Group indices of ``lengths`` into micro-batches of at most ``token_budget`` tokens, longest first.
 

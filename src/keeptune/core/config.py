@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from keeptune.core.errors import ConfigError
 from keeptune.core.units import content_hash
@@ -27,6 +27,17 @@ class Config(BaseModel):
     def digest(self) -> str:
         """Content hash of the resolved settings."""
         return content_hash(self.model_dump(mode="json"))
+
+
+def _number_or_word(value: Any) -> str:
+    return "(word)" if isinstance(value, str) else "(number)"
+
+
+CountOrAuto = Annotated[
+    Annotated[int, Field(ge=1), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
+    Discriminator(_number_or_word),
+]
+"""A number of things, 1 or more, or 'auto': it is found out."""
 
 
 C = TypeVar("C", bound=Config)

@@ -57,22 +57,6 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400}[match[2]]
 
 
-def parse_share(text: float | str) -> float:
-    """'5%' -> 0.05, 0.05 -> 0.05.
-
-    Raises:
-        ValueError: not a share between 0 and 1.
-    """
-    try:
-        percent = isinstance(text, str) and text.strip().endswith("%")
-        share = float(str(text).strip().rstrip("%")) / (100 if percent else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise ValueError("write a share such as 5% or 0.05")
-    return share
-
-
 def points(fraction: float, signed: bool = False, digits: int = 1) -> str:
     """0.1234 -> '12.3'; signed: '+12.3'. A typographic minus keeps columns readable."""
     text = f"{100 * fraction:{'+' if signed else ''}.{digits}f}"

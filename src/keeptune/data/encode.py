@@ -199,7 +199,10 @@ class Encoder:
             DataError: an empty completion, an end token or a BOS in the text; a row longer than the window
                 where the policy is ``error``.
         """
-        row = self.row(rendered)
+        return self._fitted(self.row(rendered), rendered)
+
+    def _fitted(self, row: Encoded, rendered: Rendered) -> Encoded | Overlong:
+        """The row inside the window, by the policy."""
         prompt, completion = row.prompt_ids, row.completion_ids
         if len(row) <= self.context:
             return row
@@ -222,12 +225,13 @@ class Encoder:
         dropped: list[Overlong] = []
         truncated = 0
         for rendered in rows:
-            result = self.encode(rendered)
+            row = self.row(rendered)
+            result = self._fitted(row, rendered)
             if isinstance(result, Overlong):
                 dropped.append(result)
                 continue
             kept.append(result)
-            truncated += self.overlong == "truncate_prompt" and len(result) < len(self.row(rendered))
+            truncated += len(result) < len(row)
         return EncodedSet(tuple(kept), tuple(dropped), truncated)
 
     def _whole_row(self, id: str, whole: Conversation | Segments | Tokens) -> Encoded:

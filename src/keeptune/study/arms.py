@@ -164,3 +164,15 @@ def finished(path: Path, kind: type[K], key: str) -> K | None:
     except DataError:
         return None
     return record if record.key == key else None
+
+
+def required(path: Path, kind: type[K], key: str) -> K:
+    """The record of a job that was done before.
+
+    Raises:
+        RuntimeError: it was not, which is a mistake in the order of jobs.
+    """
+    record = finished(path, kind, key)
+    if record is None:
+        raise RuntimeError(f"{path.parent.name} has no {path.name} under this key")
+    return record

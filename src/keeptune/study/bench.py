@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from keeptune import __version__
 from keeptune.batching.mixture import mixture_order, rates
-from keeptune.batching.plan import global_batches
+from keeptune.batching.plan import shuffled_steps
 from keeptune.core.errors import DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
@@ -61,7 +60,7 @@ class Bench:
     warnings: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     _own: dict[int, list[Encoded]] = field(default_factory=dict)
-    _rows: dict[int, tuple[list[Encoded], list[Encoded], list[str]]] = field(default_factory=dict)
+    _rows: dict[tuple[str, int], tuple[list[Encoded], list[Encoded]]] = field(default_factory=dict)
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
@@ -139,6 +138,11 @@ class Bench:
             raise RuntimeError("the model is not the base")
         return {suite.name: self.evaluate(suite.name, "validation").value for suite in self.suites}
 
+    def target_scores(self) -> tuple[float, ...]:
+        """Score of the model as it is now on every validation item of all targets, always in the same order."""
+        runs = [self.evaluate(task.name, "validation") for task in self.targets]
+        return tuple(item.score for run in runs for item in run.items)
+
     def retained_changes(self) -> tuple[float, ...]:
         """Change of the model as it is now on each retained suite, validation parts; positive is better."""
         changes = []
@@ -165,8 +169,7 @@ class Bench:
         """
         train, validation, tasks = self._encoded_rows(seed)
         settings = self.config.train
-        steps = settings.epochs * math.ceil(len(train) / settings.global_batch)
-        steps = min(steps, settings.max_steps or steps)
+        steps = settings.steps(len(train))
         if examples is not None:
             chosen = sorted(np.random.default_rng(seed).permutation(len(train))[:examples].tolist())
             train, tasks = [train[i] for i in chosen], [tasks[i] for i in chosen]
@@ -174,21 +177,12 @@ class Bench:
             drawn = rates(Counter(tasks), self.config.mixture)
             order = mixture_order(tasks, settings.global_batch, steps, drawn, seed)
         else:
-            epochs = (global_batches(len(train), settings.global_batch, seed=seed, epoch=e) for e in itertools.count())
-            order = list(itertools.islice(itertools.chain.from_iterable(epochs), steps))
+            order = list(itertools.islice(shuffled_steps(len(train), settings.global_batch, seed), steps))
         return TrainingRows(train, validation, order)
 
     def old_rows(self, seed: int) -> dict[str, list[Encoded]]:
         """Train rows of every retained suite that has some: what replay and Fisher information draw on."""
-        rows = {}
-        for suite in self.suites:
-            if suite.request == "text":
-                blocks = [windows(self.encoder, str(example.fields["text"])) for example in suite.splits.train]
-                pieces = [ids for block in blocks for ids in block]
-                start = len(self.encoder.beginning)
-                rows[suite.name] = [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]
-            else:
-                rows[suite.name] = self._encoded_task(suite, seed)[0]
+        rows = {suite.name: self._encoded_task(suite, seed)[0] for suite in self.suites}
         return {name: found for name, found in rows.items() if found}
 
     def own_rows(self, seed: int) -> dict[str, list[Encoded]]:
@@ -209,21 +203,33 @@ class Bench:
 
     def _encoded_rows(self, seed: int) -> tuple[list[Encoded], list[Encoded], list[str]]:
         """(train rows, validation rows, task of every train row)."""
-        if seed not in self._rows:
-            train: list[Encoded] = []
-            validation: list[Encoded] = []
-            tasks: list[str] = []
-            for task in self.targets:
-                rows, held = self._encoded_task(task, seed)
-                tasks += [task.name] * len(rows)
-                train += rows
-                validation += held
-            if not train:
-                raise DataError("no training row fits the model's window", remedy="set overlong: truncate_prompt")
-            self._rows[seed] = (train, validation, tasks)
-        return self._rows[seed]
+        train: list[Encoded] = []
+        validation: list[Encoded] = []
+        tasks: list[str] = []
+        for task in self.targets:
+            rows, held = self._encoded_task(task, seed)
+            tasks += [task.name] * len(rows)
+            train += rows
+            validation += held
+        if not train:
+            raise DataError("no training row fits the model's window", remedy="set overlong: truncate_prompt")
+        return train, validation, tasks
 
     def _encoded_task(self, task: Task, seed: int) -> tuple[list[Encoded], list[Encoded]]:
+        """(train rows, validation rows) of a task; of a free text its train blocks alone. Encoded once per seed."""
+        if (task.name, seed) not in self._rows:
+            self._rows[task.name, seed] = (
+                (self._blocks(task), []) if task.request == "text" else self._worded(task, seed)
+            )
+        return self._rows[task.name, seed]
+
+    def _blocks(self, text: Task) -> list[Encoded]:
+        blocks = [windows(self.encoder, str(example.fields["text"])) for example in text.splits.train]
+        start = len(self.encoder.beginning)
+        pieces = [ids for block in blocks for ids in block]
+        return [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]
+
+    def _worded(self, task: Task, seed: int) -> tuple[list[Encoded], list[Encoded]]:
         wordings = task.wordings(self.encoder.chat)
         train = self.encoded(task, [wordings.for_training(example, seed) for example in task.splits.train])
         return train, self.encoded(task, [wordings.fixed(example) for example in task.splits.validation])

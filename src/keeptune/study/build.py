@@ -17,6 +17,7 @@ from keeptune.data.turns import PLAIN_NOTE
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.harness import build_harness
+from keeptune.evaluate.runner import chosen_items
 from keeptune.evaluate.task import Task, build_task, build_text
 from keeptune.models.load import load
 from keeptune.retention.precheck import margin_warning
@@ -112,7 +113,7 @@ def margin_warnings(bench: Bench) -> list[str]:
 
 def chance_of(bench: Bench) -> float | None:
     """Score of guessing on the test items of all targets; None where guessing scores nothing on one of them."""
-    known = [(task.chance(), len(bench.evaluate(task.name, "test").items)) for task in bench.targets]
+    known = [(task.chance(), len(chosen_items(task, "test", bench.config.test_items))) for task in bench.targets]
     if any(chance is None for chance, _ in known):
         return None
     return sum((chance or 0.0) * n for chance, n in known) / sum(n for _, n in known)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from keeptune.batching.mixture import MixtureConfig
-from keeptune.core.config import Config, read_recipe
+from keeptune.core.config import Config, CountOrAuto, read_recipe
 from keeptune.core.units import parse_duration
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.standard import STANDARD, expand
@@ -20,16 +20,6 @@ from keeptune.study.spec import ArmSpec
 from keeptune.train.loop import TrainConfig
 
 BUILTIN = "builtin:"
-
-
-def _number_or_word(value: Any) -> str:
-    return "(word)" if isinstance(value, str) else "(number)"
-
-
-Workers = Annotated[
-    Annotated[int, Field(ge=1), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
-    Discriminator(_number_or_word),
-]
 
 
 class TaskFile(Config):
@@ -206,7 +196,7 @@ class StudyConfig(Config):
     test_items: int | None = Field(None, ge=20)  # per task and suite; all where not given
     indifference: float = Field(1.0, ge=0)  # points of target score that do not matter to you
     requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
-    workers: Workers = "auto"  # processes that train at the same time
+    workers: CountOrAuto = "auto"  # processes that train at the same time
     budget: str | None = None  # wall time, "4h" or "30min": trials are dropped in a stated order
     forgetting: Literal["measured", "harmless"] = "measured"  # harmless: retain says none
 

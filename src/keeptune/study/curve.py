@@ -17,19 +17,18 @@ def learning_curves(bench: Bench, runner: Runner, tuned: Sequence[Tuned]) -> Map
     if settings is None:
         return {}
     whole = {each.spec.name: each for each in tuned if each.spec.name in settings.arms}
-    trials = {name: _trials(bench, each) for name, each in whole.items()}
+    trials = {name: _trials(each, settings.sizes) for name, each in whole.items()}
     runner.run([Train(trial) for each in trials.values() for trial in each])
     runner.run([ScoreTest(trial, whole[name].spec) for name, each in trials.items() for trial in each])
     curves = {}
     for name, each in trials.items():
-        arms = [read_arm(bench, trial) for trial in each]
-        found = [arm for arm in (*arms, whole[name].arms[0]) if arm is not None]
-        curves[name] = [(arm.record.examples or 0, arm) for arm in found]
+        arms = [*(read_arm(bench, trial) for trial in each), whole[name].arms[0]]
+        curves[name] = [(arm.record.examples or 0, arm) for arm in arms]
     return curves
 
 
-def _trials(bench: Bench, tuned: Tuned) -> list[Trial]:
-    """One training per size below the whole set, at the chosen rate."""
+def _trials(tuned: Tuned, sizes: Sequence[int]) -> list[Trial]:
+    """One training per size below the whole set, at the chosen rate with the first seed."""
     record = tuned.arms[0].record
-    sizes = [size for size in bench.config.curve.sizes if size < (record.examples or 0)] if bench.config.curve else []
-    return [Trial(tuned.spec, record.lr or 0.0, bench.config.seeds[0], size) for size in sorted(sizes)]
+    smaller = sorted(size for size in sizes if size < (record.examples or 0))
+    return [Trial(tuned.spec, record.lr or 0.0, record.seed or 0, size) for size in smaller]

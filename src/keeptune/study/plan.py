@@ -26,6 +26,7 @@ from keeptune.study.arms import KeyedRecord, finished
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
 from keeptune.study.spec import ArmSpec
+from keeptune.study.trials import ALPHAS
 from keeptune.train.estimate import Needs, probe
 from keeptune.train.memory import available_bytes, used_bytes
 
@@ -70,7 +71,7 @@ class Estimates:
     def arm(self, config: StudyConfig, spec: ArmSpec) -> tuple[int, float]:
         """(trainings, seconds) of an arm; an interpolated one trains with the arm that it belongs to."""
         if spec.interpolated:
-            return 0, len(config.seeds) * (4 * self.validation_seconds + self.test_seconds)
+            return 0, len(config.seeds) * ((len(ALPHAS) - 1) * self.validation_seconds + self.test_seconds)
         trials = len(config.rates(spec.method)) + len(config.seeds) - 1
         curve = len(curve_sizes(config)) if config.curve and spec.name in config.curve.arms else 0
         seconds = (trials + curve) * self.training(config, spec) + (len(config.seeds) + curve) * self.test_seconds

@@ -43,6 +43,13 @@ def _build(settings: Any, name: str, around: Surroundings) -> Remedy:
     return built
 
 
+def limited(method: Method, remedies: Sequence[Remedy]) -> Method:
+    """The method on what the remedies leave to train."""
+    for remedy in remedies:
+        method = remedy.method(method)
+    return method
+
+
 def remedy_settings(config: StudyConfig, spec: ArmSpec) -> list[Any]:
     """Everything that decides what the arm's remedies do, as JSON-able values."""
     settings = [[name, config.remedies.of(name, dose).model_dump(mode="json")] for name, dose in spec.remedies]

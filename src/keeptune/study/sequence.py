@@ -18,10 +18,10 @@ from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, SequenceSummary, read_records, write_json, write_records
 from keeptune.methods.base import Method
 from keeptune.retention.continual import sequence_summary
-from keeptune.study.arms import KeyedRecord, finished
+from keeptune.study.arms import KeyedRecord, finished, required
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick
-from keeptune.study.remedies import Surroundings, build_remedies, describe, remedy_settings
+from keeptune.study.remedies import Surroundings, build_remedies, describe, limited, remedy_settings
 from keeptune.study.spec import ArmSpec
 from keeptune.study.workers import Runner
 from keeptune.train.loop import fit
@@ -91,9 +91,8 @@ class TaskSequence:
         for lr in self.rates:
             folder = self.folder(bench) / f"stage-{stage}" / f"lr{lr:g}"
             remedies = build_remedies(bench.config, spec, around)
-            built = method = bench.config.build_method(self.spec.method)
-            for remedy in remedies:
-                method = remedy.method(method)
+            built = bench.config.build_method(self.spec.method)
+            method = limited(built, remedies)
             hooks = [Progress(bench.console, f"{self.name}, {task}")]
             result = fit(
                 bench.lm,
@@ -153,9 +152,7 @@ def _check_order(order: Sequence[str], names: Sequence[str]) -> None:
 
 def _summary(bench: Bench, job: TaskSequence) -> SequenceSummary:
     folder = job.folder(bench)
-    record = finished(folder / "sequence.json", SequenceRecord, job.key(bench))
-    if record is None:
-        raise RuntimeError(f"{job.name} has not run")
+    record = required(folder / "sequence.json", SequenceRecord, job.key(bench))
     stages = [_read_row(folder, stage, job.order) for stage in range(len(job.order) + 1)]
     return sequence_summary(
         [[[item.score for item in row[task]] for task in job.order] for row in stages],

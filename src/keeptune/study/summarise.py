@@ -61,6 +61,11 @@ class Measured:
     warnings: Sequence[str] = ()
     cards: Sequence[DataCard] = ()
 
+    @property
+    def best(self) -> Arm | None:
+        """The best prompting; None without prompting arms."""
+        return next((arm for arm in self.prompting if arm.name == self.best_prompting), None)
+
 
 def summarise(
     measured: Measured,
@@ -127,8 +132,7 @@ def _target_score(measured: Measured, arm: Arm) -> Score:
 
 
 def _row(measured: Measured, arm: Arm) -> ArmSummary:
-    record = arm.record
-    best = next((p for p in measured.prompting if p.name == measured.best_prompting), None)
+    record, best = arm.record, measured.best
     gain = difference(arm.pooled(), best.pooled()) if best is not None and best.name != arm.name else None
     costs = record.costs
     if best is not None and record.family != "prompt":
@@ -204,7 +208,7 @@ def _curve(measured: Measured, name: str, curve: Curve, indifference: float) -> 
     items = {examples: arm.pooled() for examples, arm in curve}
     scores = {examples: [item.score for item in found] for examples, found in items.items()}
     answer = enough(scores, indifference, [item.cluster for item in curve[0][1].pooled()])
-    best = next((p for p in measured.prompting if p.name == measured.best_prompting), None)
+    best = measured.best
     return LearningCurve(
         arm=name,
         label=curve[-1][1].record.label,

@@ -21,11 +21,12 @@ from keeptune.study.arms import (
     TrialRecord,
     finished,
     finished_arm,
+    required,
     save_arm,
 )
 from keeptune.study.bench import Bench
 from keeptune.study.prompting import request_costs
-from keeptune.study.remedies import Surroundings, build_remedies, describe, remedy_settings
+from keeptune.study.remedies import Surroundings, build_remedies, describe, limited, remedy_settings
 from keeptune.study.spec import ArmSpec
 from keeptune.train.budget import FILE, recall
 from keeptune.train.callbacks import Callback, Run
@@ -84,10 +85,7 @@ def trial_key(bench: Bench, trial: Trial) -> str:
 
 def read_trial(bench: Bench, trial: Trial) -> TrialRecord:
     """The record of a trial that is done."""
-    record = finished(folder_of(bench, trial) / "trial.json", TrialRecord, trial_key(bench, trial))
-    if record is None:
-        raise RuntimeError(f"{trial.name} has not run")
-    return record
+    return required(folder_of(bench, trial) / "trial.json", TrialRecord, trial_key(bench, trial))
 
 
 def run_trial(bench: Bench, trial: Trial) -> None:
@@ -106,9 +104,8 @@ def run_trial(bench: Bench, trial: Trial) -> None:
         old=lambda: bench.old_rows(trial.seed), own=lambda: bench.own_rows(trial.seed), harmless=watch.harmless
     )
     remedies = build_remedies(bench.config, trial.spec, around)
-    built = method = bench.config.build_method(trial.spec.method)
-    for remedy in remedies:
-        method = remedy.method(method)
+    built = bench.config.build_method(trial.spec.method)
+    method = limited(built, remedies)
     watch.method = method
     hooks = [Progress(bench.console, trial.name), watch]
     result = fit(
@@ -125,7 +122,6 @@ def run_trial(bench: Bench, trial: Trial) -> None:
         order=rows.order,
     )
     try:
-        target = [bench.evaluate(task.name, "validation") for task in bench.targets]
         done = TrialRecord(
             key=key,
             name=trial.name,
@@ -135,7 +131,7 @@ def run_trial(bench: Bench, trial: Trial) -> None:
             lr=trial.lr,
             seed=trial.seed,
             examples=len(rows.train),
-            target_scores=tuple(item.score for run in target for item in run.items),
+            target_scores=bench.target_scores(),
             retained_changes=bench.retained_changes(),
             validation_loss=result.best_loss,
             diverged=result.diverged,
@@ -168,9 +164,7 @@ class _Watch(Callback):
         """Note a point of the frontier; the last step is the trial's own."""
         if not self.bench.config.checkpoints or record.step in (0, run.steps):
             return
-        changes = self._look()
-        target = [self.bench.evaluate(task.name, "validation") for task in self.bench.targets]
-        moved = gauge(self.bench.lm, self.method, self.bench.remember_base()) if self.method else None
+        moved = gauge(self.bench.lm, self.method, self.bench.gauge) if self.method else None
         self.points.append(
             FrontierPoint(
                 arm=self.trial.spec.name,
@@ -178,11 +172,11 @@ class _Watch(Callback):
                 seed=self.trial.seed,
                 kind="checkpoint",
                 step=record.step,
-                target=float(np.mean([item.score for one in target for item in one.items])),
+                target=float(np.mean(self.bench.target_scores())),
                 validation_loss=record.loss,
                 picked=False,
                 gauge=moved,
-                **changes_of(changes),
+                **changes_of(self._look()),
             )
         )
 
@@ -235,25 +229,25 @@ def loaded(bench: Bench, trial: Trial) -> Iterator[Method]:
         bench.lm.restore(method)
 
 
-def read_sweep(bench: Bench, trial: Trial) -> SweepRecord | None:
-    """The points of a trial's sweep, if it is done."""
-    return finished(folder_of(bench, trial) / "sweep.json", SweepRecord, trial_key(bench, trial))
+def read_sweep(bench: Bench, trial: Trial) -> SweepRecord:
+    """The points of a trial's sweep that is done."""
+    return required(folder_of(bench, trial) / "sweep.json", SweepRecord, trial_key(bench, trial))
 
 
 def sweep(bench: Bench, trial: Trial) -> None:
     """Score the points between base and tuned model on validation items; no training. Leaves sweep.json."""
-    if read_sweep(bench, trial):
+    path, key = folder_of(bench, trial) / "sweep.json", trial_key(bench, trial)
+    if finished(path, SweepRecord, key):
         return
     done, base = read_trial(bench, trial), bench.remember_base()
     points = []
     for alpha in ALPHAS[:-1]:  # the last is the trial itself
         with loaded(bench, trial) as method:
             method.blend(bench.lm.model, alpha)
-            target = [bench.evaluate(task.name, "validation") for task in bench.targets]
             points.append(
                 SweepPoint(
                     alpha=alpha,
-                    target_scores=tuple(item.score for run in target for item in run.items),
+                    target_scores=bench.target_scores(),
                     retained_changes=bench.retained_changes(),
                     gauge=gauge(bench.lm, method, base),
                 )
@@ -261,7 +255,7 @@ def sweep(bench: Bench, trial: Trial) -> None:
     last = SweepPoint(
         alpha=1.0, target_scores=done.target_scores, retained_changes=done.retained_changes, gauge=done.gauge
     )
-    write_json(folder_of(bench, trial) / "sweep.json", SweepRecord(key=done.key, points=(*points, last)))
+    write_json(path, SweepRecord(key=key, points=(*points, last)))
     bench.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")
 
 
@@ -271,8 +265,19 @@ def arm_folder(bench: Bench, trial: Trial, alpha: float | None = None) -> Path:
     return folder if alpha is None else folder.with_name(f"{folder.name}-alpha{alpha:g}")
 
 
-def read_arm(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm | None:
-    """The trial's arm as it was scored on test items, if it was."""
+def read_arm(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm:
+    """The trial's arm as it was scored on test items.
+
+    Raises:
+        RuntimeError: it was not.
+    """
+    arm = _scored(bench, trial, alpha)
+    if arm is None:
+        raise RuntimeError(f"{trial.name} was not scored on test items")
+    return arm
+
+
+def _scored(bench: Bench, trial: Trial, alpha: float | None) -> Arm | None:
     names = (
         [task.name for task in bench.targets],
         [suite.name for suite in bench.suites],
@@ -283,7 +288,7 @@ def read_arm(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm | No
 
 def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = None) -> None:
     """Score the trial's model, or the point ``alpha`` between base and it, on all test parts; leaves arm.json."""
-    if read_arm(bench, trial, alpha):
+    if _scored(bench, trial, alpha):
         bench.say(f"{trial.name}: scored before, skipped")
         return
     done, folder, base = read_trial(bench, trial), arm_folder(bench, trial, alpha), bench.remember_base()

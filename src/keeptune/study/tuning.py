@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keeptune.core.records import FrontierPoint
-from keeptune.study.arms import SweepPoint, TrialRecord, Tuned
+from keeptune.study.arms import TrialRecord, Tuned
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick, pick_alpha
 from keeptune.study.jobs import Job, ScoreTest, Sweep, Train
@@ -43,11 +43,11 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
     runner.run([Train(trial) for trial in trials])
     chosen = {trials_of[0].spec: pick_trial(bench, trials_of) for trials_of in _by_spec(trials)}
     others = {spec: [Trial(spec, best.lr, seed) for seed in config.seeds[1:]] for spec, best in chosen.items()}
-    swept = [chosen[spec.trained] for spec in config.specs if spec.interpolated]
-    named = [spec for spec in config.specs if not spec.interpolated]
-    follow: list[Job] = [Train(trial) for spec in others for trial in others[spec]]
-    follow += [Sweep(trial) for trial in swept]
-    runner.run([*follow, *(ScoreTest(chosen[spec], spec) for spec in named)])
+    later = [trial for each in others.values() for trial in each]
+    follow: list[Job] = [Train(trial) for trial in later]
+    follow += [Sweep(chosen[spec.trained]) for spec in config.specs if spec.interpolated]
+    follow += [ScoreTest(chosen[spec], spec) for spec in config.specs if not spec.interpolated]
+    runner.run(follow)
     alphas = {spec: _alpha(bench, chosen[spec.trained]) for spec in config.specs if spec.interpolated}
     last: list[Job] = [ScoreTest(chosen[spec.trained], spec, alpha) for spec, alpha in alphas.items()]
     last += [ScoreTest(trial, spec, alphas.get(spec)) for spec in config.specs for trial in others[spec.trained]]
@@ -56,14 +56,12 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
     tuned = []
     for spec in config.specs:
         models = [chosen[spec.trained], *others[spec.trained]]
-        arms = [read_arm(bench, trial, alphas.get(spec)) for trial in models]
-        tuned.append(Tuned(spec, [arm for arm in arms if arm is not None]))
-    keep = {*chosen.values(), *(trial for each in others.values() for trial in each)}
+        tuned.append(Tuned(spec, [read_arm(bench, trial, alphas.get(spec)) for trial in models]))
+    keep = {*chosen.values(), *later}
     for trial in trials:
         if trial not in keep:
             shutil.rmtree(artifact_of(bench, trial), ignore_errors=True)
-    seen = [*trials, *(trial for each in others.values() for trial in each)]
-    points = [point for trial in seen for point in trial_points(bench, trial, picked=trial in keep)]
+    points = [point for trial in (*trials, *later) for point in trial_points(bench, trial, picked=trial in keep)]
     for spec, alpha in alphas.items():
         for trial in (chosen[spec.trained], *others[spec.trained]):
             points += _sweep_points(bench, spec, trial, alpha)
@@ -72,14 +70,13 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
 
 def base_point(bench: Bench) -> FrontierPoint:
     """The base itself on validation items: where every frontier starts."""
-    runs = [bench.evaluate(task.name, "validation") for task in bench.targets]
     return FrontierPoint(
         arm="base",
         lr=0.0,
         seed=bench.config.seeds[0],
         kind="checkpoint",
         step=0,
-        target=float(np.mean([item.score for run in runs for item in run.items])),
+        target=float(np.mean(bench.target_scores())),
         validation_loss=None,
         picked=False,
         **changes_of([0.0] * len(bench.suites)),
@@ -97,16 +94,9 @@ def _by_spec(trials: Sequence[Trial]) -> list[list[Trial]]:
     return [[t for t in trials if t.spec == spec] for spec in dict.fromkeys(t.spec for t in trials)]
 
 
-def _points(bench: Bench, trial: Trial) -> Sequence[SweepPoint]:
-    record = read_sweep(bench, trial)
-    if record is None:
-        raise RuntimeError(f"{trial.name} was not swept")
-    return record.points
-
-
 def _alpha(bench: Bench, trial: Trial) -> float:
     """The chosen point between the base and a trial's model."""
-    return pick_alpha(_points(bench, trial), [suite.margin for suite in bench.suites])
+    return pick_alpha(read_sweep(bench, trial).points, [suite.margin for suite in bench.suites])
 
 
 def trial_points(bench: Bench, trial: Trial, *, picked: bool) -> list[FrontierPoint]:
@@ -144,5 +134,5 @@ def _sweep_points(bench: Bench, spec: ArmSpec, trial: Trial, chosen: float) -> l
             gauge=point.gauge,
             **changes_of(point.retained_changes),
         )
-        for point in _points(bench, trial)
+        for point in read_sweep(bench, trial).points
     ]

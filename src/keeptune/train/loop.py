@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
-from keeptune.batching.plan import global_batches
-from keeptune.core.config import Config
+from keeptune.batching.plan import shuffled_steps
+from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, StepRecord, ValidationRecord, write_json
 from keeptune.data.examples import Encoded
@@ -32,16 +32,6 @@ from keeptune.train.schedule import learning_rate
 from keeptune.train.step import batches_for, mean_nll, train_step
 
 
-def _number_or_word(value: Any) -> str:
-    return "(word)" if isinstance(value, str) else "(number)"
-
-
-TokenBudget = Annotated[
-    Annotated[int, Field(ge=1), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
-    Discriminator(_number_or_word),
-]
-
-
 class TrainConfig(Config):
     """How every arm of a study is trained; what differs between arms (rate, seed) is an argument of `fit`."""
 
@@ -51,9 +41,14 @@ class TrainConfig(Config):
     warmup: float = Field(0.06, ge=0, le=1)  # share of the steps
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0)  # largest global gradient norm
-    token_budget: TokenBudget = "auto"  # tokens per micro-batch: speed and memory; changes results in rounding only
+    token_budget: CountOrAuto = "auto"  # tokens per micro-batch: speed and memory; changes results in rounding only
     validations_per_epoch: int = Field(1, ge=1)
     engine: Literal["flat", "padded"] = "flat"  # padded: the slow reference
+
+    def steps(self, rows: int) -> int:
+        """Optimiser steps of a run over so many rows."""
+        whole = self.epochs * math.ceil(rows / self.global_batch)
+        return min(whole, self.max_steps or whole)
 
 
 @dataclass(frozen=True)
@@ -174,8 +169,7 @@ def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequenc
 
 def _order(rows: int, config: TrainConfig, seed: int) -> Iterator[list[int]]:
     """The row indices of every step of the run."""
-    epochs = (global_batches(rows, config.global_batch, seed=seed, epoch=e) for e in range(config.epochs))
-    return itertools.islice(itertools.chain.from_iterable(epochs), config.max_steps)
+    return itertools.islice(shuffled_steps(rows, config.global_batch, seed), config.steps(rows))
 
 
 def _validation_steps(epoch: float, steps: int, config: TrainConfig) -> set[int]:
