@@ -57,7 +57,8 @@ class EvaluationCache:
     ) -> Path | None:
         if lm.hash is None:
             return None
+        wording = task.unseen_digest if settings["template"] == "unseen" else None
         asked = [encoder.chat, encoder.overlong, encoder.context] if encoder else None
         machine = [str(lm.dtype), lm.device.type, lm.flat]
-        key = content_hash([__version__, lm.hash, machine, task.digest, part, asked, settings])
+        key = content_hash([__version__, lm.hash, machine, task.digest, wording, part, asked, settings])
         return self.folder / f"{task.name}-{part}-{key}.json"

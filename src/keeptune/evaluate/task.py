@@ -110,13 +110,21 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """Content hash of all that scores depend on: examples of every part, wordings, metric, decoding."""
-        wordings = [_wordings_key(each) for each in (self.templates, self.unseen) if each is not None]
+        """Content hash of all that scores depend on: examples of every part, wordings, metric, decoding.
+
+        Unseen wordings have their own, `unseen_digest`: no training depends on them.
+        """
+        wordings = _wordings_key(self.templates) if self.templates is not None else None
         parts = [[(each.id, each.cluster) for each in self.splits.part(p)] for p in ("train", "validation", "test")]
         extract = self.extractor.key if self.extractor else None
         decoding = [self.request, self.max_new_tokens, self.limit, extract]
         own = [self.asker.key] if self.asker else []
         return content_hash([self.name, wordings, parts, decoding, _metric_key(self.metric.name), *own])
+
+    @cached_property
+    def unseen_digest(self) -> str | None:
+        """Content hash of the wordings that no training sees; None without any."""
+        return content_hash(_wordings_key(self.unseen)) if self.unseen is not None else None
 
     def wordings(self, chat: bool, *, unseen: bool = False) -> TemplateSet:
         """The wordings for a model with or without a chat template; ``unseen``: those that no training sees.

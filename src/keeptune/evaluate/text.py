@@ -102,11 +102,14 @@ def text_examples(pattern: str, block_bytes: int) -> tuple[Example, ...]:
     return tuple(examples.values())
 
 
-def windows(encoder: Encoder, text: str) -> list[tuple[int, ...]]:
-    """Token ids of a block behind the token that it is predicted from; several where it exceeds the model's window."""
+def windows(encoder: Encoder, text: str, limit: int | None = None) -> list[tuple[int, ...]]:
+    """Token ids of a block behind the token that it is predicted from; several where it exceeds the model's window
+    (or ``limit``).
+    """
     ids = tuple(encoder.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     start = encoder.beginning
     size = encoder.context - len(start) + 1  # the last token is only predicted
+    size = min(size, limit or size)
     return [(*start, *ids[at : at + size]) for at in range(0, len(ids), size)]
 
 

@@ -93,7 +93,7 @@ def gather(suite: Suite, scores: PairedScores, alpha: float, seed: int, resample
 
 def _gather_binary(suite: Suite, scores: PairedScores, lost: int, gained: int, alpha: float) -> Evidence:
     n, z = scores.n, z_quantile(1 - alpha / 2)
-    before, measurable = float(scores.before.mean()), _measurable(suite, scores)
+    before, measurable = float(scores.before.mean()), is_measurable(suite, scores)
     return Evidence(
         before=before,
         after=float(scores.after.mean()),
@@ -113,7 +113,7 @@ def _gather_resampled(
     suite: Suite, scores: PairedScores, flips: tuple[int, int] | None, alpha: float, seed: int, resamples: int
 ) -> Evidence:
     boot = _bootstrap(suite, scores, seed, resamples)
-    measurable, enough = _measurable(suite, scores), boot.clusters >= MIN_CLUSTERS
+    measurable, enough = is_measurable(suite, scores), boot.clusters >= MIN_CLUSTERS
     several = boot.clusters > 1
     low, high = boot.interval(1 - alpha)
     per_cluster = boot.clusters * boot.se**2
@@ -145,7 +145,7 @@ def _mean(values: FloatArray, scores: PairedScores) -> float:
     return float(values @ scores.weights / scores.weights.sum())
 
 
-def _measurable(suite: Suite, scores: PairedScores) -> bool:
+def is_measurable(suite: Suite, scores: PairedScores) -> bool:
     """True if the base is above chance by three standard errors; always for bits per byte.
 
     The standard error is the larger of the base's own (clustered) and that of guessing, so that a handful of

@@ -57,7 +57,7 @@ class TrialRecord(KeyedRecord):
     seed: int
     examples: int  # training rows
     target_scores: tuple[float, ...]  # per validation item, the same items in all trials
-    retained_changes: tuple[float, ...]  # of every suite, validation parts; positive is better
+    retained_changes: tuple[float, ...]  # of every suite that can lose, validation parts; positive is better
     validation_loss: float | None
     diverged: bool
     best_step: int

@@ -27,10 +27,14 @@ from keeptune.evaluate.task import Task
 from keeptune.evaluate.text import windows
 from keeptune.inference.self_replay import self_replay
 from keeptune.models.language_model import LanguageModel
+from keeptune.retention.pairs import pair
+from keeptune.retention.verdict import is_measurable
 from keeptune.study.arms import View
 from keeptune.study.config import StudyConfig
 from keeptune.study.progress import progress
 from keeptune.train.gauge import GaugeBase
+
+TEXT_TOKENS = 64  # trained tokens of a row that is made of free text
 
 
 @dataclass(frozen=True)
@@ -88,17 +92,24 @@ class Bench:
             self.console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True)
 
     def key(self, *parts: Any) -> str:
-        """Content hash of what an arm depends on beside ``parts``: model, precision, data, wordings, item limits."""
+        """Content hash of what a training and its validation depend on beside ``parts``: model, precision, data,
+        wordings, validation items.
+        """
         return content_hash(
             [
                 __version__,
                 self.base_hash,
                 str(self.lm.dtype),
-                [task.digest for task in (*self.targets, *self.suites, *self.held_out)],
-                [self.config.overlong, self.config.validation_items, self.config.test_items],
+                [task.digest for task in (*self.targets, *self.suites)],
+                [self.config.overlong, self.config.validation_items],
                 *parts,
             ]
         )
+
+    def test_key(self, *parts: Any) -> str:
+        """Content hash of what test scores depend on beside ``parts``: more to ask does not mean to train again."""
+        asked = [task.digest for task in self.held_out], [task.unseen_digest for task in self.targets]
+        return self.key(asked, self.config.test_items, *parts)
 
     def evaluate(
         self, task: str, part: Part, *, shots: int = 0, draw: int = 0, wording: Wording = "fixed"
@@ -128,7 +139,7 @@ class Bench:
 
     def remember_base(self) -> GaugeBase:
         """Look at the model while it is the base: at what later ones are compared with."""
-        _ = self.base_validation
+        _ = self.kept
         return self.gauge
 
     @cached_property
@@ -138,15 +149,29 @@ class Bench:
             raise RuntimeError("the model is not the base")
         return {suite.name: self.evaluate(suite.name, "validation").value for suite in self.suites}
 
+    @cached_property
+    def kept(self) -> tuple[Task, ...]:
+        """The suites that can lose something: the base is above chance on their validation items.
+
+        Ask while the model is the base. On test items the verdict says so by itself.
+        """
+        _ = self.base_validation
+
+        def present(suite: Task) -> bool:
+            items = self.evaluate(suite.name, "validation").items
+            return is_measurable(suite.suite("validation"), pair(items, items))
+
+        return tuple(suite for suite in self.suites if present(suite))
+
     def target_scores(self) -> tuple[float, ...]:
         """Score of the model as it is now on every validation item of all targets, always in the same order."""
         runs = [self.evaluate(task.name, "validation") for task in self.targets]
         return tuple(item.score for run in runs for item in run.items)
 
     def retained_changes(self) -> tuple[float, ...]:
-        """Change of the model as it is now on each retained suite, validation parts; positive is better."""
+        """Change of the model as it is now on each suite of `kept`, validation parts; positive is better."""
         changes = []
-        for suite in self.suites:
+        for suite in self.kept:
             before, after = self.base_validation[suite.name], self.evaluate(suite.name, "validation").value
             changes.append((before - after) / before if suite.request == "text" else after - before)
         return tuple(changes)
@@ -224,7 +249,8 @@ class Bench:
         return self._rows[task.name, seed]
 
     def _blocks(self, text: Task) -> list[Encoded]:
-        blocks = [windows(self.encoder, str(example.fields["text"])) for example in text.splits.train]
+        """Free text as rows of the size of an answer: a small share of replay could not pay for longer ones."""
+        blocks = [windows(self.encoder, str(example.fields["text"]), TEXT_TOKENS) for example in text.splits.train]
         start = len(self.encoder.beginning)
         pieces = [ids for block in blocks for ids in block]
         return [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 
 from keeptune.study.arms import Curve, Tuned
 from keeptune.study.bench import Bench
 from keeptune.study.jobs import ScoreTest, Train
-from keeptune.study.trials import Trial, read_arm
+from keeptune.study.trials import Trial, artifact_of, read_arm, scored
 from keeptune.study.workers import Runner
 
 
@@ -18,11 +19,14 @@ def learning_curves(bench: Bench, runner: Runner, tuned: Sequence[Tuned]) -> Map
         return {}
     whole = {each.spec.name: each for each in tuned if each.spec.name in settings.arms}
     trials = {name: _trials(each, settings.sizes) for name, each in whole.items()}
-    runner.run([Train(trial) for each in trials.values() for trial in each])
-    runner.run([ScoreTest(trial, whole[name].spec) for name, each in trials.items() for trial in each])
+    left = [(trial, whole[name].spec) for name, each in trials.items() for trial in each if not scored(bench, trial)]
+    runner.run([Train(trial, again=not artifact_of(bench, trial).is_dir()) for trial, _ in left])
+    runner.run([ScoreTest(trial, spec) for trial, spec in left])
     curves = {}
     for name, each in trials.items():
         arms = [*(read_arm(bench, trial) for trial in each), whole[name].arms[0]]
+        for trial in each:
+            shutil.rmtree(artifact_of(bench, trial), ignore_errors=True)
         curves[name] = [(arm.record.examples or 0, arm) for arm in arms]
     return curves
 

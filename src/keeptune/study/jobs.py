@@ -54,6 +54,7 @@ class Train:
     """One training, scored on validation parts: `trials.run_trial`."""
 
     trial: Trial
+    again: bool = False  # its weights are needed and were deleted
 
     @property
     def name(self) -> str:
@@ -62,7 +63,7 @@ class Train:
 
     def perform(self, bench: Bench) -> None:
         """Train and score."""
-        run_trial(bench, self.trial)
+        run_trial(bench, self.trial, again=self.again)
 
 
 @dataclass(frozen=True)

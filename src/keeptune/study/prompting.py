@@ -27,7 +27,7 @@ def prompting_arms(bench: Bench) -> tuple[list[Arm], str]:
 
 def _arm(bench: Bench, shots: int) -> Arm:
     name = f"prompt-{shots}shot"
-    key = bench.key("prompt", shots, bench.config.prompt.draws)
+    key = bench.test_key("prompt", shots, bench.config.prompt.draws)
     folder = bench.folder / "arms" / name
     tasks = [task.name for task in bench.targets]
     done = finished_arm(folder, key, tasks, ())

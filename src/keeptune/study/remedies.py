@@ -37,7 +37,7 @@ def _build(settings: Any, name: str, around: Surroundings) -> Remedy:
     elif name == "self-replay":
         built = settings.build(around.own(), name="self-replay")
     elif name == "ewc":
-        built = settings.build([row for rows in around.old().values() for row in rows])
+        built = settings.build(around.old())
     else:
         built = settings.build()
     return built

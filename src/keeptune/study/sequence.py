@@ -60,7 +60,7 @@ class TaskSequence:
         """Content hash of everything that it depends on."""
         config = bench.config
         settings = [config.method_settings(self.spec.method), remedy_settings(config, self.spec)]
-        return bench.key("sequence", self.order, settings, self.rates, self.seed, config.train.digest())
+        return bench.test_key("sequence", self.order, settings, self.rates, self.seed, config.train.digest())
 
     def perform(self, bench: Bench) -> None:
         """Go through the tasks; the bench's model is the base again afterwards."""

@@ -220,11 +220,16 @@ def _curve(measured: Measured, name: str, curve: Curve, indifference: float) -> 
 
 
 def _matched(measured: Measured) -> tuple[Matched, ...]:
-    """Arms at equal target score, on validation items: every remedy against its plain method, LoRA against full."""
+    """Arms at equal target score, on validation items: every remedy against its plain method, LoRA against full.
+
+    Each at the rate that was picked: only the first seed has others, and the lower envelope of four rates is another
+    statistic than that of one. A seed that diverged counts.
+    """
     base = next((point.target for point in measured.frontier if point.arm == "base"), None)
+    rates = {each.spec.name: each.arms[0].record.lr for each in measured.tuned}
     frontiers: dict[str, dict[int, list[tuple[float, float]]]] = {}
     for point in measured.frontier:
-        if point.retained_change is not None and point.arm != "base":  # a seed that diverged counts
+        if point.retained_change is not None and point.lr == rates.get(point.arm):
             own = frontiers.setdefault(point.arm, {}).setdefault(point.seed, [])
             own.append((point.target, -point.retained_change))
     titles = {each.spec.name: each.arms[0].record.title for each in measured.tuned}

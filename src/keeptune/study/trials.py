@@ -88,10 +88,16 @@ def read_trial(bench: Bench, trial: Trial) -> TrialRecord:
     return required(folder_of(bench, trial) / "trial.json", TrialRecord, trial_key(bench, trial))
 
 
-def run_trial(bench: Bench, trial: Trial) -> None:
-    """Train, score the best checkpoint on validation items, leave trial.json and the weights."""
+def run_trial(bench: Bench, trial: Trial, *, again: bool = False) -> None:
+    """Train, score the best checkpoint on validation items, leave trial.json and the weights.
+
+    Args:
+        bench: what every arm needs.
+        trial: what to train.
+        again: even where it was trained before.
+    """
     folder, key = folder_of(bench, trial), trial_key(bench, trial)
-    if finished(folder / "trial.json", TrialRecord, key):
+    if not again and finished(folder / "trial.json", TrialRecord, key):
         bench.say(f"{trial.name}: trained before, skipped")
         return
     for record in ("trial.json", "arm.json", "sweep.json"):
@@ -182,7 +188,7 @@ class _Watch(Callback):
 
     def harmless(self, lm: LanguageModel) -> bool:
         """No retained suite lost more than its margin, on validation items."""
-        return all(change >= -suite.margin for change, suite in zip(self._look(), self.bench.suites, strict=True))
+        return all(change >= -suite.margin for change, suite in zip(self._look(), self.bench.kept, strict=True))
 
     def _look(self) -> tuple[float, ...]:
         if self._changes is None:
@@ -271,24 +277,29 @@ def read_arm(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm:
     Raises:
         RuntimeError: it was not.
     """
-    arm = _scored(bench, trial, alpha)
+    arm = scored(bench, trial, alpha)
     if arm is None:
         raise RuntimeError(f"{trial.name} was not scored on test items")
     return arm
 
 
-def _scored(bench: Bench, trial: Trial, alpha: float | None) -> Arm | None:
+def _test_key(bench: Bench, trial: Trial) -> str:
+    return bench.test_key(trial_key(bench, trial))
+
+
+def scored(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm | None:
+    """The trial's arm, or the point ``alpha`` of it, if it was scored on test items."""
     names = (
         [task.name for task in bench.targets],
         [suite.name for suite in bench.suites],
         [v.name for v in bench.views],
     )
-    return finished_arm(arm_folder(bench, trial, alpha), trial_key(bench, trial), *names)
+    return finished_arm(arm_folder(bench, trial, alpha), _test_key(bench, trial), *names)
 
 
 def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = None) -> None:
     """Score the trial's model, or the point ``alpha`` between base and it, on all test parts; leaves arm.json."""
-    if _scored(bench, trial, alpha):
+    if scored(bench, trial, alpha):
         bench.say(f"{trial.name}: scored before, skipped")
         return
     done, folder, base = read_trial(bench, trial), arm_folder(bench, trial, alpha), bench.remember_base()
@@ -309,7 +320,7 @@ def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None
     save_arm(
         Arm(
             ArmRecord(
-                key=done.key,
+                key=_test_key(bench, trial),
                 name=folder.name,
                 arm=spec.name,
                 title=title,

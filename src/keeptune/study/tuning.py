@@ -42,6 +42,7 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
     config, trials = bench.config, first_trials(bench)
     runner.run([Train(trial) for trial in trials])
     chosen = {trials_of[0].spec: pick_trial(bench, trials_of) for trials_of in _by_spec(trials)}
+    runner.run([Train(trial, again=True) for trial in chosen.values() if not artifact_of(bench, trial).is_dir()])
     others = {spec: [Trial(spec, best.lr, seed) for seed in config.seeds[1:]] for spec, best in chosen.items()}
     later = [trial for each in others.values() for trial in each]
     follow: list[Job] = [Train(trial) for trial in later]
@@ -79,7 +80,7 @@ def base_point(bench: Bench) -> FrontierPoint:
         target=float(np.mean(bench.target_scores())),
         validation_loss=None,
         picked=False,
-        **changes_of([0.0] * len(bench.suites)),
+        **changes_of([0.0] * len(bench.kept)),
     )
 
 
@@ -96,7 +97,7 @@ def _by_spec(trials: Sequence[Trial]) -> list[list[Trial]]:
 
 def _alpha(bench: Bench, trial: Trial) -> float:
     """The chosen point between the base and a trial's model."""
-    return pick_alpha(read_sweep(bench, trial).points, [suite.margin for suite in bench.suites])
+    return pick_alpha(read_sweep(bench, trial).points, [suite.margin for suite in bench.kept])
 
 
 def trial_points(bench: Bench, trial: Trial, *, picked: bool) -> list[FrontierPoint]:

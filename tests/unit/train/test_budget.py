@@ -169,7 +169,7 @@ def test_terms_are_probed_too_and_counted(
     remedies: list[Remedy] = [
         KlConfig().build(),
         L2SpConfig().build(),
-        EwcConfig().build(retained),
+        EwcConfig().build({"suite": retained}),
         TalrConfig().build(),
         FreezeConfig().build(),
         Remedy(),

@@ -26,9 +26,9 @@ class EwcConfig(Config):
     strength: float = Field(1.0, gt=0)  # nats per trained token and unit of the quadratic form
     examples: int = Field(200, ge=1)  # at most; one forward and backward each, before training
 
-    def build(self, rows: Sequence[Encoded]) -> Ewc:
-        """A fresh instance for one training; ``rows`` show the skills to keep: train parts of retained suites."""
-        return Ewc(self, rows)
+    def build(self, pools: Mapping[str, Sequence[Encoded]]) -> Ewc:
+        """A fresh instance for one training; ``pools`` show the skills to keep: train parts of retained suites."""
+        return Ewc(self, pools)
 
 
 class Ewc(Remedy):
@@ -37,17 +37,22 @@ class Ewc(Remedy):
     F is the diagonal of the *empirical* Fisher information at the base: the mean over examples of the squared gradient
     of an example's log-likelihood, summed over its completion tokens, with the completions that the data give (not
     ones drawn from the model). Up to that substitution, strength 1 adds what the base's skills are expected to lose,
-    in nats per example of ``rows`` and to second order. For LoRA F belongs to the frozen W, whose change is s B A.
+    in nats per example of ``pools`` and to second order. Every pool gives equally many examples, evenly from its
+    beginning to its end, as far as it has them. For LoRA F belongs to the frozen W, whose change is s B A.
 
     Keeps F in float32, which is the size of all weights that train (for LoRA: that are added to).
     """
 
-    def __init__(self, config: EwcConfig, rows: Sequence[Encoded]) -> None:
-        if not rows:
+    def __init__(self, config: EwcConfig, pools: Mapping[str, Sequence[Encoded]]) -> None:
+        if not any(pools.values()):
             raise DataError("EWC has no rows to find the base's skills in", remedy="add a retained suite with rows")
         self.config = config
-        count = min(len(rows), config.examples)
-        self.rows = [rows[i * len(rows) // count] for i in range(count)]  # of every suite, wherever it stands
+        self.rows: list[Encoded] = []
+        left = config.examples
+        for waiting, (_, rows) in enumerate(sorted(pools.items(), key=lambda pool: len(pool[1]))):
+            count = min(len(rows), left // (len(pools) - waiting))  # what a small pool lacks the larger ones give
+            self.rows += [rows[i * len(rows) // count] for i in range(count)]
+            left -= count
 
     def describe(self) -> str:
         """As people read it."""

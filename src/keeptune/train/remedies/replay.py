@@ -63,7 +63,8 @@ class Replay(Remedy):
         name: what it is called where it is described.
 
     Raises:
-        DataError: a source without rows, or a row without trained tokens.
+        DataError: a source without rows, a row without trained tokens, or (from `steps`) a share so small that no row
+            would come.
         ValueError: a share that is none.
     """
 
@@ -99,6 +100,12 @@ class Replay(Remedy):
                 mixed[-1].append(row)
                 replayed += row.trained
                 row = next(rows)
+        if not replayed:
+            raise DataError(
+                f"{100 * self.share:g} % of {learned} trained tokens are less than half a replay row of {row.trained}",
+                field=self.name,
+                remedy="replay a larger share, or train for more steps",
+            )
         return mixed
 
     def _rows(self, seed: int) -> Iterator[Encoded]:

@@ -42,7 +42,7 @@ def test_fisher_and_gradient_are_those_of_the_formula(
     budget: int,
 ) -> None:
     retained = random_rows(5, seed=8)
-    case = make_case(remedy=EwcConfig(strength=0.2).build(retained), **way)
+    case = make_case(remedy=EwcConfig(strength=0.2).build({"suite": retained}), **way)
     seen = {}
 
     def loss(hand: Any) -> Tensor:
@@ -71,12 +71,14 @@ def test_measuring_changes_nothing(tiny: LanguageModel, random_rows: Rows, confi
     assert {tensor.dtype for tensor in found.values()} == {torch.float32}
 
 
-def test_rows_are_taken_from_all_that_are_given(random_rows: Rows) -> None:
-    rows = random_rows(10)
-    assert EwcConfig(examples=4).build(rows).rows == [rows[0], rows[2], rows[5], rows[7]]
-    assert EwcConfig().build(rows).rows == rows
+def test_every_suite_gives_equally_many_rows_as_far_as_it_has_them(random_rows: Rows) -> None:
+    rows, few = random_rows(10), random_rows(2)
+    assert EwcConfig(examples=4).build({"a": rows}).rows == [rows[0], rows[2], rows[5], rows[7]]
+    assert EwcConfig(examples=4).build({"a": rows, "b": few}).rows == [*few, rows[0], rows[5]]
+    assert EwcConfig(examples=7).build({"a": rows, "b": few}).rows == [*few, *(rows[i] for i in (0, 2, 4, 6, 8))]
+    assert EwcConfig().build({"a": rows, "b": few}).rows == [*few, *rows]
     with pytest.raises(DataError, match="EWC has no rows"):
-        EwcConfig().build([])
+        EwcConfig().build({"a": []})
 
 
 @pytest.mark.parametrize(("config", "lr"), METHODS)
@@ -89,11 +91,11 @@ def test_training_forgets_less_of_the_rows(
     fit(tiny, teacher, retained, [], TrainConfig(epochs=40, global_batch=8), tmp_path / "base", lr=5e-3)
     tiny = LanguageModel.wrap(tiny.model.requires_grad_(False), tiny.tokenizer)
     losses.append(mean_nll(tiny, retained, 4096))
-    for remedies in ([], [EwcConfig(strength=1000).build(retained)]):
+    for remedies in ([], [EwcConfig(strength=1000).build({"suite": retained})]):
         arm = config.build()
         fit(tiny, arm, rows, [], TrainConfig(epochs=5, global_batch=4), tmp_path / "arm", lr=lr, remedies=remedies)
         losses.append(mean_nll(tiny, retained, 4096))
         tiny.restore(arm)
     base, plain, held = losses
     assert held - base < 0.7 * (plain - base)
-    assert EwcConfig(strength=1000).build(retained).describe() == "EWC 1000"
+    assert EwcConfig(strength=1000).build({"suite": retained}).describe() == "EWC 1000"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from keeptune.core.config import validate
@@ -39,6 +39,14 @@ runs = st.lists(lengths.map(rows_of), max_size=25)
 shares = st.one_of(st.sampled_from([0.0, 0.0025, 0.01, 0.05, 0.25, 0.9]), st.floats(0, 0.95))
 
 
+def mixed(remedy: Replay, steps: list[list[Encoded]], seed: int) -> Any:
+    """The steps with replay; a case without any is not what is asked."""
+    try:
+        return remedy.steps(steps, seed)
+    except DataError:
+        reject()
+
+
 def added(steps: list[list[Encoded]], mixed: list[list[Encoded]]) -> list[list[Encoded]]:
     """The replay rows of every step, after a look that the others are as they were."""
     assert len(mixed) == len(steps)
@@ -52,9 +60,9 @@ def test_the_share_is_reached_to_within_a_row_at_every_step(
     steps: list[list[Encoded]], pool: list[int], share: float, seed: int
 ) -> None:
     old = rows_of(pool, "old")
-    mixed = Replay({"old": old}, share).steps(steps, seed)
+    found = mixed(Replay({"old": old}, share), steps, seed)
     learned = replayed = 0
-    for before, more in zip(steps, added(steps, mixed), strict=True):
+    for before, more in zip(steps, added(steps, found), strict=True):
         learned += trained(before)
         replayed += trained(more)
         owed = share / (1 - share) * learned
@@ -89,13 +97,20 @@ def test_which_rows_come_is_decided_by_the_seed(pool: list[int], one: float, oth
     draw = random.Random(seed)
     runs = [[rows_of([draw.randint(1, 9)] * 3) for _ in range(draw.randint(0, 20))] for _ in range(2)]
     orders = [
-        [row.id for rows in added(run, Replay(pools, share).steps(run, seed)) for row in rows]
+        [row.id for rows in added(run, mixed(Replay(pools, share), run, seed)) for row in rows]
         for run, share in zip(runs, (one, other), strict=True)
     ]
     short, long = sorted(orders, key=len)
     assert long[: len(short)] == short
     turned = Replay(dict(reversed(pools.items())), one)
     assert turned.steps(runs[0], seed) == Replay(pools, one).steps(runs[0], seed) == turned.steps(runs[0], seed)
+
+
+def test_a_share_too_small_for_a_single_row_is_refused() -> None:
+    steps, old = [rows_of([10, 10])] * 3, rows_of([40, 40], "old")  # 60 tokens: 25 % are 20 of 80
+    assert sum(map(len, added(steps, Replay({"old": old}, 0.25).steps(steps, 0)))) == 1
+    with pytest.raises(DataError, match=r"20 % of 60 trained tokens are less than half a replay row of 40"):
+        Replay({"old": old}, 0.2).steps(steps, 0)
 
 
 def test_another_seed_is_another_order() -> None:
