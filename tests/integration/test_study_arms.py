@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,11 +20,12 @@ import yaml
 from rich.console import Console
 
 from keeptune.core.config import parse_recipe
-from keeptune.core.errors import ConfigError
+from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import Summary, read_json
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
 from keeptune.models.language_model import hash_parameters
+from keeptune.retention.matched import matched
 from keeptune.study.arms import ArmRecord, SweepRecord, TrialRecord
 from keeptune.study.build import build
 from keeptune.study.config import StudyConfig
@@ -147,6 +149,89 @@ def test_learning_curve_wordings_and_held_out_tasks(finished: tuple[Path, Summar
     assert [gap.arm for gap in summary.wordings] == ["base", *ARMS[1:]]
     assert {(each.arm, each.task) for each in summary.held_out} == {(arm, "noun") for arm in ARMS[1:]}
     assert all(gap.gap == pytest.approx(gap.seen.mean - gap.unseen.mean) for gap in summary.wordings)
+
+
+def test_asking_more_does_not_train_again(
+    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("arms/*/trial.json")}
+    lost = folder / "arms" / next(arm.name for arm in finished[1].arms if arm.arm == "lora") / "adapter"
+    shutil.rmtree(lost)  # weights that are needed again are made again
+    summary = run(recipe(tiny_folder, test_items=20, held_out=[]), folder, data)
+    trained = [path.parent for path in before if path.stat().st_mtime_ns != before[path]]
+    curve = [path for path in trained if "-n" in path.name]  # the curve's weights are not kept
+    assert len(curve) == 2
+    assert [path for path in trained if path not in curve] == [lost.parent]
+    assert {arm.target.n for arm in summary.arms} == {20}
+    assert summary.frontier == finished[1].frontier
+
+
+def test_a_suite_at_chance_decides_nothing(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """Its answers are random: what is lost there is no loss."""
+    bench = build(parse_recipe(StudyConfig, yaml.safe_dump(recipe(tiny_folder))), tmp_path, Console(quiet=True), data)
+    assert [suite.name for suite in bench.suites] == ["kept", "prose"]
+    assert [suite.name for suite in bench.kept] == ["prose"]
+    assert bench.retained_changes() == (0.0,)
+
+
+def test_equal_target_scores_are_read_at_one_rate(finished: tuple[Path, Summary]) -> None:
+    """Only the first seed has further rates, so they may not count."""
+    _, summary = finished
+    compared = next(each for each in summary.matched if each.arms == ("lora", "full"))
+    rates = {arm.arm: arm.lr for arm in summary.arms}
+    base = next(point for point in summary.frontier if point.arm == "base")
+    frontiers = {
+        arm: {
+            seed: [
+                (p.target, -(p.retained_change or 0.0))
+                for p in summary.frontier
+                if (p.arm, p.seed, p.lr) == (arm, seed, rates[arm])
+            ]
+            for seed in (0, 1)
+        }
+        for arm in ("lora", "full")
+    }
+    assert {len(points) for each in frontiers.values() for points in each.values()} == {2}  # one checkpoint, the end
+    same = matched(frontiers["lora"], frontiers["full"], arms=compared.arms, labels=compared.labels, base=base.target)
+    assert compared == same
+
+
+def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    long = [{"text": f"{i} is a number in a sentence of nine words", "answer": "yes"} for i in range(60)]
+    for name in ("one", "two"):
+        rows = [{**row, "split": "test" if (i < 30) == (name == "two") else "train"} for i, row in enumerate(long)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    values = recipe(tiny_folder, target=entry("one", split={}), retain=[entry("two", split={})], held_out=[])
+    config = parse_recipe(StudyConfig, yaml.safe_dump(values))
+    with pytest.raises(DataError, match="train rows are test rows of another task") as caught:
+        build(config, tmp_path / "run", Console(quiet=True), tmp_path)
+    assert "on_leak: drop" in caught.value.remedy
+    mended = parse_recipe(
+        StudyConfig, yaml.safe_dump({**values, "target": [entry("one", split={"on_leak": "drop"}), entry("three")]})
+    )
+    (tmp_path / "three.jsonl").write_text((data / "noun.jsonl").read_text())
+    bench = build(mended, tmp_path / "run", Console(quiet=True), tmp_path)
+    asked = {example.fields["text"] for example in bench.suites[0].splits.test}
+    assert not asked & {example.fields["text"] for example in bench.targets[0].splits.train}
+    assert "left out of training" in bench.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sequence": {"orders": [["colour", "nouns"]]}}, "'nouns' is no target"),
+        ({"retain": "none", "arms": ["full+ewc"]}, "needs retained suites"),
+        ({"retain": "none", "arms": ["full+guard"]}, "needs retained suites"),
+    ],
+)
+def test_what_would_fail_late_is_refused_early(
+    changes: dict[str, Any], said: str, data: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    values = recipe(tiny_folder, target=[entry("colour"), entry("noun")], held_out=[], curve=None, **changes)
+    with pytest.raises(ConfigError, match=said):
+        build(parse_recipe(StudyConfig, yaml.safe_dump(values)), tmp_path, Console(quiet=True), data)
 
 
 def choices(folder: Path, summary: Summary) -> dict[str, Any]:

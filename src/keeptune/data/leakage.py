@@ -31,6 +31,7 @@ MAX_NEAR_SHARE = 0.01  # of the test rows; above, the run is refused
 SHARED = 0.5  # a field whose commonest value stands in more than this share of the rows is left out
 _SHORT_WORDS = 50  # a text of fewer says something else where its numbers are others
 _SHOWN = 5
+_TELLING = 8  # words of a text that two tasks do not have in common by chance
 _ORDER = ("train", "validation", "test")
 
 Kind = Literal["exact", "normalised", "near", "cluster"]
@@ -156,6 +157,41 @@ def guard(
         notes=tuple(notes),
     )
     return cleaned, report
+
+
+def asked_elsewhere(
+    tasks: Mapping[str, Splits], fields: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[LeakPair, ...]]:
+    """Task -> its train rows that are test rows of another task, alike but for case, punctuation and white space.
+
+    A short text recurs by itself, asked something else in every task: only texts of `_TELLING` words are compared.
+
+    Args:
+        tasks: the parts of every task.
+        fields: the fields that may be compared (a layout's prompt columns), where they are known.
+    """
+
+    def texts(name: str, part: Literal["train", "test"]) -> Iterable[tuple[str, Example]]:
+        examples = tasks[name].part(part)
+        names = own_fields(examples, fields.get(name))
+        for example in examples:
+            text = normalise(_text(example, names))
+            if text.count(" ") >= _TELLING - 1:
+                yield text, example
+
+    asked: dict[str, list[tuple[str, Example]]] = defaultdict(list)
+    for name in tasks:
+        for text, example in texts(name, "test"):
+            asked[text].append((name, example))
+    found: dict[str, list[LeakPair]] = defaultdict(list)
+    for name in tasks:
+        for text, example in texts(name, "train"):
+            for other, row in asked.get(text, ()):
+                if other != name:
+                    at = (_where(example), f"test of {other}", row.id, _where(row))
+                    found[name].append(LeakPair("normalised", "train", example.id, *at, 1.0))
+                    break
+    return {name: tuple(pairs) for name, pairs in found.items()}
 
 
 def own_fields(examples: Sequence[Example], among: Sequence[str] | None = None) -> tuple[str, ...]:

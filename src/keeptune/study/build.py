@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from keeptune.core.errors import ConfigError
+from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import DataCard
 from keeptune.data.encode import Encoder
+from keeptune.data.leakage import asked_elsewhere
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
 from keeptune.data.turns import PLAIN_NOTE
@@ -24,6 +27,7 @@ from keeptune.retention.precheck import margin_warning
 from keeptune.study import standard
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig, TaskFile, relative_to
+from keeptune.study.sequence import check_order
 
 
 def build(config: StudyConfig, folder: Path, console: Console, data_root: Path = Path()) -> Bench:
@@ -45,6 +49,9 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     held_out = [build_entry(entry, data_root) for entry in config.held_out]
     everything = [*targets, *suites, *held_out]
     _distinct(everything)
+    _possible(config, targets, suites)
+    targets, crossing = _apart(config, targets, everything)
+    everything = [*targets, *suites, *held_out]
     lm = load(config.model, device=config.device, precision=config.precision)
     encoder = Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong)
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +72,7 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
         base_hash=str(lm.hash),
         parameters=lm.parameters,
     )
-    for line in missing:
+    for line in (*missing, *crossing):
         bench.warn(line)
     for task in everything:
         _say_format(bench, task)
@@ -122,7 +129,8 @@ def chance_of(bench: Bench) -> float | None:
 def data_card(bench: Bench, task: Task) -> DataCard:
     """What a target task consists of, with one example as the model sees it."""
     wordings = task.wordings(bench.encoder.chat)
-    rows = [wordings.fixed(example) for example in task.splits.train]
+    shown = task.splits.train or task.splits.validation or task.splits.test
+    rows = [wordings.fixed(example) for example in shown]
     prompts = [len(bench.encoder.prompt(row)) for row in rows]
     completions = [len(bench.encoder.completion(row.completion)) for row in rows]
     everything = [example for part in ("train", "validation", "test") for example in task.splits.part(part)]
@@ -150,6 +158,52 @@ def _spread(values: list[int]) -> tuple[int, int, int]:
     """(median, 95th percentile, largest)."""
     middle, high = np.percentile(values, [50, 95])
     return round(middle), round(high), max(values)
+
+
+def _possible(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task]) -> None:
+    """Refuse what would fail only after hours: orders of unknown targets, remedies that need retained suites."""
+    for order in config.sequence.orders if config.sequence else ():
+        check_order(order, [task.name for task in targets])
+    for spec in config.specs:
+        needing = [name for name, _ in spec.remedies if name in ("ewc", "guard")]
+        if needing and not suites:
+            raise ConfigError(
+                f"the arm '{spec.name}' needs retained suites: {needing[0]} looks at what the base can do",
+                where="retain",
+                remedy="name what to retain, or leave the arm out",
+            )
+
+
+def _apart(config: StudyConfig, targets: Sequence[Task], tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
+    """The targets without train rows that another task of the study asks on its test part; and what left.
+
+    Raises:
+        DataError: such rows, of a target whose split does not say on_leak: drop.
+    """
+    found = asked_elsewhere(
+        {task.name: task.splits for task in tasks},
+        {task.name: task.loaded.layout.prompt_columns for task in tasks if task.loaded and task.loaded.layout},
+    )
+    cleaned, said = [], []
+    for entry, task in zip(config.target, targets, strict=True):
+        pairs = found.get(task.name, ())
+        if pairs:
+            text = f"{task.name}: {len(pairs)} train rows are test rows of another task of this study"
+            if _on_leak(entry) == "error":
+                raise DataError(
+                    f"{text}; the first: {pairs[0]}", path=task.source, remedy="leave them out: split: {on_leak: drop}"
+                )
+            said.append(f"{text}; they were left out of training")
+            gone = {pair.id for pair in pairs}
+            train = [example for example in task.splits.train if example.id not in gone]
+            task = replace(task, splits=replace(task.splits, train=train))
+        cleaned.append(task)
+    return cleaned, said
+
+
+def _on_leak(entry: TaskFile | TaskConfig | HarnessConfig) -> str:
+    config = entry.read() if isinstance(entry, TaskFile) else entry
+    return config.split.on_leak if isinstance(config, TaskConfig) else "drop"
 
 
 def _distinct(tasks: list[Task]) -> None:

@@ -167,6 +167,8 @@ class SequenceConfig(Config):
             raise ValueError("a sequence merges every stage: interpolate has no place in it")
         if any(name == "guard" for spec in specs for name, _ in spec.remedies):
             raise ValueError("a guard watches retained suites, which a sequence does not score: leave it out")
+        if len(set(specs)) < len(specs):
+            raise ValueError("name each arm once")
         return tuple(spec.name for spec in specs)
 
 
@@ -236,24 +238,33 @@ class StudyConfig(Config):
     def _complete(self) -> StudyConfig:
         if not self.target:
             raise ValueError("a study needs a target")
-        if not self.seeds:
-            raise ValueError("give at least one seed")
-        for name in dict.fromkeys(spec.method for spec in self.specs):
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("give one seed or more, each once")
+        for name in self.methods:
             rates = self.rates(name)
-            if not rates or any(rate <= 0 for rate in rates):
-                raise ValueError(f"{name}.rates must be one or more positive numbers")
-        in_turn = self.sequence.arms if self.sequence else ()
-        for spec in (*self.specs, *map(ArmSpec.parse, in_turn)):
+            if not rates or any(rate <= 0 for rate in rates) or len(set(rates)) < len(rates):
+                raise ValueError(f"{name}.rates must be one or more positive numbers, each once")
+        for spec in (*self.specs, *self.in_turn):
             self.remedies.check(spec)
-        missing = [arm for arm in self.curve.arms if arm not in self.arms] if self.curve else []
-        if missing:
-            raise ValueError(f"the learning curve needs the arm '{missing[0]}' among the arms")
+        for arm in self.curve.arms if self.curve else ():
+            if arm not in self.arms or ArmSpec.parse(arm).interpolated:
+                raise ValueError(f"the learning curve needs '{arm}' among the arms that train")
         return self
 
     @property
     def specs(self) -> tuple[ArmSpec, ...]:
         """The arms that train."""
         return tuple(ArmSpec.parse(arm) for arm in self.arms if arm != "prompt")
+
+    @property
+    def in_turn(self) -> tuple[ArmSpec, ...]:
+        """The arms that learn the targets one after another."""
+        return tuple(map(ArmSpec.parse, self.sequence.arms)) if self.sequence else ()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Every method that trains somewhere, once."""
+        return tuple(dict.fromkeys(spec.method for spec in (*self.specs, *self.in_turn)))
 
     def rates(self, method: str) -> tuple[float, ...]:
         """Peak learning rates to try."""

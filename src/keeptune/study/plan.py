@@ -38,6 +38,7 @@ class Estimates:
     """What the parts of a study take."""
 
     needs: dict[str, Needs]  # by method
+    rows: int  # to train on
     steps: int
     tokens: int  # of one training of all rows
     validation_seconds: float  # scoring one model on all validation parts
@@ -70,23 +71,34 @@ class Estimates:
 
     def arm(self, config: StudyConfig, spec: ArmSpec) -> tuple[int, float]:
         """(trainings, seconds) of an arm; an interpolated one trains with the arm that it belongs to."""
-        if spec.interpolated:
-            return 0, len(config.seeds) * ((len(ALPHAS) - 1) * self.validation_seconds + self.test_seconds)
         trials = len(config.rates(spec.method)) + len(config.seeds) - 1
-        curve = len(curve_sizes(config)) if config.curve and spec.name in config.curve.arms else 0
+        if spec.interpolated:
+            own = 0 if spec.trained in config.specs else trials  # of a model that is no arm itself
+            points = len(config.seeds) * ((len(ALPHAS) - 1) * self.validation_seconds + self.test_seconds)
+            return own, points + own * self.training(config, spec.trained)
+        sizes = config.curve.sizes if config.curve and spec.name in config.curve.arms else ()
+        curve = sum(size < self.rows for size in sizes)
         seconds = (trials + curve) * self.training(config, spec) + (len(config.seeds) + curve) * self.test_seconds
         return trials + curve, seconds
 
+    def sequence(self, config: StudyConfig, spec: ArmSpec, tasks: int) -> tuple[int, float]:
+        """(trainings, seconds) of an arm through all orders: every task in its turn, all tasks tested after each."""
+        assert config.sequence is not None
+        chains = max(1, len(config.sequence.orders)) * len(config.seeds)
+        rates = len(config.rates(spec.method))
+        one = rates * self.training(config, spec) + (tasks + 1) * self.test_seconds
+        return chains * tasks * rates, chains * one
 
-def curve_sizes(config: StudyConfig) -> tuple[int, ...]:
-    """Sizes that a learning curve names."""
-    return config.curve.sizes if config.curve else ()
+    def total(self, config: StudyConfig, tasks: int) -> float:
+        """Seconds of everything that trains, one worker."""
+        arms = sum(self.arm(config, spec)[1] for spec in config.specs)
+        return arms + sum(self.sequence(config, spec, tasks)[1] for spec in config.in_turn)
 
 
 def estimate(bench: Bench, workers: int) -> Estimates:
     """Probe every method; ask while the model is the base and after it was scored."""
     rows = bench.training_rows(bench.config.seeds[0])
-    methods = dict.fromkeys(spec.method for spec in bench.config.specs)
+    methods = bench.config.methods
     engine = bench.config.train.engine
     steps = [[rows.train[i] for i in step] for step in rows.order]
     threads = max(1, torch.get_num_threads() // workers)
@@ -94,6 +106,7 @@ def estimate(bench: Bench, workers: int) -> Estimates:
     looked_at = [bench.evaluate(name, "test") for name in chosen_by] + [bench.look(view) for view in bench.views]
     return Estimates(
         needs={name: probe(bench.lm, bench.config.build_method(name), steps, engine, threads) for name in methods},
+        rows=len(rows.train),
         steps=len(rows.order),
         tokens=sum(len(row) for step in steps for row in step),
         validation_seconds=sum(bench.evaluate(name, "validation").seconds for name in chosen_by),
@@ -130,7 +143,7 @@ def plan(bench: Bench, workers: int, spent: float) -> PlanRecord:
     """
     path, key = bench.folder / "plan.json", bench.key("plan", bench.config.digest())
     found = finished(path, PlanRecord, key)
-    if found is not None:
+    if found is not None and all(each.fits for each in found.plans):  # memory may be free by now
         return found
     record = _plan(bench, workers, spent, key)
     write_json(path, record)
@@ -150,7 +163,14 @@ def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
     dropped: list[str] = []
     if config.budget is not None:
         allowed = parse_duration(config.budget) - spent
-        kept, dropped = within(kept, estimates, allowed * workers)
+        tasks = len(bench.targets)
+        kept, dropped = within(kept, estimates, allowed * workers, tasks)
+        least = estimates.total(kept, tasks) / workers
+        if least > allowed:
+            bench.warn(
+                f"budget: with all dropped that may be dropped {human_seconds(least)} of training are left, more than"
+                f" the {human_seconds(max(0.0, allowed))} there are"
+            )
     plans = []
     for spec in config.specs:
         trials, seconds = estimates.arm(kept, spec) if spec in kept.specs else (0, 0.0)
@@ -164,22 +184,34 @@ def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
                 dropped=tuple(dropped),
             )
         )
-    methods = dict.fromkeys(spec.method for spec in kept.specs)
+    for spec in kept.in_turn:
+        trials, seconds = estimates.sequence(kept, spec, len(bench.targets))
+        needed = estimates.memory(spec)
+        plans.append(
+            ArmPlan(
+                arm=f"{spec.name}, in turn",
+                trials=trials,
+                memory_bytes=needed,
+                seconds=seconds / workers,
+                fits=True,
+                dropped=tuple(dropped),
+            )
+        )
     return PlanRecord(
         key=key,
         plans=tuple(plans),
         arms=kept.arms,
         seeds=kept.seeds,
-        rates={method: kept.rates(method) for method in methods},
-        sizes=curve_sizes(kept),
+        rates={method: kept.rates(method) for method in kept.methods},
+        sizes=kept.curve.sizes if kept.curve else (),
     )
 
 
-def within(config: StudyConfig, estimates: Estimates, allowed: float) -> tuple[StudyConfig, list[str]]:
+def within(config: StudyConfig, estimates: Estimates, allowed: float, tasks: int = 1) -> tuple[StudyConfig, list[str]]:
     """The recipe with as much dropped as the budget (seconds of one worker) asks for, and what that was."""
     dropped: list[str] = []
     choices = _smaller(config)
-    while sum(estimates.arm(config, spec)[1] for spec in config.specs) > allowed:
+    while estimates.total(config, tasks) > allowed:
         try:
             config, what = next(choices)
         except StopIteration:
@@ -199,9 +231,9 @@ def _smaller(config: StudyConfig) -> Iterator[tuple[StudyConfig, str]]:
         config = config.model_copy(update={"curve": config.curve.model_copy(update={"sizes": sizes[:-1]})})
         yield config, f"{sizes[-1]} examples of the learning curve"
     highest = True
-    while any(len(config.rates(spec.method)) > 1 for spec in config.specs):
+    while any(len(config.rates(method)) > 1 for method in config.methods):
         changes = {}
-        for method in dict.fromkeys(spec.method for spec in config.specs):
+        for method in config.methods:
             rates = config.rates(method)
             if len(rates) > 1:
                 left = rates[:-1] if highest else rates[1:]

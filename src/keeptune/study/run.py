@@ -62,7 +62,7 @@ def run_study(
         bench.lm,
         config.model_dump(mode="json"),
         [*bench.targets, *bench.suites],
-        seeds=config.seeds,
+        seeds=bench.config.seeds,  # those that the budget left
         command=command or shlex.join(["keeptune", *sys.argv[1:]]),
         started=started,
         engines=engines(folder),
@@ -99,7 +99,7 @@ def measure(bench: Bench, data_root: Path = Path()) -> Measured:
         runner.run(base_jobs(bench))
         prompting, best = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "")
         plans: tuple[ArmPlan, ...] = ()
-        if bench.config.specs:
+        if bench.config.methods:
             planned = plan(bench, runner.workers, time.monotonic() - started)
             bench.config, plans = planned.apply(bench.config), planned.plans
         tuned, frontier = tuned_arms(bench, runner)

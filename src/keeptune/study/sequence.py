@@ -127,20 +127,22 @@ def sequences(bench: Bench, runner: Runner) -> list[SequenceSummary]:
     settings = bench.config.sequence
     if settings is None:
         return []
-    names = tuple(task.name for task in bench.targets)
-    for order in settings.orders:
-        _check_order(order, names)
     jobs = [
-        TaskSequence(ArmSpec.parse(arm), order, seed, bench.config.rates(ArmSpec.parse(arm).method))
-        for order in settings.orders or (names,)
-        for arm in settings.arms
+        TaskSequence(spec, order, seed, bench.config.rates(spec.method))
+        for order in settings.orders or (tuple(task.name for task in bench.targets),)
+        for spec in bench.config.in_turn
         for seed in bench.config.seeds
     ]
     runner.run(jobs)
     return [_summary(bench, job) for job in jobs]
 
 
-def _check_order(order: Sequence[str], names: Sequence[str]) -> None:
+def check_order(order: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse an order that does not name targets, two or more and each once.
+
+    Raises:
+        ConfigError: with the targets there are.
+    """
     unknown = [name for name in order if name not in names]
     if unknown or len(set(order)) < len(order) or len(order) < 2:
         raise ConfigError(

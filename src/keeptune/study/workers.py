@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from keeptune.core import allocator
+from keeptune.core.errors import ConfigError
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
 from keeptune.study.jobs import Job
@@ -94,6 +96,13 @@ class Processes:
                     for line in warnings:
                         self.bench.warn(line)
                     bar.update(shown, advance=1, description=f"done: {waiting[future].name}")
+            except BrokenProcessPool as error:
+                self._stop()
+                raise ConfigError(
+                    "a worker process ended before its time",
+                    where="workers",
+                    remedy="in a script begin below `if __name__ == '__main__':`; where memory ran out, set workers: 1",
+                ) from error
             except BaseException:
                 self._stop()
                 raise

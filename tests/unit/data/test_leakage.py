@@ -13,7 +13,7 @@ import pytest
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
-from keeptune.data.leakage import find_leaks, guard, keep_together, normalise, own_fields
+from keeptune.data.leakage import asked_elsewhere, find_leaks, guard, keep_together, normalise, own_fields
 from keeptune.data.minhash import similar_pairs
 from keeptune.data.splits import split
 
@@ -285,6 +285,19 @@ def test_rows_of_the_source_s_own_held_out_parts_keep_their_clusters() -> None:
 def test_a_form_filled_in_many_times_is_not_one_cluster() -> None:
     examples = [Example.make({"text": "the form that everybody fills in" + "!" * i}) for i in range(40)]
     assert len({e.cluster for e in keep_together(examples, ["text"])}) == 40
+
+
+def test_train_rows_that_another_task_asks_are_found() -> None:
+    ours = parts([row(text(1), 1), row("short texts recur", 2), row(text(3), 3)], [row(text(4), 4)])
+    copies = [row(text(1).upper() + "!", 11), row("short texts recur", 12), row(text(4), 14)]
+    theirs = parts([row(text(4) + ".", 15)], copies)
+    found = asked_elsewhere({"ours": ours, "theirs": theirs}, {"ours": ("input",), "theirs": ("input",)})
+    assert {name: [pair.where for pair in pairs] for name, pairs in found.items()} == {
+        "ours": ["data.jsonl:1"],
+        "theirs": ["data.jsonl:15"],
+    }
+    assert "test of theirs data.jsonl:11" in str(found["ours"][0])
+    assert not asked_elsewhere({"ours": ours}, {})  # its own test rows are its splits' business
 
 
 def test_near_duplicates_in_validation_leave_train_and_are_no_reason_to_refuse() -> None:

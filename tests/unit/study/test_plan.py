@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from keeptune.core.config import parse_recipe
+from keeptune.core.errors import ConfigError
 from keeptune.core.units import parse_duration
 from keeptune.study.config import StudyConfig
 from keeptune.study.plan import Estimates, within
@@ -31,6 +32,7 @@ def estimates(**changes: object) -> Estimates:
     needs = Needs(seconds_per_token=1e-3, seconds_per_step=0.0, memory_bytes=1000)
     values = {
         "needs": {"full": needs, "lora": needs},
+        "rows": 1000,
         "steps": 10,
         "tokens": 10_000,
         "validation_seconds": 0.0,
@@ -86,6 +88,42 @@ def test_replay_and_kl_cost_time_and_kl_the_memory_of_a_copy() -> None:
     assert found.training(recipe, ArmSpec.parse("full+kl")) == pytest.approx(plain * 4 / 3)
     assert found.memory(ArmSpec.parse("full+kl")) == 1400
     assert found.memory(ArmSpec.parse("lora+kl")) == 1000
+
+
+def test_a_point_on_the_way_to_a_model_that_is_no_arm_costs_the_model() -> None:
+    recipe, found = config(arms=["full", "full+interpolate", "lora+kl+interpolate"], curve=None), estimates()
+    alone = found.arm(recipe, ArmSpec.parse("lora+kl+interpolate"))
+    assert alone == (5, pytest.approx(5 * found.training(recipe, ArmSpec.parse("lora+kl"))))
+    assert found.arm(recipe, ArmSpec.parse("full+interpolate")) == (0, 0.0)
+
+
+def test_sizes_that_the_data_do_not_have_cost_nothing() -> None:
+    recipe = config(curve={"sizes": [50, 1000, 5000], "arms": ["lora"]})
+    assert estimates().arm(recipe, ArmSpec.parse("lora"))[0] == 5 + 1
+
+
+def test_a_budget_holds_for_sequences() -> None:
+    recipe = config(arms=["prompt"], curve=None, sequence={"orders": [["a", "b"], ["b", "a"]], "arms": ["full"]})
+    found = estimates(test_seconds=1.0)
+    one = 3 * found.training(recipe, ArmSpec.parse("full")) + 3.0  # three rates; two tasks and the base tested
+    assert found.sequence(recipe, ArmSpec.parse("full"), 2) == (2 * 3 * 2 * 3, pytest.approx(6 * one))
+    kept, dropped = within(recipe, found, 0.0, tasks=2)
+    assert dropped == ["seed 2", "seed 1", "the highest rates", "the lowest rates"]
+    assert kept.rates("full") == (1e-4,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seeds": [0, 0]}, "each once"),
+        ({"full": {"rates": [1e-4, 1e-4]}}, "each once"),
+        ({"sequence": {"arms": ["full", "full"]}}, "each arm once"),
+        ({"arms": ["lora", "lora+interpolate"], "curve": {"arms": ["lora+interpolate"]}}, "among the arms that train"),
+    ],
+)
+def test_what_is_named_twice_or_cannot_train_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config(**changes)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("4h", 14400), ("90 min", 5400), ("1.5d", 129600), ("30s", 30)])
