@@ -8,7 +8,7 @@ limited, macros, recursive loops and includes are refused, and filters that draw
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,6 +17,8 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
+
+from keeptune.core.units import content_hash
 
 MAX_CHARACTERS = 2_000_000  # of one rendered text, and of every value on the way
 MAX_STEPS = 100_000  # of all loops of one rendering together
@@ -64,7 +66,12 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         for name in _REMOVED_FILTERS:
             self.filters.pop(name, None)
         self.filters.update(
-            tojson=_to_json, join=_join, replace=_replace, keeptune_steps=_counted, keeptune_small=_small
+            tojson=_to_json,
+            choice=_choice,
+            join=_join,
+            replace=_replace,
+            keeptune_steps=_counted,
+            keeptune_small=_small,
         )
         self.globals = {
             "range": self.globals["range"],
@@ -172,6 +179,11 @@ def _small_product(left: Any, right: Any) -> bool:
         if isinstance(text, (str, list, tuple)):
             return len(text) * int(count) <= MAX_CHARACTERS
     return bool(abs(left) <= 2**64 and abs(right) <= 2**64)
+
+
+def _choice(values: Sequence[Any]) -> Any:
+    """promptsource's random choice, drawn from the values themselves: a template prints the same text every time."""
+    return values[int(content_hash([str(value) for value in values]), 16) % len(values)]
 
 
 def _join(values: Any, separator: str = "", attribute: str | None = None) -> str:

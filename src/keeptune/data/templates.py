@@ -40,6 +40,26 @@ _MARK = "\ue000|\ue001|\ue000"  # stands for the template's own ||| while it is 
 _ENVIRONMENT = TemplateSandbox()
 
 
+class InapplicableError(DataError):
+    """A wording that is not for this row: promptsource's print nothing there."""
+
+
+class Choices(list[str]):
+    """Answer choices by number, as promptsource has labels, or by their own text.
+
+    A negative number is refused: -1 marks rows without a label, and would be the last choice.
+    """
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            if key not in self:
+                raise LookupError(f"label {key!r} is not among the choices {', '.join(map(repr, self))}")
+            return key
+        if isinstance(key, int) and key < 0:
+            raise LookupError(f"label {key} marks a row without a label")
+        return super().__getitem__(key)
+
+
 @dataclass(frozen=True)
 class Template:
     """One wording of a task. Make one with `parse` or `raw`."""
@@ -105,7 +125,7 @@ class Template:
         variables = {**example.fields, "fields": example.fields}
         answers = self._answers(example, choices)
         if answers is not None:
-            variables["answer_choices"] = list(answers)
+            variables["answer_choices"] = Choices(answers)
         prompt, completions = self._sides(example, variables)
         if chat:
             prompt, space = prompt.strip(), ""
@@ -148,6 +168,13 @@ class Template:
         return prompt, tuple(completions)
 
     def _split(self, text: str, example: Example) -> tuple[str, str]:
+        if not text.strip():
+            raise InapplicableError(
+                f"template '{self.name}' prints nothing for this row",
+                path=example.path or None,
+                line=example.line or None,
+                remedy="add a wording for such rows",
+            )
         parts = text.split(_MARK)
         if len(parts) != 2:
             found = f"{len(parts) - 1} times '|||'" if len(parts) > 2 else "nothing after its '|||'"
@@ -250,16 +277,25 @@ class TemplateSet:
 
     def for_training(self, example: Example, seed: int = 0) -> Rendered:
         """The example in a wording drawn by seed and id, the same whatever the order of the rows."""
-        drawn = int(content_hash([seed, example.id]), 16) % len(self.templates)
-        return self._with(self.templates[drawn], example)
+        return self.fixed(example, int(content_hash([seed, example.id]), 16) % len(self.templates))
 
     def fixed(self, example: Example, index: int = 0) -> Rendered:
-        """The example in the wording number ``index``."""
-        return self._with(self.templates[index], example)
+        """The example in the wording number ``index``, or the next one that is for such rows."""
+        in_turn = (*self.templates[index:], *self.templates[:index])
+        for template in in_turn[:-1]:
+            try:
+                return self._with(template, example)
+            except InapplicableError:
+                continue
+        return self._with(in_turn[-1], example)
 
     def each(self, example: Example) -> Iterator[Rendered]:
-        """The example in every wording, in order."""
-        return (self._with(template, example) for template in self.templates)
+        """The example in every wording that is for such rows, in order."""
+        for template in self.templates:
+            try:
+                yield self._with(template, example)
+            except InapplicableError:
+                continue
 
     def for_chat(self, chat: bool = True) -> TemplateSet:
         """The same wordings for a model with (or without) a chat template."""

@@ -29,8 +29,12 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML in which promptsource's two tags stand for plain mappings."""
 
 
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node, deep=True)
+
+
 for _tag in _TAGS:
-    _Loader.add_constructor(_tag, lambda loader, node: loader.construct_mapping(node, deep=True))
+    _Loader.add_constructor(_tag, _mapping)
 
 
 def is_wordings_file(name: str) -> bool:
@@ -68,7 +72,7 @@ def load_wordings(name: str, fields: Mapping[str, str] | None = None) -> tuple[T
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader with two tags more)
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"cannot read wordings: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
@@ -121,13 +125,17 @@ def _list(content: Any, path: str, task: str) -> Sequence[Any]:
 def _pair(path: str, number: int, pair: Any, fields: Mapping[str, str]) -> Template:
     if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(side, str) for side in pair):
         raise DataError(
-            f"wording {number} is not a pair of texts", path=path, remedy="write it as [prompt, answer], {field} in both"
+            f"wording {number} is not a pair of texts",
+            path=path,
+            remedy="write it as [prompt, answer], {field} in both",
         )
     try:
         prompt, answer = (_jinja(side, fields) for side in pair)
         return Template.parse(f"{prompt}{SEPARATOR}{answer}", f"{_title(path)}/{number}")
     except ValueError as error:
-        raise DataError(f"wording {number}: {error}", path=path, remedy="name columns as {column}, nothing more") from error
+        raise DataError(
+            f"wording {number}: {error}", path=path, remedy="name columns as {column}, nothing more"
+        ) from error
 
 
 def _jinja(text: str, fields: Mapping[str, str]) -> str:

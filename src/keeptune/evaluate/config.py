@@ -67,7 +67,7 @@ class TaskConfig(Config):
     label: str | None = None  # column to stratify by
     templates: tuple[str, ...] | None = None  # 'prompt ||| completion', one or several wordings
     unseen_templates: tuple[str, ...] | None = None  # wordings that are asked in and never trained on
-    pack: str | None = None  # a named set of wordings instead of templates
+    pack: str | None = None  # wordings instead of templates: a named set, or a file (promptsource, pairs)
     answer_choices: str | tuple[str, ...] | None = None  # the completions to choose from
     system: str | None = None
     metric: str | None = None  # default: accuracy, exact_match or rougeL, by the data

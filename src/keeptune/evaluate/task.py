@@ -28,6 +28,7 @@ from keeptune.data.load import Loaded, load_examples
 from keeptune.data.recognise import Layout
 from keeptune.data.splits import split
 from keeptune.data.templates import Template, TemplateSet, default_templates, load_pack
+from keeptune.data.wordings import is_wordings_file, load_wordings
 from keeptune.evaluate.answers import Extractor
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
 from keeptune.evaluate.metrics import BITS_PER_BYTE, Metric, Request, find_metric
@@ -265,7 +266,8 @@ def _templates(config: TaskConfig, layout: Layout | None, rows: Sequence[Example
             Template.parse(text, f"{config.title} {number}") for number, text in enumerate(config.templates, 1)
         )
     elif config.pack is not None:
-        wordings = load_pack(config.pack, layout, config.fields)
+        named = is_wordings_file(config.pack)
+        wordings = load_wordings(config.pack, config.fields) if named else load_pack(config.pack, layout, config.fields)
     elif layout is not None:
         wordings = default_templates(layout)
     else:  # load_examples refuses unknown columns unless the recipe has wordings

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from keeptune.batching.mixture import MixtureConfig
 from keeptune.core.config import Config, CountOrAuto, read_recipe
 from keeptune.core.units import parse_duration
+from keeptune.data.wordings import is_wordings_file
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.standard import STANDARD, expand
 from keeptune.methods.base import Method
@@ -49,11 +50,15 @@ class TaskFile(Config):
 
 def relative_to(config: TaskConfig | TextConfig, root: Path) -> TaskConfig | TextConfig:
     """The same entry with its relative paths below ``root``."""
-    field = "data" if isinstance(config, TaskConfig) else "text"
-    place = str(getattr(config, field))
-    if place.startswith("hf:") or Path(place).is_absolute():
-        return config
-    return config.model_copy(update={field: str(root / place)})
+    paths = {"text": config.text} if isinstance(config, TextConfig) else {"data": config.data}
+    if isinstance(config, TaskConfig) and config.pack is not None and is_wordings_file(config.pack):
+        paths["pack"] = config.pack
+    changes = {
+        field: str(root / place)
+        for field, place in paths.items()
+        if not place.startswith("hf:") and not Path(place).is_absolute()
+    }
+    return config.model_copy(update=changes)
 
 
 def _kind(value: Any) -> str:
