@@ -101,7 +101,9 @@ def lines(folder: Path) -> Iterator[str]:
                 except InapplicableError:
                     continue
                 except DataError as error:
-                    misses.append(f"{template.name.split('/', 1)[1]}: {error.message.split(' ', 2)[2]}")
+                    misses.append(
+                        error.message.replace(f"template '{template.name}'", f"'{template.name.split('/', 1)[1]}'")
+                    )
                     break
             else:
                 rendered += bool(found)

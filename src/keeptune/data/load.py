@@ -48,6 +48,7 @@ def load_examples(
     cluster: str | None = None,
     label: str | None = None,
     templated: bool = False,
+    as_is: bool = False,
     format: str | None = None,
     supervise: Supervise | None = None,
 ) -> Loaded:
@@ -65,6 +66,7 @@ def load_examples(
         cluster: column whose equal values mark rows from one source.
         label: column to stratify by; otherwise the answer, where answers are few.
         templated: the caller has templates, so columns that fit no layout are no error.
+        as_is: the caller's wordings were written for these columns: nothing is recognised, and values keep their types.
         format: one of `formats.FORMATS`, where several fit or the wrong one was found.
         supervise: which assistant turns of a conversation are learned from: all, the last, or those whose weight
             is not 0. By default the weights decide where rows bring some, and all are learned from where not.
@@ -89,7 +91,7 @@ def load_examples(
                 remedy=f"columns seen: {', '.join(columns)}",
             )
     digest = _sha256(source, rows)
-    shape = find_shape(rows, columns, name=format, mapped=fields is not None, path=source)
+    shape = None if as_is else find_shape(rows, columns, name=format, mapped=fields is not None, path=source)
     bad: list[Quarantined] = []
     if shape is not None:
         rows, bad = converted(rows, *shape, supervise)
@@ -97,7 +99,11 @@ def load_examples(
         refuse_many(bad, len(rows) + len(bad), source)
     parts, said_in = part_column(rows, columns)
     content = [column for column in columns if column != said_in]
-    layout = shape[0].layout(content) if shape is not None else _layout(content, fields, source, templated, format)
+    layout = None
+    if shape is not None:
+        layout = shape[0].layout(content)
+    elif not as_is:
+        layout = _layout(content, fields, source, templated, format)
     if supervise is not None and not (layout and layout.talks):
         raise ConfigError("supervise chooses among the turns of conversations", remedy="leave it out for this data")
     builder = _Builder(layout, identifiers(content, layout), cluster, label, said_in, bad)

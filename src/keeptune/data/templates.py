@@ -47,16 +47,17 @@ class InapplicableError(DataError):
 class Choices(list[str]):
     """Answer choices by number, as promptsource has labels, or by their own text.
 
-    A negative number is refused: -1 marks rows without a label, and would be the last choice.
+    A negative number is refused: -1 marks rows without a label, and would be the last choice. (With a ValueError:
+    Jinja takes a LookupError for an attribute to be looked for.)
     """
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             if key not in self:
-                raise LookupError(f"label {key!r} is not among the choices {', '.join(map(repr, self))}")
+                raise ValueError(f"label {key!r} is not among the choices {', '.join(map(repr, self))}")
             return key
         if isinstance(key, int) and key < 0:
-            raise LookupError(f"label {key} marks a row without a label")
+            raise ValueError(f"label {key} marks a row without a label")
         return super().__getitem__(key)
 
 
@@ -122,8 +123,8 @@ class Template:
             DataError: a missing field (named, with the fields present), a template that raises or grows without
                 bound, an empty completion, an answer that is not among the choices.
         """
-        variables = {**example.fields, "fields": example.fields}
-        answers = self._answers(example, choices)
+        variables: dict[str, Any] = {**example.fields, "fields": example.fields}
+        answers = self._answers(example, variables, choices)
         if answers is not None:
             variables["answer_choices"] = Choices(answers)
         prompt, completions = self._sides(example, variables)
@@ -197,14 +198,18 @@ class Template:
             return ()
         return (own,) if isinstance(own, str) else tuple(own)
 
-    def _answers(self, example: Example, choices: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    def _answers(
+        self, example: Example, variables: Mapping[str, Any], choices: str | Sequence[str] | None
+    ) -> tuple[str, ...] | None:
         sources = self._choice_sources(choices)
         if not sources:
             return None
-        texts = [self._render(source, example, example.fields, Rendering()) for source in sources]
+        texts = [self._render(source, example, variables, Rendering()) for source in sources]
         answers = tuple(answer.strip() for text in texts for answer in text.split(_MARK))
         if len(set(answers)) < max(2, len(answers)) or not all(answers):
-            raise self._error(f"has unusable answer_choices {list(answers)}", example, "give two or more that differ")
+            twice = sorted({answer for answer in answers if answers.count(answer) > 1})
+            why = f"twice {twice[0]!r}" if twice else f"{list(answers)}"
+            raise self._error(f"has unusable answer_choices: {why}", example, "give two or more that differ")
         return answers
 
     def _index(self, completion: str, answers: tuple[str, ...], example: Example) -> int:

@@ -186,12 +186,14 @@ def build_task(config: TaskConfig) -> Task:
         DataError: unreadable data, a leak between the parts, a template that does not fit the rows.
     """
     own_words = config.templates is not None or config.pack is not None
+    others = config.pack is not None and is_wordings_file(config.pack)
     loaded = load_examples(
         config.data,
         fields=config.fields,
         cluster=config.cluster,
         label=config.label,
         templated=own_words,
+        as_is=others and config.format is None,
         format=config.format,
         supervise=config.supervise,
     )
