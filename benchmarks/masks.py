@@ -264,8 +264,10 @@ def cells(case: Case, outcome: Outcome) -> list[str]:
 def table(outcomes: Sequence[tuple[Case, Outcome]]) -> Iterator[str]:
     """The table's lines."""
     head = ["format", "chat template", "TRL's setting", "rows", "same ids", "same labels", "same loss", "differences"]
-    for row in (head, ["---"] * len(head), *(cells(*each) for each in outcomes)):
-        yield f"| {' | '.join(row)} |"
+    yield f"| {' | '.join(head)} |"
+    yield "|---" * len(head) + "|"
+    for each in outcomes:
+        yield f"| {' | '.join(cells(*each))} |"
 
 
 def read(path: Path) -> list[Row]:
@@ -291,8 +293,8 @@ def caption(options: argparse.Namespace, files: Sequence[Path]) -> str:
     hashes = ", ".join(f"`{p.name}` `{hashlib.sha256(p.read_bytes()).hexdigest()[:16]}`" for p in files)
     found = ", ".join(f"{k} {v}" for k, v in versions().items() if k in ("keeptune", "transformers", "trl"))
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    source = f" of {options.source}" if options.source else ""
-    return f"The first {options.rows} rows that have the form{source}: {hashes}. {today}, {found}."
+    source = f" in {options.source}" if options.source else ""
+    return f"The first {options.rows} rows of every kind{source}; files and SHA-256, first 16 digits: {hashes}. {today}, {found}."
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

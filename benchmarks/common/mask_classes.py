@@ -19,6 +19,7 @@ IGNORED = -100
 UNKNOWN = "unexplained"
 ROLES = {"human": "user", "gpt": "assistant"}
 CALL = re.compile(r"(?<=<tool_call>)\s*(\{.*?\})\s*(?=</tool_call>)", re.DOTALL)
+REWRITTEN = {"roles", "null arguments", "arguments as text", "arguments reordered"}  # the text itself is another
 HEADER = "<|im_start|>assistant"
 
 
@@ -100,7 +101,7 @@ class Differ:
 
     def _tokens_differ(self, theirs: Ids, ours: Ids, classes: Sequence[str]) -> bool:
         """Where the texts are the same, whether the same text has other tokens."""
-        if set(classes) & {"roles", "null arguments", "arguments as text"}:
+        if set(classes) & REWRITTEN:
             return False
         start = len(ours.ids) - len(theirs.ids) if "start" in classes else 0
         shorter = min(len(theirs.ids), len(ours.ids) - start)
@@ -132,6 +133,11 @@ class Differ:
             if b.text.startswith(start) and b.text == start + a.text:
                 yield "start"
                 a.text, a.flags = start + a.text, [False, *[False] * (len(start) - 1), *a.flags]
+        if a.text != b.text and CALL.search(a.text):
+            for each in (a, b):
+                list(_plain_calls(each, in_order=True))
+            if a.text == b.text:
+                yield "arguments reordered"
         if a.text != b.text:
             yield UNKNOWN
 
@@ -177,8 +183,8 @@ class Differ:
         return repr(text)
 
 
-def _plain_calls(row: Flagged) -> Iterator[str]:
-    """Calls as JSON in one order, without nulls, arguments as objects; the classes of what that changes."""
+def _plain_calls(row: Flagged, in_order: bool = False) -> Iterator[str]:
+    """Calls in one spelling, without nulls, arguments as objects, keys sorted; the classes of what that changes."""
     for match in reversed(list(CALL.finditer(row.text))):
         try:
             call = json.loads(match[1])
@@ -190,7 +196,7 @@ def _plain_calls(row: Flagged) -> Iterator[str]:
         bare = _without_nulls(call)
         if bare != call:
             yield "null arguments"
-        row.replace(match.start(1), match.end(1), json.dumps(bare, sort_keys=True, ensure_ascii=False))
+        row.replace(match.start(1), match.end(1), json.dumps(bare, sort_keys=in_order, ensure_ascii=False))
 
 
 def _without_nulls(value: Any) -> Any:
