@@ -87,10 +87,6 @@ class Outcome:
     classes: Counter[str] = field(default_factory=Counter)
     refusals: list[str] = field(default_factory=list)
 
-    def say(self, name: str) -> None:
-        """A class that is none of two rows compared."""
-        self.classes[name] += 1
-
 
 def text_of(pair: Row) -> str:
     """Instruction and input."""
@@ -239,12 +235,12 @@ def run(case: Case, sources: Sources, tokenizer: Any) -> Outcome:
     for number in range(len(rows)):
         a, b = None if isinstance(theirs, str) else theirs.get(number), ours[number]
         if a is None:
-            outcome.say(theirs.split(":")[0] if isinstance(theirs, str) else "left out by TRL, too")
+            outcome.classes[theirs.split(":")[0] if isinstance(theirs, str) else "left out by TRL, too"] += 1
         if isinstance(b, str):
             outcome.refusals.append(f"keeptune: {b}")
             cut = a is not None and len(a[0]) == settings["max_length"] and a[0][-1] != encoder.end_id
             if a is not None:
-                outcome.say("cut" if cut else "keeptune refuses")
+                outcome.classes["cut" if cut else "keeptune refuses"] += 1
         elif a is not None:
             found = differ.compare(Ids(tuple(a[0]), tuple(a[1])), b)
             outcome.compared.append(found)
@@ -294,7 +290,9 @@ def caption(options: argparse.Namespace, files: Sequence[Path]) -> str:
     found = ", ".join(f"{k} {v}" for k, v in versions().items() if k in ("keeptune", "transformers", "trl"))
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     source = f" in {options.source}" if options.source else ""
-    return f"The first {options.rows} rows of every kind{source}; files and SHA-256, first 16 digits: {hashes}. {today}, {found}."
+    return (
+        f"The first {options.rows} rows of every kind{source} (SHA-256, first 16 digits): {hashes}. {today}, {found}."
+    )
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

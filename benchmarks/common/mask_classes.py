@@ -101,7 +101,7 @@ class Differ:
 
     def _tokens_differ(self, theirs: Ids, ours: Ids, classes: Sequence[str]) -> bool:
         """Where the texts are the same, whether the same text has other tokens."""
-        if set(classes) & REWRITTEN:
+        if set(classes) & {UNKNOWN, *REWRITTEN}:
             return False
         start = len(ours.ids) - len(theirs.ids) if "start" in classes else 0
         shorter = min(len(theirs.ids), len(ours.ids) - start)
