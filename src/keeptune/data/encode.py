@@ -145,7 +145,7 @@ class Encoder:
             DataError: the text is empty or spells the end token itself.
         """
         if not text.strip():
-            raise DataError("an empty completion has nothing to learn from or to score", remedy="remove the row")
+            raise _empty()
         ids = self.choice(text)
         if self.end_id in ids:
             raise self._spelled_end()
@@ -186,7 +186,10 @@ class Encoder:
         try:
             if rendered.whole is not None:
                 return self._whole_row(rendered.id, rendered.whole)
-            row = Encoded(rendered.id, self.prompt(rendered), self.completion(rendered.completion))
+            prompt = self.prompt(rendered)
+            if not rendered.completion.strip():
+                raise _empty(f": {self._shown(prompt)}")
+            row = Encoded(rendered.id, prompt, self.completion(rendered.completion))
             self._proof.answers(row, [self._framed(rendered.completion)])
             return row
         except DataError as error:
@@ -237,16 +240,24 @@ class Encoder:
     def _whole_row(self, id: str, whole: Conversation | Segments | Tokens) -> Encoded:
         """The row, its mask proven."""
         if isinstance(whole, Tokens):
-            row = Encoded.masked(id, whole.ids, whole.trained)
+            row = self._masked(id, whole.ids, whole.trained)
             self._proof.tokens(whole.ids, row)
         elif isinstance(whole, Segments):
-            row = Encoded.masked(id, *self._segment_ids(whole))
+            row = self._masked(id, *self._segment_ids(whole))
             self._proof.segments(row, self._segment_texts(whole))
         else:
             pieces = self._pieces(whole)
-            row = Encoded.masked(id, *self._assembled(pieces))
+            row = self._masked(id, *self._assembled(pieces))
             self._proof.answers(row, [piece.text for piece in pieces if piece.trained])
         return row
+
+    def _masked(self, id: str, ids: Sequence[int], mask: Sequence[bool]) -> Encoded:
+        if not any(mask):
+            raise DataError(f"no token of the row is supervised: {self._shown(ids)}", remedy="remove the row")
+        return Encoded.masked(id, ids, mask)
+
+    def _shown(self, ids: Sequence[int]) -> str:
+        return self._proof.shown(Encoded("", tuple(ids), ()))
 
     def _whole_prompt(self, whole: Conversation | Segments | Tokens, shots: Sequence[Rendered]) -> tuple[int, ...]:
         """What stands before the answer that is asked for."""
@@ -313,7 +324,7 @@ class Encoder:
             mask += [trained] * len(made)
         if ids[-1] != eos:
             ids.append(eos)
-            mask.append(True)
+            mask.append(any(mask))  # an end belongs to what is learned
         spelled = len(self.start_ids) if tuple(ids[: len(self.start_ids)]) == self.start_ids else 0
         mask[:spelled] = [False] * spelled
         start = () if spelled else self.start_ids
@@ -387,7 +398,7 @@ class Encoder:
         bos = self.tokenizer.bos_token_id
         if bos is not None and list(ids[:2]) == [bos, bos]:
             raise DataError(
-                "the prompt begins with two BOS tokens",
+                f"the prompt begins with two BOS tokens: {self._shown(ids)}",
                 path=rendered.path or None,
                 line=rendered.line or None,
                 remedy=f"remove {self.tokenizer.bos_token!r} from the template; the encoder puts it there",
@@ -407,6 +418,10 @@ def _start_ids(tokenizer: Any) -> tuple[int, ...]:
             remedy="remove one of them from its post-processor",
         )
     return tuple(start)
+
+
+def _empty(shown: str = "") -> DataError:
+    return DataError(f"an empty completion has nothing to learn from or to score{shown}", remedy="remove the row")
 
 
 def _placed(error: DataError, rendered: Rendered) -> DataError:
