@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -12,9 +14,12 @@ from rich.text import Text
 from keeptune import __version__
 from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
 from keeptune.core import allocator
-from keeptune.core.errors import KeeptuneError
+from keeptune.core.errors import KeeptuneError, ResourceError
 
 INTERRUPTED = 130  # how typer ends after Ctrl-C
+LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
+# What the machine refuses, wherever in a run it happens; any other OSError is a mistake of ours.
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 app = typer.Typer(
     name="keeptune",
@@ -55,9 +60,27 @@ def main() -> None:
     try:
         app()
     except KeeptuneError as error:
-        Console(stderr=True, soft_wrap=True).print(Text(f"error: {error}", style="red"))
-        sys.exit(error.exit_code)
+        _end(error)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        place = str(error.filename) if error.filename else None
+        _end(ResourceError(str(error.strerror), where=place, remedy="free disk space, or check the permissions"))
     except SystemExit as end:
         if end.code == INTERRUPTED:
             Console(stderr=True).print("interrupted; finished arms are kept, run the same command to go on")
         raise
+
+
+def _end(error: KeeptuneError) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(Text(f"error: {one_line(str(error))}", style="red"))
+    sys.exit(error.exit_code)
+
+
+def one_line(text: str) -> str:
+    """The text on one line of readable length: what stands in it may come from data, which may hold anything.
+
+    Line breaks and what else would steer a terminal are shown as escapes.
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= 2 * LONGEST else f"{shown[:LONGEST]} ... {shown[-LONGEST:]}"

@@ -246,6 +246,7 @@ def _match(pattern: Pattern, columns: Sequence[str], path: str | None) -> Layout
         elif role in pattern.required:
             return None
     taken = set(roles.values())
+    _refuse_twins(taken, columns, path)
     stems = set(map(_stem, pattern.completion))
     answers = [column for column in columns if column not in taken and _stem(column) in stems]
     completion = _find_completion(pattern.completion, answers)
@@ -262,6 +263,18 @@ def _match(pattern: Pattern, columns: Sequence[str], path: str | None) -> Layout
     used = {*roles.values(), *same}
     rest = tuple(column for column in columns if column not in used)
     return Layout(pattern.name, _in_order(pattern, roles), references=tuple(same), metadata=rest)
+
+
+def _refuse_twins(taken: set[str], columns: Sequence[str], path: str | None) -> None:
+    """Raises DataError where a second column has the name of a role, but for case and separators."""
+    for column in columns:
+        twin = next((own for own in taken if own != column and canonical(own) == canonical(column)), None)
+        if twin is not None:
+            raise DataError(
+                f"the columns {listed([twin, column])} differ only in case and separators",
+                path=path,
+                remedy="rename or remove one of them, or map the columns: --field prompt=COLUMN",
+            )
 
 
 def _in_order(pattern: Pattern, roles: Mapping[str, str]) -> dict[str, str]:

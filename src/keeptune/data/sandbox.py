@@ -1,20 +1,25 @@
 """Jinja for templates that come from strangers: no attribute tricks, no endless loops, no exploding text.
 
-On top of jinja2's immutable sandbox: the steps of all loops of one rendering and the length of every text are
-limited, macros, recursive loops and includes are refused, and filters that draw at random or blow text up are gone
-(a template must print the same text whenever it is rendered).
+On top of jinja2's immutable sandbox: the steps of all loops of one rendering, its computing time and the length of
+every text are limited, macros, recursive loops and includes are refused, methods are called on texts, lists and
+objects only, and filters that draw at random or blow text up are gone (a template must print the same text whenever
+it is rendered).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
+from datetime import time as time_of_day
+from numbers import Number
 from typing import Any, cast
 
-from jinja2 import StrictUndefined, nodes, pass_context
+from jinja2 import StrictUndefined, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
@@ -22,7 +27,8 @@ from keeptune.core.units import content_hash
 
 MAX_CHARACTERS = 2_000_000  # of one rendered text, and of every value on the way
 MAX_STEPS = 100_000  # of all loops of one rendering together
-STATE = "keeptune_state"  # the context variable that holds a Rendering
+MAX_SECONDS = 5.0  # of computing, for one rendering; a row takes milliseconds
+STATE = "the rendering"  # the context variable that holds a Rendering; no template can write such a name
 
 _REMOVED_FILTERS = (
     *("random", "center", "indent", "format", "urlize", "xmlattr", "pprint", "wordwrap", "filesizeformat"),
@@ -45,6 +51,8 @@ _TEXT_METHODS = frozenset({
         "isupper", "islower", "isspace", "istitle", "isnumeric", "isdecimal", "isascii",
 })
 # fmt: on
+_PLAIN = (str, Number, date, time_of_day, timedelta, Undefined)  # what can be printed; Undefined says what is missing
+_WITH_METHODS = (Mapping, list, tuple, LoopContext, type)
 
 
 @dataclass
@@ -54,6 +62,16 @@ class Rendering:
     pick: int = 0
     steps: int = 0
     lengths: set[int] = field(default_factory=set)  # of the lists of texts that were printed
+    started: float = field(default_factory=time.thread_time)  # computing time, so that a busy machine does no harm
+
+    def check_time(self) -> None:
+        """Nothing, as long as there is time left.
+
+        Raises:
+            SecurityError: there is none.
+        """
+        if time.thread_time() - self.started > MAX_SECONDS:
+            raise SecurityError(f"the template computes for more than {MAX_SECONDS:.0f} seconds")
 
 
 class TemplateSandbox(ImmutableSandboxedEnvironment):
@@ -73,6 +91,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             keeptune_steps=_counted,
             keeptune_small=_small,
         )
+        for name in ("map", "select", "reject", "selectattr", "rejectattr"):
+            self.filters[name] = _limited(self.filters[name])
         self.globals = {
             "range": self.globals["range"],
             "dict": dict,
@@ -109,7 +129,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call; methods of texts only from a list, and only where the result stays small."""
-        owner = getattr(__obj, "__self__", None)
+        owner = getattr(getattr(__obj, "__wrapped__", __obj), "__self__", None)  # jinja2 wraps str.format
         if isinstance(owner, str):
             if __obj.__name__ not in _TEXT_METHODS:
                 raise SecurityError(f"the text method '{__obj.__name__}' is not available in templates")
@@ -117,6 +137,8 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
                 return _replace(owner, *args, **kwargs)
             if __obj.__name__ == "join":
                 return _join(args[0], owner)
+        elif owner is not None and not isinstance(owner, _WITH_METHODS):  # (1).to_bytes(10 ** 10) fills the memory
+            raise SecurityError(f"methods of {type(owner).__name__} are not available in templates")
         return _small(super().call(__context, __obj, *args, **kwargs))
 
 
@@ -146,6 +168,8 @@ def _finalize(context: Context, value: Any) -> Any:
         return value[min(state.pick, len(value) - 1)]
     if isinstance(value, (list, tuple, dict)):
         raise SecurityError("a list or an object is printed as it is; use the filter 'join' or 'tojson'")
+    if not isinstance(value, _PLAIN):  # a method without its (), map without join: Python's name for it, no text
+        raise SecurityError(f"a printed value is no text but a {type(value).__name__}; call it, or use 'join'")
     return value
 
 
@@ -156,7 +180,25 @@ def _counted(context: Context, values: Any) -> Iterator[Any]:
         state.steps += 1
         if state.steps > MAX_STEPS:
             raise SecurityError(f"the loops of the template take more than {MAX_STEPS:,} steps")
+        state.check_time()
         yield value
+
+
+def _limited(filter_: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    """A filter that passes on one value after another, all of them together small and in time."""
+
+    @pass_context
+    def limited(context: Context, values: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        state: Rendering = context[STATE]
+        size = 0
+        for value in filter_(context, values, *args, **kwargs):
+            state.check_time()
+            size += len(value) if isinstance(value, str) else 1
+            if size > MAX_CHARACTERS:
+                raise SecurityError(f"the values of a filter grow beyond {MAX_CHARACTERS:,} characters")
+            yield value
+
+    return limited
 
 
 def _small(value: Any) -> Any:

@@ -241,9 +241,11 @@ def _read_tokens(fields: Fields, taken: Sequence[str], supervise: Supervise | No
     if not ids or not _is_ids(ids) or not all(type(item) is int and item >= 0 for item in ids):
         raise UnusableValue("field 'input_ids' is not a list of token ids")
     labels, seen = (
-        list(fields.get(names.get(name, "")) or default)
+        fields.get(names.get(name, "")) or default
         for name, default in (("labels", ids), ("attention_mask", [1] * len(ids)))
     )
+    if not isinstance(labels, list | tuple) or not isinstance(seen, list | tuple):
+        raise UnusableValue("field 'labels' or 'attention_mask' is not a list")
     if len(labels) != len(ids) or len(seen) != len(ids):
         raise UnusableValue(f"{len(ids)} input_ids, {len(labels)} labels and {len(seen)} of attention_mask")
     real = [i for i, bit in enumerate(seen) if bit]
@@ -278,7 +280,9 @@ def _instances(columns: Columns) -> Sequence[str]:
 def _read_instances(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
     named = {canonical(column): value for column, value in fields.items()}
     said = next(named[name] for name in DEFINITIONS if name in named)
-    definition = "\n".join(map(str, said)) if isinstance(said, list) else as_text(said, "definition")
+    definition = "\n".join(as_text(line, "definition") for line in (said if isinstance(said, list) else [said]))
+    if not definition.strip():
+        raise UnusableValue("field 'definition' is empty")
     shown = _positive(named)
     for number, instance in enumerate(named.get("instances") or ()):
         if not isinstance(instance, Mapping) or "output" not in instance:

@@ -232,9 +232,11 @@ class Template:
                 if size > MAX_CHARACTERS:
                     raise self._error(f"prints more than {MAX_CHARACTERS:,} characters", example, "limit its loops")
                 pieces.append(piece)
+        except DataError:
+            raise
         except UndefinedError as error:
             raise self._undefined(error, example) from error
-        except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except Exception as error:  # whatever a stranger's template raises (RecursionError, NameError) is its fault
             null = [name for name, value in variables.items() if value is None]
             hint = f"null fields: {', '.join(null)}" if null else "correct the template or the row"
             raise self._error(f"cannot be rendered: {error}", example, hint) from error
@@ -399,7 +401,8 @@ def _compiled(text: str, name: str) -> CompiledTemplate:
     source = re.sub(r"[ \t]*\|\|\|\s*", _MARK, text)
     try:
         return _ENVIRONMENT.from_string(_ENVIRONMENT.guarded(source))
-    except TemplateError as error:
+    # Python's own compiler has the last word: nested too deep (RecursionError, SyntaxError), a number of 5,000 digits.
+    except (TemplateError, SyntaxError, RecursionError, ValueError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         place = f" in line {line}" if line else ""
         reason = str(error).replace(_MARK, SEPARATOR).replace(repr(_MARK[0])[1:-1], SEPARATOR)

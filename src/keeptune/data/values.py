@@ -86,6 +86,6 @@ def chosen(answer: Any, texts: Sequence[str], labels: Sequence[str], field: str)
         return text
     if text.strip() in labels:
         return texts[labels.index(text.strip())]
-    if text.strip().isdecimal() and int(text) < len(texts):
+    if text.strip().isdecimal() and len(text.strip()) < 10 and int(text) < len(texts):
         return texts[int(text)]
     raise UnusableValue(f"field '{field}' is none of the choices")

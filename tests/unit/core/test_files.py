@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from keeptune.core.errors import ResourceError
 from keeptune.core.files import whole
 
 
@@ -27,7 +28,7 @@ def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
             partial.write_text("half")
             raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(ResourceError, match=r"a\.txt: cannot be written \(the disk is full\) -> free disk space"):
         fill()
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]

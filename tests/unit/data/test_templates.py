@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.data import sandbox
 from keeptune.data.examples import Example
 from keeptune.data.recognise import Layout
 from keeptune.data.templates import Template, TemplateSet, default_templates
@@ -129,7 +130,8 @@ def test_a_missing_part_of_a_field_is_named() -> None:
     ("source", "choices", "message"),
     [
         ("{{ x }}", None, r"no '\|\|\|'.*prompt \|\|\| \{\{ completion \}\}"),
-        ("{% if n %}{{ x }} ||| y{% endif %}", None, r"nothing after its '\|\|\|'"),
+        ("{% if n %}{{ x }} ||| y{% endif %}", None, "prints nothing for this row"),
+        ("{{ x }}{% if n %} ||| y{% endif %}", None, r"nothing after its '\|\|\|'"),
         ("a ||| b ||| c", None, r"2 times '\|\|\|'"),
         ("{{ x }} ||| {{ empty }}", None, "empty completion.*remove the row"),
         ("{{ null }} ||| y", None, "a printed value is null -> null fields: null"),
@@ -164,6 +166,11 @@ def test_a_template_that_does_not_work(source: str, choices: str | None, message
         "{{ cycler.__init__.__globals__ }} ||| y",
         "{{ self.__init__ }} ||| y",
         "{% set a = items.append('z') %} ||| y",
+        "{{ x | attr('format') }} ||| y",
+        "{{ '{:>1000000000}'.format(x) }} ||| y",
+        "{{ (1).to_bytes(100000000000, 'big') }} ||| y",
+        "{{ x.upper }} ||| y",
+        "{{ self }} ||| y",
         "{% include 'secret' %} ||| y",
         "{% import 'secret' as s %} ||| y",
     ],
@@ -194,6 +201,12 @@ def test_the_sandbox_holds(source: str) -> None:
         "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }} ||| y",
         "{% for i in [[1]] recursive %}{{ loop(i) }}{% endfor %} ||| y",
         "{{ range(99999) | join(x) }} ||| y",
+        "{% set n = namespace(s=[1]) %}{% for i in range(2000) %}{% set n.s = [n.s] %}{% endfor %}{{ n.s|tojson }}|||y",
+        "{{ range(99999) | map('replace', '1', x) | list | length }} ||| y",
+        "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }} ||| y",
+        "{% for a in x %}" * 30 + "{% endfor %}" * 30 + " ||| y",
+        "{{ " + "9" * 5_000 + " }} ||| y",
+        "{{ 1e999 }} ||| y",
     ],
 )
 def test_nothing_runs_or_grows_without_end(source: str) -> None:
@@ -201,6 +214,26 @@ def test_nothing_runs_or_grows_without_end(source: str) -> None:
     with pytest.raises(DataError):
         render(source, x="abcd" * 100)
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in range(99999) %}{{ range(99999) | list | length }}{% endfor %} ||| y",
+        "{{ range(99999) | select('in', range(99999) | list) | list | length }} ||| y",
+        "{% set n = namespace(s=[1]) %}{% for i in range(99999) %}{% set n.s = [n.s] %}{% endfor %} ||| y",
+    ],
+)
+def test_steps_that_are_few_but_long_end_too(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "MAX_SECONDS", 0.2)
+    with pytest.raises(DataError, match="computes for more than"):
+        render(source, x="a")
+
+
+def test_a_template_cannot_lift_its_own_limits() -> None:
+    own = "{% set keeptune_state = namespace(steps=-999999999, started=1e18) %}"
+    with pytest.raises(DataError, match="steps"):
+        render(own + "{% for i in range(99999) %}{% for j in range(9) %}{% endfor %}{% endfor %} ||| y")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keeptune.core.errors import DataError
-from keeptune.data.readers.files import read_file
+from keeptune.data.readers.files import read_file, refuse_dead_link
 from keeptune.data.readers.folder import part_files, read_folder
 from keeptune.data.readers.hub import PREFIX, read_hub
 from keeptune.data.readers.row import Row
@@ -19,11 +19,12 @@ def read_rows(source: str) -> Iterator[Row]:
     """Rows of a source, one at a time.
 
     Args:
-        source: a .jsonl, .json, .csv, .tsv (each also .gz) or .parquet file, a folder of part files, or
+        source: a .jsonl, .json, .csv, .tsv (each also .gz or .zst) or .parquet file, a folder of part files, or
             hf:owner/name[:config].
 
     Raises:
         DataError: the source is missing or cannot be read; names file, line and remedy.
+        ResourceError: what reads it is not installed.
     """
     if source.startswith(PREFIX):
         return read_hub(source)
@@ -43,7 +44,7 @@ def existing(source: str) -> Path:
     """The source as a path that exists.
 
     Raises:
-        DataError: it does not; names similar files beside it.
+        DataError: it does not; names similar files beside it, or what a dead link points to.
     """
     path = Path(source).expanduser()
     try:
@@ -54,6 +55,7 @@ def existing(source: str) -> Path:
     except (OSError, ValueError) as error:
         raise DataError(f"not a usable path ({error})", path=source[:200], remedy="name a file or a folder") from error
     missing = path.relative_to(folder).parts[0]
+    refuse_dead_link(folder / missing)
     if folder != path.parent:
         message = f"no such file: '{folder}' has no folder '{missing}'"
     else:

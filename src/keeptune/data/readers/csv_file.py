@@ -42,6 +42,13 @@ def read_csv(path: Path) -> Iterator[Row]:
                 )
             yield Row({name: value for name, value in zip(header, values, strict=True) if name}, str(path), line)
     except csv.Error as error:
+        if "new-line character" in str(error):
+            raise DataError(
+                "a carriage return outside quotes: lines end in LF or CR LF",
+                path=path,
+                line=start,
+                remedy="write the line ends anew: tr '\\r' '\\n' < OLD > NEW",
+            ) from error
         raise DataError(
             f"broken quoting ({error})",
             path=path,

@@ -11,6 +11,7 @@ from keeptune.data.readers.json_file import read_json
 from keeptune.data.readers.jsonl import read_jsonl
 from keeptune.data.readers.parquet import read_parquet
 from keeptune.data.readers.row import Row
+from keeptune.data.readers.text import PACKED
 
 Reader = Callable[[Path], Iterator[Row]]
 
@@ -26,7 +27,7 @@ READERS: Mapping[str, Reader] = {
 
 
 def read_file(path: Path) -> Iterator[Row]:
-    """Rows of one file; text formats may be packed (.jsonl.gz).
+    """Rows of one file; text formats may be packed (.jsonl.gz, .jsonl.zst).
 
     Raises:
         DataError: no reader for this name, or the file cannot be read.
@@ -37,6 +38,8 @@ def read_file(path: Path) -> Iterator[Row]:
             f"no reader for the ending '{path.suffix}'", path=path, remedy=f"known endings: {', '.join(READERS)}"
         )
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device may have no end
+            raise DataError("a pipe or a device, not a file", path=path, remedy="write its content to a file first")
         yield from reader(path)
     except OSError as error:
         raise DataError(
@@ -51,6 +54,20 @@ def has_reader(path: Path) -> bool:
 
 def _reader(path: Path) -> Reader | None:
     name = path.name.lower()
-    packed = name.endswith(".gz")
-    reader = READERS.get(Path(name.removesuffix(".gz")).suffix)
+    packed = name.endswith(PACKED)
+    reader = READERS.get((Path(name).with_suffix("") if packed else Path(name)).suffix)
     return None if packed and reader is read_parquet else reader
+
+
+def refuse_dead_link(path: Path) -> None:
+    """Nothing, unless the path is a link to something that is not there.
+
+    Raises:
+        DataError: it is.
+    """
+    if path.is_symlink() and not path.exists():
+        raise DataError(
+            f"a link to '{path.readlink()}', which is not there",
+            path=path,
+            remedy="bring back what it points to, or remove the link",
+        )

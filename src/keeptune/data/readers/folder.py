@@ -8,8 +8,9 @@ from pathlib import Path
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Part
-from keeptune.data.readers.files import has_reader, read_file
+from keeptune.data.readers.files import has_reader, read_file, refuse_dead_link
 from keeptune.data.readers.row import Row, part_of
+from keeptune.data.readers.text import PACKED
 
 
 def read_folder(folder: Path) -> Iterator[Row]:
@@ -24,14 +25,24 @@ def read_folder(folder: Path) -> Iterator[Row]:
 
 
 def part_files(folder: Path) -> list[tuple[Path, Part | None]]:
-    """The files to read, with their parts. A single data file of any name is the whole set (part None)."""
-    if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+    """The files to read, with their parts. A single data file of any name is the whole set (part None).
+
+    Raises:
+        DataError: see `read_folder`; a folder that cannot be looked into, or a part that is a dead link.
+    """
+    try:
+        saved = (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+        files = _data_files(folder) or _data_files(folder / "data")
+    except OSError as error:
+        raise DataError(
+            f"cannot be read ({error.strerror or error})", path=folder, remedy="check the folder and its permissions"
+        ) from error
+    if saved:
         raise DataError(
             "a folder written by datasets.save_to_disk",
             path=folder,
             remedy="write the parts as files: dataset['train'].to_parquet('train.parquet')",
         )
-    files = _data_files(folder) or _data_files(folder / "data")
     if not files:
         raise DataError(
             "no data files in this folder",
@@ -53,8 +64,12 @@ def part_files(folder: Path) -> list[tuple[Path, Part | None]]:
 def _data_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and has_reader(path) and path.name[0] != ".")
+    named = sorted(path for path in folder.iterdir() if has_reader(path) and path.name[0] != ".")
+    for path in named:
+        refuse_dead_link(path)  # leaving it out would silently lose a part
+    return [path for path in named if path.is_file()]
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    bare = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return bare.name.rsplit(".", 1)[0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from keeptune.core.errors import DataError, MissingExtra
+from keeptune.core.errors import DataError, ResourceError
 from keeptune.data.readers.row import Row
 
 ROWS_PER_BATCH = 1024
@@ -17,28 +17,38 @@ def read_parquet(path: Path) -> Iterator[Row]:
     """Rows of a .parquet file; class numbers become class names where the file tells them (hub files do).
 
     Raises:
-        DataError: not Parquet, damaged, or with texts that are not UTF-8.
-        MissingExtra: pyarrow is not installed.
+        DataError: not Parquet, damaged, with texts that are not UTF-8, or with two columns of one name.
+        ResourceError: pyarrow is not installed.
     """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtra("pyarrow", "data") from error
+        raise ResourceError("pyarrow is not installed", where=str(path), remedy="pip install pyarrow") from error
     number = 0
     try:
         with pq.ParquetFile(path) as file:
+            _refuse_repeated(file.schema_arrow.names, path)
             names = _class_names(file.schema_arrow.metadata or {})
             for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
                 for fields in batch.to_pylist():
                     number += 1
                     yield Row(named_classes(fields, names), str(path), number)
-    except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
+    # Python has no dates beyond the year 9999 (an ArithmeticError), pytz not every time zone (a LookupError).
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError, ArithmeticError, LookupError) as error:
+        told = str(error) and not isinstance(error, LookupError)
         raise DataError(
-            f"not readable as Parquet after row {number}: {str(error).splitlines()[0] if str(error) else error!r}",
+            f"not readable as Parquet after row {number}: {str(error).splitlines()[0] if told else repr(error)}",
             path=path,
-            remedy="write or download the file again",
+            remedy="write or download the file again, columns of dates as texts",
         ) from error
+
+
+def _refuse_repeated(columns: Sequence[str], path: Path) -> None:
+    """Raises DataError for two columns of one name: rows would keep the last alone."""
+    repeated = [column for column in columns if columns.count(column) > 1]
+    if repeated:
+        raise DataError(f"two columns are called '{repeated[0]}'", path=path, remedy="rename one of them")
 
 
 def named_classes(fields: Mapping[str, Any], names: Mapping[str, list[str]]) -> Mapping[str, Any]:
