@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+IN_MEMORY = 50_000  # items; ordinary sets are lists and never touch the disk
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -30,6 +35,9 @@ class Lazy(Sequence[T]):
             raise IndexError(index)
         return self.make(number)
 
+    def __iter__(self) -> Iterator[T]:
+        return map(self.make, range(len(self)))
+
 
 class Made(Lazy[T], Generic[S, T]):
     """What ``make_of`` makes of every item of ``items``."""
@@ -43,6 +51,23 @@ class Made(Lazy[T], Generic[S, T]):
     def make(self, number: int) -> T:
         """Made anew every time."""
         return self.make_of(self.items[number])
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.make_of, self.items)
+
+
+class Picked(Lazy[T]):
+    """The items with some numbers, in the order of ``rows`` [N]."""
+
+    def __init__(self, items: Sequence[T], rows: NDArray[np.int64]) -> None:
+        self.items, self.rows = items, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def make(self, number: int) -> T:
+        """Looked up."""
+        return self.items[int(self.rows[number])]
 
 
 class Joined(Lazy[T]):
@@ -59,3 +84,16 @@ class Joined(Lazy[T]):
         """From the part that it stands in."""
         part = bisect_right(self.ends, number)
         return self.parts[part][number - (self.ends[part - 1] if part else 0)]
+
+    def __iter__(self) -> Iterator[T]:
+        return chain.from_iterable(self.parts)
+
+
+def settled(items: Sequence[T]) -> Sequence[T]:
+    """Few items as a list, made once; many as they are."""
+    return items if isinstance(items, list) or len(items) > IN_MEMORY else list(items)
+
+
+def picked(items: Sequence[T], rows: NDArray[np.int64]) -> Sequence[T]:
+    """The items with these numbers, in this order; few of them as a list."""
+    return settled(Picked(items, rows))
