@@ -6,6 +6,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from keeptune.data.examples import Example, Splits
 from keeptune.data.groups import hashes_of
 from keeptune.data.leakage import LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
+from keeptune.data.outliers import Outliers, outliers
 from keeptune.data.quality import Contamination, Hint, contamination, hints
 from keeptune.data.quarantine import Quarantined, reasons
 from keeptune.data.recognise import Layout
@@ -85,6 +87,8 @@ class CheckReport:
     notes: tuple[str, ...]
     hints: tuple[Hint, ...] = ()  # personal data
     contaminations: tuple[Contamination, ...] = ()  # one for each benchmark that was named
+    alike: int = 0  # rows that look like an earlier one of the rows that are to be divided: they stay in one part
+    outliers: tuple[Outliers, ...] = ()
 
 
 def check(
@@ -114,7 +118,7 @@ def check(
     )
     assert loaded.layout is not None  # without templates of the caller, no layout is an error
     say(f"dividing {len(loaded.examples):,} rows into parts")
-    splits, carved, notes = _parts(loaded)
+    splits, carved, alike, notes = _parts(loaded)
     parts = {name: splits.part(name) for name in PARTS if splits.part(name)}
     say(f"comparing the parts of {len(loaded.examples):,} rows")
     leaks = find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None
@@ -139,18 +143,26 @@ def check(
         notes=(*loaded.notes, *notes),
         hints=hints(loaded.examples),
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
+        alike=alike,
+        outliers=outliers(
+            loaded.examples,
+            partial(prompt_text, layout=loaded.layout),
+            lambda example, layout=loaded.layout: _references(example, layout)[0],  # type: ignore[misc]
+        ),
     )
 
 
-def _parts(loaded: Loaded) -> tuple[Splits, set[str], tuple[str, ...]]:
-    """The parts that training would use, which of them are carved out, and why there are none."""
+def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
+    """The parts that training would use, which are carved out, rows that look like others, why there are no parts."""
     named = {example.part for example in loaded.examples}
     try:
         columns = (loaded.layout.prompt_columns if loaded.layout else None) or None
-        splits = split(keep_together(loaded.examples, columns))
+        together = keep_together(loaded.examples, columns)
+        alike = sum(one.cluster != other.cluster for one, other in zip(loaded.examples, together, strict=True))
+        splits = split(together)
     except DataError as error:
-        return Splits(loaded.examples, (), ()), set(), (f"not split: {error.message}",)
-    return splits, {name for name in PARTS[1:] if name not in named}, ()
+        return Splits(loaded.examples, (), ()), set(), 0, (f"not split: {error.message}",)
+    return splits, {name for name in PARTS[1:] if name not in named}, alike, ()
 
 
 def prompt_text(example: Example, layout: Layout) -> str:
