@@ -51,14 +51,16 @@ def check_command(
     from keeptune.cli.data_view import print_check
     from keeptune.data.check import check
 
-    report = check(
-        source,
-        fields=field_map(fields),
-        cluster=cluster,
-        format=format,
-        supervise=supervised_turns(supervise),
-        against=against or (),
-    )
+    with Console(stderr=True).status("reading rows") as status:
+        report = check(
+            source,
+            fields=field_map(fields),
+            cluster=cluster,
+            format=format,
+            supervise=supervised_turns(supervise),
+            against=against or (),
+            say=status.update,
+        )
     print_check(report, Console())
 
 

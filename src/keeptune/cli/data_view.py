@@ -119,11 +119,20 @@ def _findings(report: CheckReport) -> list[RenderableType]:
             f"{copies.prompts:,} rows give another completion to an earlier prompt"
             + (f" (first: {copies.example})" if copies.example else ""),
         ),
+        _finding(
+            report.alike == 0,
+            "alike",
+            f"{report.alike:,} rows nearly repeat another one that is to be divided; they stay in its part",
+        ),
         *_leak_lines(report),
         *_against_lines(report),
         *(
             _finding(False, "personal", f"{hint.rows:,} rows look as if they held a {hint.kind} (first: {hint.first})")
             for hint in report.hints
+        ),
+        *(
+            _finding(False, each.kind, f"{each.rows:,} rows {each.what} (first: {', '.join(each.places)})")
+            for each in report.outliers
         ),
         _finding(
             not report.quarantined,

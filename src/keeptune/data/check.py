@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from keeptune.core.errors import DataError
 from keeptune.data.conversation import Supervise
 from keeptune.data.examples import Example, Splits
+from keeptune.data.groups import hashes_of
 from keeptune.data.leakage import LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
+from keeptune.data.outliers import Outliers, outliers
 from keeptune.data.quality import Contamination, Hint, contamination, hints
 from keeptune.data.quarantine import Quarantined, reasons
 from keeptune.data.recognise import Layout
@@ -80,6 +87,8 @@ class CheckReport:
     notes: tuple[str, ...]
     hints: tuple[Hint, ...] = ()  # personal data
     contaminations: tuple[Contamination, ...] = ()  # one for each benchmark that was named
+    alike: int = 0  # rows that look like an earlier one of the rows that are to be divided: they stay in one part
+    outliers: tuple[Outliers, ...] = ()
 
 
 def check(
@@ -90,48 +99,70 @@ def check(
     format: str | None = None,
     supervise: Supervise | None = None,
     against: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> CheckReport:
     """Read a source and describe it; ``against`` names benchmarks whose rows it should not have.
+
+    ``say`` is told what is being done.
 
     Raises:
         DataError: the source cannot be read, recognised or mostly used (see `load_examples`).
     """
-    loaded = load_examples(source, fields=fields, cluster=cluster, format=format, supervise=supervise)
+    loaded = load_examples(
+        source,
+        fields=fields,
+        cluster=cluster,
+        format=format,
+        supervise=supervise,
+        progress=lambda rows: say(f"{rows:,} rows read"),
+    )
     assert loaded.layout is not None  # without templates of the caller, no layout is an error
-    splits, carved, notes = _parts(loaded)
+    say(f"dividing {len(loaded.examples):,} rows into parts")
+    splits, carved, alike, notes = _parts(loaded)
     parts = {name: splits.part(name) for name in PARTS if splits.part(name)}
+    say(f"comparing the parts of {len(loaded.examples):,} rows")
+    leaks = find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None
+    say(f"looking at {len(loaded.examples):,} rows")
     return CheckReport(
         source=source,
         sha256=loaded.sha256,
         layout=loaded.layout,
         rows=len(loaded.examples) + len(loaded.quarantined),
         examples=len(loaded.examples),
-        clusters=len({example.cluster for example in loaded.examples}),
+        clusters=_distinct(example.cluster for example in loaded.examples),
         most_references=max(len(_references(example, loaded.layout)) for example in loaded.examples),
         parts=tuple(
-            PartCount(name, len(rows), len({row.cluster for row in rows}), name in carved)
+            PartCount(name, len(rows), _distinct(row.cluster for row in rows), name in carved)
             for name, rows in parts.items()
         ),
         lengths=_lengths(loaded.examples, loaded.layout),
         labels=_labels(parts),
         copies=_copies(loaded.examples, loaded.layout),
-        leaks=find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None,
+        leaks=leaks,
         quarantined=tuple(reasons(loaded.quarantined)),
         notes=(*loaded.notes, *notes),
         hints=hints(loaded.examples),
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
+        alike=alike,
+        outliers=outliers(
+            loaded.examples,
+            partial(prompt_text, layout=loaded.layout),
+            lambda example, layout=loaded.layout: _references(example, layout)[0],  # type: ignore[misc]
+        ),
     )
 
 
-def _parts(loaded: Loaded) -> tuple[Splits, set[str], tuple[str, ...]]:
-    """The parts that training would use, which of them are carved out, and why there are none."""
+def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
+    """The parts that training would use, which are carved out, rows that look like others, why there are no parts."""
     named = {example.part for example in loaded.examples}
     try:
         columns = (loaded.layout.prompt_columns if loaded.layout else None) or None
-        splits = split(keep_together(loaded.examples, columns))
+        together = keep_together(loaded.examples, columns)
+        alike = sum(one.cluster != other.cluster for one, other in zip(loaded.examples, together, strict=True))
+        splits = split(together)
     except DataError as error:
-        return Splits(loaded.examples, (), ()), set(), (f"not split: {error.message}",)
-    return splits, {name for name in PARTS[1:] if name not in named}, ()
+        return Splits(loaded.examples, (), ()), set(), 0, (f"not split: {error.message}",)
+    return splits, {name for name in PARTS[1:] if name not in named}, alike, ()
 
 
 def prompt_text(example: Example, layout: Layout) -> str:
@@ -144,33 +175,37 @@ def _references(example: Example, layout: Layout) -> Sequence[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
+def _distinct(texts: Iterable[str]) -> int:
+    return len(np.unique(hashes_of(texts)))
+
+
 def _lengths(examples: Sequence[Example], layout: Layout) -> tuple[Lengths, ...]:
-    texts = {
-        "prompt": [prompt_text(example, layout) for example in examples],
-        "completion": [_references(example, layout)[0] for example in examples],
-    }
-    return tuple(_measure(name, column) for name, column in texts.items())
+    """Of prompts and completions, in words; in characters where 'words' are longer than 15 characters on average."""
+    sizes = array("q")
+    for example in examples:
+        for text in (prompt_text(example, layout), _references(example, layout)[0]):
+            sizes.extend((len(text.split()), len(text)))
+    table = np.array(sizes, dtype=np.int64).reshape(-1, 2, 2)  # [rows, side, words and characters]
+    return tuple(_measure(name, table[:, side]) for side, name in enumerate(("prompt", "completion")))
 
 
-def _measure(name: str, texts: Sequence[str]) -> Lengths:
-    """Lengths in words; in characters where 'words' are longer than 15 characters on average."""
-    words = [len(text.split()) for text in texts]
-    characters = [len(text) for text in texts]
-    unspaced = sum(characters) > 15 * sum(words)
-    counts = sorted(characters if unspaced else words)
+def _measure(name: str, sizes: NDArray[np.int64]) -> Lengths:
+    words, characters = sizes.T
+    unspaced = characters.sum() > 15 * words.sum()
+    counts = np.sort(characters if unspaced else words)
     last = len(counts) - 1
-    p95 = counts[round(0.95 * last)]
+    p95 = int(counts[round(0.95 * last)])
     return Lengths(
         name=name,
         unit="characters" if unspaced else "words",
-        median=counts[last // 2],
+        median=int(counts[last // 2]),
         p95=p95,
-        longest=counts[-1],
+        longest=int(counts[-1]),
         bins=_bins(counts, p95),
     )
 
 
-def _bins(counts: Sequence[int], p95: int) -> tuple[Bin, ...]:
+def _bins(counts: NDArray[np.int64], p95: int) -> tuple[Bin, ...]:
     """At most eight bins of one round width up to the 95th percentile, and one for the tail."""
     width = next(
         step * scale
@@ -178,10 +213,10 @@ def _bins(counts: Sequence[int], p95: int) -> tuple[Bin, ...]:
         for step in (1, 2, 5)
         if step * scale * (BINS - 1) > p95
     )
-    in_bin = Counter(min(count // width, BINS - 1) for count in counts)
-    last = max(in_bin)
+    in_bin = np.bincount(np.minimum(counts // width, BINS - 1))
     return tuple(
-        Bin(i * width, (i + 1) * width if i < BINS - 1 else None, in_bin[i]) for i in range(min(in_bin), last + 1)
+        Bin(i * width, (i + 1) * width if i < BINS - 1 else None, int(in_bin[i]))
+        for i in range(int(np.flatnonzero(in_bin)[0]), len(in_bin))
     )
 
 
@@ -198,22 +233,26 @@ def _labels(parts: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, int]]
 
 def _copies(examples: Sequence[Example], layout: Layout) -> Copies:
     """Rows that repeat others, judged on texts with their outer spaces removed."""
-    first: dict[str, Example] = {}
-    answers: dict[str, set[str]] = defaultdict(set)
-    exact = prompts = 0
-    where: str | None = None
+    prompts, pairs = array("q"), array("q")  # hashes; that of an empty prompt is 0
     for example in examples:
         prompt = prompt_text(example, layout).strip()
         answer = "\0".join(_references(example, layout)).strip()
-        if answer in answers[prompt]:
-            exact += 1
-        elif prompt and prompt in first:
-            prompts += 1
-            other = first[prompt]
-            where = where or f"{place(other)} and {place(example)}"
-        first.setdefault(prompt, example)
-        answers[prompt].add(answer)
-    return Copies(exact, prompts, where)
+        prompts.append((hash(prompt) or 1) if prompt else 0)
+        pairs.append(hash((prompt, answer)))
+    prompt_of, first_prompt = _first(prompts)
+    new_answer = _first(pairs)[1] == np.arange(len(pairs))
+    others = np.flatnonzero(new_answer & (first_prompt != np.arange(len(prompts))) & (prompt_of != 0))
+    where = None
+    if len(others):
+        where = f"{place(examples[int(first_prompt[others[0]])])} and {place(examples[int(others[0])])}"
+    return Copies(int((~new_answer).sum()), len(others), where)
+
+
+def _first(hashes: array[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The hashes [N], and for every row the first row that has the same one [N]."""
+    values = np.array(hashes, dtype=np.int64)
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return values, first[inverse]
 
 
 def place(example: Example) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keeptune.core.errors import ConfigError
 from keeptune.core.files import whole
-from keeptune.data.examples import Splits
+from keeptune.data.examples import Example, Splits
+from keeptune.data.lazy import picked
 from keeptune.data.leakage import find_leaks
 from keeptune.data.load import load_examples
 from keeptune.data.readers import read_rows, source_files
@@ -71,9 +75,7 @@ def _reasons(
     """Path and line -> why the row goes, and the row that it repeats."""
     loaded = load_examples(source, fields=fields, cluster=cluster)
     assert loaded.layout is not None  # without templates of the caller, no layout is an error
-    train, validation, test = (
-        [row for row in loaded.examples if (row.part or "train") == part] for part in ("train", "validation", "test")
-    )
+    train, validation, test = (_in_part(loaded.examples, part) for part in ("train", "validation", "test"))
     report = find_leaks(Splits(train, validation, test), loaded.layout.prompt_columns)
     found: dict[tuple[str, int], tuple[str, str | None]] = {
         (row.path, row.line): (f"unusable: {row.reason}", None) for row in loaded.quarantined
@@ -83,6 +85,12 @@ def _reasons(
     for pair in (*report.exact, *report.normalised, *report.near, *report.cluster):
         found[_place(pair.where)] = (f"{pair.part} row is in {pair.other_part} ({pair.kind})", pair.other_where)
     return found
+
+
+def _in_part(examples: Sequence[Example], part: str) -> Sequence[Example]:
+    """Those that the source puts there; rows without a part are train."""
+    places = array("q", (place for place, row in enumerate(examples) if (row.part or "train") == part))
+    return picked(examples, np.array(places, dtype=np.int64))
 
 
 def _place(where: str) -> tuple[str, int]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
+from keeptune.data.lazy import Lazy, settled
 from keeptune.data.recognise import LABELS, Layout, canonical
 
 SOURCES = {"question": "context", "inference": "premise"}  # the role that several rows may share
@@ -17,21 +21,51 @@ MOST_NUMBERS = 10  # more different numbers than this are results, not classes
 LONGEST_CHOICE = 10  # words
 
 
-def share_clusters(examples: Sequence[Example], layout: Layout | None) -> list[Example]:
+class _Sharing(Lazy[Example]):
+    """Examples of which some have the hash of their ``key`` as their cluster."""
+
+    def __init__(self, examples: Sequence[Example], shared: NDArray[np.bool_], key: Callable[[Example], str]) -> None:
+        self.examples, self.shared, self.key = examples, shared, key
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def make(self, number: int) -> Example:
+        """With its cluster."""
+        return self._with(self.examples[number], self.shared[number])
+
+    def __iter__(self) -> Iterator[Example]:
+        return map(self._with, self.examples, self.shared)
+
+    def _with(self, example: Example, shared: np.bool_) -> Example:
+        return replace(example, cluster=content_hash(self.key(example))) if shared else example
+
+
+def share_clusters(examples: Sequence[Example], layout: Layout | None) -> Sequence[Example]:
     """Examples with the same source share a cluster; the others keep their own."""
     if layout is None:
-        return list(examples)
-    keys = [_prompt_key(example, layout.prompt_columns) for example in examples]
-    shared = layout.roles.get(SOURCES.get(layout.name, ""))
-    if shared is not None:
-        sources = [example.fields[shared] for example in examples]
-        if all(sources) and max(Counter(sources).values()) <= max(10, 0.05 * len(examples)):
-            keys = sources
-    counts = Counter(keys)
-    return [
-        replace(example, cluster=content_hash(key)) if counts[key] > 1 and key.strip("\0") else example
-        for example, key in zip(examples, keys, strict=True)
-    ]
+        return examples
+    columns, source = layout.prompt_columns, layout.roles.get(SOURCES.get(layout.name, ""), "")
+
+    def prompt(example: Example) -> str:
+        return _prompt_key(example, columns)
+
+    def context(example: Example) -> str:
+        return str(example.fields[source])
+
+    key, hashes = prompt, hashes_of(text if text.strip("\0") else "" for text in map(prompt, examples))
+    if source:
+        of_sources = hashes_of(map(context, examples))
+        if of_sources.all() and np.unique_counts(of_sources).counts.max() <= max(10, 0.05 * len(examples)):
+            key, hashes = context, of_sources
+    found = np.unique_inverse(hashes)
+    shared = (np.bincount(found.inverse_indices) > 1)[found.inverse_indices] & (hashes != 0)
+    return settled(_Sharing(examples, shared, key)) if shared.any() else examples
+
+
+def hashes_of(texts: Iterable[str]) -> NDArray[np.int64]:
+    """Of every text a hash by which equal ones are known in this process, 0 of an empty one [N]."""
+    return np.fromiter(((hash(text) or 1) if text else 0 for text in texts), dtype=np.int64)
 
 
 def _prompt_key(example: Example, columns: Sequence[str]) -> str:
@@ -48,6 +82,8 @@ def few_answers(examples: Sequence[Example], layout: Layout) -> tuple[str, ...] 
         if not isinstance(answer, str):
             return None
         answers[answer] += 1
+        if len(answers) > MOST_CHOICES:
+            return None
     share = 0.5 if canonical(layout.completion) in LABELS else 0.1
     if not 2 <= len(answers) <= min(MOST_CHOICES, share * len(examples)):
         return None

@@ -16,14 +16,16 @@ import json
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any, Literal
 
 import numpy as np
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
+from keeptune.data.lazy import Joined, Lazy, Picked, picked, settled
 from keeptune.data.minhash import Int, similar_pairs
 from keeptune.data.spill import Texts
 
@@ -86,7 +88,7 @@ def find_leaks(splits: Splits, fields: Sequence[str] | None = None) -> LeakRepor
         fields: the fields that make two rows the same (a layout's prompt columns); if None, all. Of these,
             `own_fields` leaves out what most rows share, and the label.
     """
-    examples = [example for part in _ORDER for example in splits.part(part)]
+    examples = Joined([splits.part(part) for part in _ORDER])
     rank = np.repeat(range(len(_ORDER)), [len(splits.part(part)) for part in _ORDER])
     names = own_fields(examples, fields)
     keys, plain = _looked_at(examples, names)
@@ -179,16 +181,16 @@ def asked_elsewhere(
             if text.count(" ") >= _TELLING - 1:
                 yield text, example
 
-    asked: dict[str, list[tuple[str, Example]]] = defaultdict(list)
-    for name in tasks:
+    asked: dict[int, list[tuple[str, str, str]]] = defaultdict(list)  # hash of the text -> task, id and place
+    for name in tasks if len(tasks) > 1 else ():
         for text, example in texts(name, "test"):
-            asked[text].append((name, example))
+            asked[hash(text)].append((name, example.id, _where(example)))
     found: dict[str, list[LeakPair]] = defaultdict(list)
-    for name in tasks:
+    for name in tasks if asked else ():
         for text, example in texts(name, "train"):
-            for other, row in asked.get(text, ()):
+            for other, ident, where in asked.get(hash(text), ()):
                 if other != name:
-                    at = (_where(example), f"test of {other}", row.id, _where(row))
+                    at = (_where(example), f"test of {other}", ident, where)
                     found[name].append(LeakPair("normalised", "train", example.id, *at, 1.0))
                     break
     return {name: tuple(pairs) for name, pairs in found.items()}
@@ -242,10 +244,10 @@ def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[
 
 def _near(examples: Sequence[Example], plain: Texts, rank: Int, skip: set[int]) -> tuple[list[LeakPair], set[int]]:
     """For every row outside ``skip`` its closest near-duplicate in a later part; all rows that are such duplicates."""
-    kept = [row for row in range(len(plain)) if row not in skip]
+    kept = array("q", (row for row in range(len(plain)) if row not in skip))
     found: dict[int, tuple[float, int]] = {}
     touched: set[int] = set()
-    for left, right, similarity in _alike(plain.only(kept), rank[kept]):
+    for left, right, similarity in _alike(plain.only(kept), rank[np.asarray(kept)]):
         row, other = kept[left], kept[right]
         touched.add(other)
         if similarity > found.get(row, (0.0, 0))[0]:
@@ -264,15 +266,39 @@ def _alike(plain: Sequence[str], groups: Int) -> Iterable[tuple[int, int, float]
             yield left, right, similarity
 
 
-def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = None) -> list[Example]:
+class _Renamed(Lazy[Example]):
+    """Examples of which some are in a cluster of another name."""
+
+    def __init__(self, examples: Sequence[Example], cluster: Mapping[int, str]) -> None:
+        self.examples, self.cluster = examples, cluster
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def make(self, number: int) -> Example:
+        """With its cluster."""
+        return self._with(number, self.examples[number])
+
+    def __iter__(self) -> Iterator[Example]:
+        return starmap(self._with, enumerate(self.examples))
+
+    def _with(self, number: int, example: Example) -> Example:
+        cluster = self.cluster.get(number)
+        return example if cluster is None else replace(example, cluster=cluster)
+
+
+def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = None) -> Sequence[Example]:
     """Rows that are still to be divided and look the same (copies, near-duplicates) get one cluster.
 
     So no part that is carved out can repeat another. Where more than a tenth of the rows would end in one cluster
     (rows filled into one form), clusters stay as they are.
     """
-    pool = [row for row, example in enumerate(examples) if example.part in (None, "train")]
-    keys, plain = _looked_at([examples[row] for row in pool], own_fields(examples, fields))
-    parent = list(range(len(pool)))
+    pool = np.array(
+        array("q", (row for row, example in enumerate(examples) if example.part in (None, "train"))), dtype=np.int64
+    )
+    pooled = Picked(examples, pool) if len(pool) < len(examples) else examples
+    keys, plain = _looked_at(pooled, own_fields(examples, fields))
+    parent = array("q", range(len(pool)))
 
     def root(row: int) -> int:
         while parent[row] != row:
@@ -287,19 +313,17 @@ def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = No
                 parent[root(row)] = root(first)
     for left, right, _ in _alike(plain, order):
         parent[root(left)] = root(right)
-    roots = [root(row) for row in range(len(pool))]
-    sizes = Counter(roots)
-    if not sizes or max(sizes.values()) > max(10, len(pool) // 10):
-        return list(examples)
+    roots = np.fromiter(map(root, range(len(pool))), dtype=np.int64, count=len(pool))
+    sizes = np.bincount(roots, minlength=len(pool))
+    if not len(pool) or sizes.max() > max(10, len(pool) // 10):
+        return examples
+    merged = [(row, pooled[row].cluster) for row in np.flatnonzero(sizes[roots] > 1).tolist()]
     name: dict[int, str] = {}  # the smallest of the merged clusters' names: the order of the rows plays no role
-    for row, top in zip(pool, roots, strict=True):
-        if sizes[top] > 1:
-            name[top] = min(name.get(top, examples[row].cluster), examples[row].cluster)
-    merged = list(examples)
-    for row, top in zip(pool, roots, strict=True):
-        if sizes[top] > 1:
-            merged[row] = replace(examples[row], cluster=name[top])
-    return merged
+    for row, cluster in merged:
+        top = int(roots[row])
+        name[top] = min(name.get(top, cluster), cluster)
+    given = {int(pool[row]): name[int(roots[row])] for row, cluster in merged if cluster != name[int(roots[row])]}
+    return settled(_Renamed(examples, given)) if given else examples
 
 
 def _repeats(keys: Int, rank: Int) -> Iterable[tuple[int, list[int]]]:
@@ -349,15 +373,16 @@ def _listed(pairs: Sequence[LeakPair]) -> str:
 
 def _kept(
     examples: Sequence[Example], part: str, gone: set[tuple[str, str]], doubles: set[tuple[str, str, str]]
-) -> list[Example]:
-    kept: list[Example] = []
-    seen: set[str] = set()
-    for example in examples:
-        double = (part, _where(example), example.id) in doubles or example.id in seen
-        if (part, example.id) not in gone and not double:
-            kept.append(example)
-            seen.add(example.id)
-    return kept
+) -> Sequence[Example]:
+    rows, ids = array("q"), array("q")
+    for row, example in enumerate(examples):
+        if (part, example.id) not in gone and (part, _where(example), example.id) not in doubles:
+            rows.append(row)
+            ids.append(hash(example.id))
+    if not rows:
+        return []
+    first = np.sort(np.unique(np.array(ids, dtype=np.int64), return_index=True)[1])
+    return examples if len(first) == len(examples) else picked(examples, np.array(rows, dtype=np.int64)[first])
 
 
 def _text(example: Example, names: Sequence[str]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from keeptune.data.conversation import Supervise
 from keeptune.data.examples import Example
 from keeptune.data.formats import find_shape
 from keeptune.data.groups import few_answers, share_clusters
+from keeptune.data.lazy import Made, settled
 from keeptune.data.quarantine import Quarantined, refuse_many, write_quarantine
 from keeptune.data.readers import Row, read_rows, source_files
 from keeptune.data.recognise import COMPLETION, Layout, columns_of, recognise
 from keeptune.data.shapes import converted
+from keeptune.data.spill import Kept
 from keeptune.data.values import UnusableValue, as_choices, as_references, as_text, chosen
 
 __all__ = ["Loaded", "Quarantined", "load_examples", "write_quarantine"]
+
+SAID_EVERY = 10_000  # rows between two calls of ``progress``
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,9 @@ def load_examples(
     as_is: bool = False,
     format: str | None = None,
     supervise: Supervise | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Loaded:
-    """Read a source into examples.
+    """Read a source into examples. Of many rows all but the first lie on disk, and are read when looked at.
 
     In an example's fields, columns with a role hold texts (a list of texts where a row has several
     references), other columns what the source holds. The part column and row identifiers are left out.
@@ -70,17 +76,19 @@ def load_examples(
         format: one of `formats.FORMATS`, where several fit or the wrong one was found.
         supervise: which assistant turns of a conversation are learned from: all, the last, or those whose weight
             is not 0. By default the weights decide where rows bring some, and all are learned from where not.
+        progress: called with the number of rows read so far, now and then.
 
     Raises:
         DataError: unreadable source, unrecognised columns, no rows, or more than 5 % unusable rows.
         ConfigError: ``fields``, ``cluster`` or ``label`` names a column that is not there; an unknown ``format``;
             ``supervise`` for rows that are no conversations.
     """
-    rows = list(read_rows(source))
+    rows = _read(source, progress)
     if not rows:
         raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
     names = template_names(columns_of(row.fields for row in rows))
-    rows = [renamed(row, names) for row in rows]
+    if any(column != name for column, name in names.items()):
+        rows = settled(Made(rows, partial(renamed, names=names)))
     columns = list(names.values())
     fields = None if fields is None else {role: names.get(column, column) for role, column in fields.items()}
     cluster, label = (column and names.get(column, column) for column in (cluster, label))
@@ -92,7 +100,7 @@ def load_examples(
             )
     digest = _sha256(source, rows)
     shape = None if as_is else find_shape(rows, columns, name=format, mapped=fields is not None, path=source)
-    bad: list[Quarantined] = []
+    bad: Sequence[Quarantined] = ()
     if shape is not None:
         rows, bad = converted(rows, *shape, supervise)
         columns = columns_of(row.fields for row in rows)
@@ -110,17 +118,30 @@ def load_examples(
     for row, part in zip(rows, parts, strict=True):
         builder.add(row, part)
     refuse_many(builder.quarantined, len(rows) + len(bad), source)
-    examples = share_clusters(builder.examples, layout) if cluster is None else builder.examples
+    examples = builder.examples.settled()
+    if cluster is None:
+        examples = share_clusters(examples, layout)
     if layout is not None and layout.shape:
         layout = replace(layout, part=said_in)
     elif layout is not None:
         layout = replace(layout, part=said_in, choices=few_answers(examples, layout))
         if label is None and layout.choices is not None:
-            examples = [replace(example, label=example.fields[layout.completion]) for example in examples]
+            completion = layout.completion
+            examples = settled(Made(examples, lambda row: replace(row, label=row.fields[completion])))
     notes = (*renamings(names), *builder.notes())
     if layout is not None and layout.talks:
         notes += _turn_notes(examples, supervise)
-    return Loaded(source, examples, layout, builder.quarantined, digest, notes)
+    return Loaded(source, examples, layout, builder.quarantined.settled(), digest, notes)
+
+
+def _read(source: str, progress: Callable[[int], None] | None) -> Sequence[Row]:
+    """All rows of a source; many of them lie on disk."""
+    rows: Kept[Row] = Kept()
+    for row in read_rows(source):
+        rows.append(row)
+        if progress is not None and len(rows) % SAID_EVERY == 0:
+            progress(len(rows))
+    return rows.settled()
 
 
 class _Builder:
@@ -137,8 +158,8 @@ class _Builder:
     ) -> None:
         self.layout, self.cluster, self.label = layout, cluster, label
         self.left_out = left_out | ({part} if part else set())
-        self.examples: list[Example] = []
-        self.quarantined: list[Quarantined] = list(quarantined)
+        self.examples: Kept[Example] = Kept()
+        self.quarantined: Kept[Quarantined] = Kept(quarantined)
         self.numbers: Counter[str] = Counter()  # column -> rows whose number became a text
 
     def add(self, row: Row, part: Part | None) -> None:
@@ -228,12 +249,14 @@ def _layout(
 
 def _turn_notes(examples: Sequence[Example], supervise: Supervise | None) -> tuple[str, ...]:
     """How many answers of the conversations are learned from, and what decided that."""
-    answers = [turn for row in examples for turn in row.fields["messages"] if turn["role"] == "assistant"]
-    trained = sum(turn["trained"] for turn in answers)
+    answers = trained = 0
+    for row in examples:
+        learned = [turn["trained"] for turn in row.fields["messages"] if turn["role"] == "assistant"]
+        answers, trained = answers + len(learned), trained + sum(learned)
     why = {None: "weights decide", "all": "all", "last": "the last of each", "weights": "weights decide"}[supervise]
-    if trained == len(answers) and supervise in (None, "all"):
+    if trained == answers and supervise in (None, "all"):
         why = "all"
-    return (f"{trained:,} of {len(answers):,} assistant turns are learned from ({why})",)
+    return (f"{trained:,} of {answers:,} assistant turns are learned from ({why})",)
 
 
 def _sha256(source: str, rows: Sequence[Row]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from keeptune.data.examples import Example, Splits
+from keeptune.data.lazy import Made, settled
 from keeptune.data.leakage import LeakPair, find_leaks, own_fields
 from keeptune.data.load import load_examples
 from keeptune.data.recognise import Layout
@@ -71,15 +72,16 @@ def contamination(
     return Contamination(benchmark, len(theirs), tuple(pairs))
 
 
-def _prompts(examples: Sequence[Example], layout: Layout) -> list[Example]:
+def _prompts(examples: Sequence[Example], layout: Layout) -> Sequence[Example]:
     """The rows with one field, the text of their prompts' own columns, each its own cluster."""
     names = own_fields(examples, layout.prompt_columns)
-    return [
-        replace(
+
+    def prompt(example: Example) -> Example:
+        return replace(
             example,
             fields={"text": "\n".join(str(example.fields.get(name) or "") for name in names)},
             cluster=f"{example.path}:{example.line}:{example.id}",
             label=None,
         )
-        for example in examples
-    ]
+
+    return settled(Made(examples, prompt))

@@ -56,7 +56,5 @@ def refuse_many(quarantined: Sequence[Quarantined], rows: int, source: str) -> N
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:
     """One JSON line per row: path, line, reason and the row itself. The file appears whole or not at all."""
     rows = ({"path": q.path, "line": q.line, "reason": q.reason, "row": dict(q.fields)} for q in quarantined)
-    with whole(path) as partial:
-        partial.write_text(
-            "".join(json.dumps(row, ensure_ascii=False, default=repr) + "\n" for row in rows), encoding="utf-8"
-        )
+    with whole(path) as partial, partial.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False, default=repr) + "\n" for row in rows)

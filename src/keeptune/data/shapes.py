@@ -15,6 +15,7 @@ from keeptune.data.conversation import Supervise, asked_turn, own_text, plain_pr
 from keeptune.data.quarantine import Quarantined
 from keeptune.data.readers import Row
 from keeptune.data.recognise import COMPLETION, Layout, canonical
+from keeptune.data.spill import Kept
 from keeptune.data.values import UnusableValue, as_text
 
 LOOKED_AT = 100  # rows that a shape is recognised from
@@ -68,10 +69,10 @@ class Columns:
 
 def converted(
     rows: Sequence[Row], shape: Shape, taken: Sequence[str], supervise: Supervise | None
-) -> tuple[list[Row], list[Quarantined]]:
+) -> tuple[Sequence[Row], Sequence[Quarantined]]:
     """The rows with the shape's fields, and those that cannot be read."""
-    made: list[Row] = []
-    bad: list[Quarantined] = []
+    made: Kept[Row] = Kept()
+    bad: Kept[Quarantined] = Kept()
     for row in rows:
         try:
             for number, fields in enumerate(shape.read(row.fields, taken, supervise)):
@@ -79,7 +80,7 @@ def converted(
                 made.append(replace(row, fields={**rest, **fields}, line=row.line + (number if len(rows) == 1 else 0)))
         except UnusableValue as error:
             bad.append(Quarantined(row.path, row.line, str(error), row.fields))
-    return made, bad
+    return made.settled(), bad.settled()
 
 
 def _keys(*wanted: tuple[str, ...]) -> Callable[[Any], bool]:

@@ -1,4 +1,4 @@
-"""Texts of which the first stay in memory and the others lie in a temporary file.
+"""Things of which the first stay in memory and the others lie in a temporary file.
 
 The file has no name and is gone with the object. It lies where Python's `tempfile` puts it (TMPDIR).
 """
@@ -6,15 +6,18 @@ The file has no name and is gone with the object. It lies where Python's `tempfi
 from __future__ import annotations
 
 import os
+import pickle
 import tempfile
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Any, Generic, TypeVar, overload
 
 from keeptune.core.errors import ResourceError
+from keeptune.data import lazy
+from keeptune.data.lazy import Lazy
 
-IN_MEMORY = 50_000  # items; ordinary sets never touch the disk
+T = TypeVar("T")
 _BUFFER = 1 << 20
 
 
@@ -76,45 +79,63 @@ class Spill:
         self._pending.clear()
 
 
-class Texts(Sequence[str]):
-    """Texts that are appended once and read any number of times."""
+class Kept(Lazy[T], Generic[T]):
+    """Items that are appended once and read any number of times; those on disk are made anew every time."""
 
-    def __init__(self, texts: Iterable[str] = (), in_memory: int = IN_MEMORY) -> None:
-        self._first: list[str] = []
+    def __init__(self, items: Iterable[T] = (), in_memory: int | None = None) -> None:
+        self._first: list[T] = []
         self._others: Spill | None = None
-        self._in_memory = in_memory
-        for text in texts:
-            self.append(text)
+        self._in_memory = lazy.IN_MEMORY if in_memory is None else in_memory
+        for item in items:
+            self.append(item)
 
-    def append(self, text: str) -> None:
-        """Add a text."""
+    def append(self, item: T) -> None:
+        """Add an item."""
         if len(self._first) < self._in_memory:
-            self._first.append(text)
+            self._first.append(item)
         else:
             self._others = Spill() if self._others is None else self._others
-            self._others.append(text.encode("utf-8", "surrogatepass"))
+            self._others.append(self.to_bytes(item))
+
+    def to_bytes(self, item: T) -> bytes:
+        """As it is written."""
+        return pickle.dumps(item, pickle.HIGHEST_PROTOCOL)
+
+    def of_bytes(self, data: bytes) -> Any:
+        """The item again; what is read was written by this process to a file without a name."""
+        return pickle.loads(data)
 
     def __len__(self) -> int:
         return len(self._first) + (len(self._others) if self._others is not None else 0)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
-        index = index + len(self) if index < 0 else index
-        if index < len(self._first):
-            return self._first[index]
-        if self._others is None or index >= len(self):
-            raise IndexError(index)
-        return self._others[index - len(self._first)].decode("utf-8", "surrogatepass")
+    def make(self, number: int) -> T:
+        """Read from memory or disk."""
+        if number < len(self._first):
+            return self._first[number]
+        assert self._others is not None
+        item: T = self.of_bytes(self._others[number - len(self._first)])
+        return item
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[T]:
         yield from self._first
         for data in self._others or ():
-            yield data.decode("utf-8", "surrogatepass")
+            yield self.of_bytes(data)
+
+    def settled(self) -> Sequence[T]:
+        """The list of all items, where none is on disk."""
+        return self if self._others is not None else self._first
+
+
+class Texts(Kept[str]):
+    """The same of texts, which may hold half a surrogate pair."""
+
+    def to_bytes(self, item: str) -> bytes:
+        """As UTF-8."""
+        return item.encode("utf-8", "surrogatepass")
+
+    def of_bytes(self, data: bytes) -> str:
+        """The text again."""
+        return data.decode("utf-8", "surrogatepass")
 
     def only(self, rows: Sequence[int]) -> Sequence[str]:
         """The texts with these numbers, which rise, without copying them."""

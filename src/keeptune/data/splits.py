@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from keeptune.core.errors import DataError
 from keeptune.core.files import whole
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
+from keeptune.data.lazy import picked
 
 PARTS = ("train", "validation", "test")
 _FORMAT = 1  # of the frozen file
+_BLOCK = 4096  # ids that are put into an array together
+
+Int = NDArray[np.int64]
 
 
 def split(examples: Sequence[Example], *, validation: float = 0.1, test: float = 0.2, seed: int = 0) -> Splits:
@@ -28,67 +37,115 @@ def split(examples: Sequence[Example], *, validation: float = 0.1, test: float =
     """
     if validation < 0 or test < 0 or validation + test >= 1:
         raise DataError(f"validation={validation} and test={test} leave nothing to train on")
-    parts: dict[str, list[Example]] = {name: [] for name in PARTS}
-    for example in examples:
-        if example.part not in (None, *PARTS):
-            raise DataError(
-                f"unknown part '{example.part}'",
-                path=example.path or None,
-                line=example.line or None,
-                remedy=f"use one of {', '.join(PARTS)}",
-            )
-        parts[example.part or "train"].append(example)
+    table = _Table.of(examples, seed)
+    parts = {name: np.flatnonzero(table.part == number) for number, name in enumerate(PARTS)}
     wanted = {"test": test, "validation": validation}
-    missing = {name: share for name, share in wanted.items() if share and not parts[name]}
-    notes = [f"{name} ({len(parts[name])} rows) as the source says" for name in PARTS[1:] if parts[name]]
-    if not parts["train"]:
+    missing = {name: share for name, share in wanted.items() if share and not len(parts[name])}
+    notes = [f"{name} ({len(parts[name])} rows) as the source says" for name in PARTS[1:] if len(parts[name])]
+    if not len(parts["train"]):
         notes.append("the source has no train rows, so nothing was carved out of them")
     elif missing:
-        parts |= _carve(parts["train"], missing, seed)
+        parts |= _carve(table, parts["train"], missing, examples[int(parts["train"][0])].path)
         notes += [f"{name} ({len(parts[name])} rows) carved out of train, seed {seed}" for name in missing]
-    train, valid, tests = (sorted(parts[name], key=lambda example: example.id) for name in PARTS)
+    train, valid, tests = (
+        picked(examples, rows[np.argsort(table.id[rows], kind="stable")]) for rows in (parts[name] for name in PARTS)
+    )
     return Splits(train, valid, tests, notes=tuple(notes))
 
 
-def _carve(rows: Sequence[Example], shares: dict[str, float], seed: int) -> dict[str, list[Example]]:
-    """Part -> rows, for train and every part in ``shares``."""
-    taken: dict[str, list[Example]] = {name: [] for name in ("train", *shares)}
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What dividing needs to know of N examples, without their fields."""
+
+    seed: int
+    id: NDArray[np.bytes_]  # [N], in the order of the texts
+    cluster: NDArray[np.uint64]  # [N], the hash of seed and name that clusters are drawn by
+    label: NDArray[np.int32]  # [N], numbers of ``labels``
+    part: NDArray[np.int8]  # [N], numbers of PARTS
+    labels: Sequence[str | None]
+
+    @staticmethod
+    def of(examples: Sequence[Example], seed: int) -> _Table:
+        """In one pass.
+
+        Raises:
+            DataError: an unknown part name.
+        """
+        ids: list[NDArray[np.bytes_]] = [np.empty(0, dtype="S1")]
+        block: list[bytes] = []
+        cluster, label, part = array("Q"), array("i"), array("b")
+        labels: dict[str | None, int] = {}
+        for example in examples:
+            if example.part not in (None, *PARTS):
+                raise DataError(
+                    f"unknown part '{example.part}'",
+                    path=example.path or None,
+                    line=example.line or None,
+                    remedy=f"use one of {', '.join(PARTS)}",
+                )
+            block.append(example.id.encode("utf-8", "surrogatepass"))
+            if len(block) == _BLOCK:
+                ids.append(np.array(block))
+                block = []
+            cluster.append(int(content_hash([seed, example.cluster]), 16))
+            label.append(labels.setdefault(example.label, len(labels)))
+            part.append(PARTS.index(example.part or "train"))
+        ids += [np.array(block)] if block else []
+        return _Table(
+            seed,
+            np.concatenate(ids),
+            np.array(cluster, dtype=np.uint64),
+            np.array(label, dtype=np.int32),
+            np.array(part, dtype=np.int8),
+            list(labels),
+        )
+
+
+def _carve(table: _Table, rows: Int, shares: dict[str, float], path: str) -> dict[str, Int]:
+    """Part -> rows, for train and every part in ``shares``, out of ``rows``."""
+    order = rows[np.argsort(table.cluster[rows], kind="stable")]  # clusters one behind the other
+    keys = table.cluster[order]
+    starts = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    sizes = np.diff(np.append(starts, len(order)))
+    names = ("train", *shares)
+    taken = np.zeros(len(starts), dtype=np.int8)  # number in ``names`` of every cluster
     owed = dict.fromkeys(shares, 0.0)  # rows that a part is still to get from the strata seen so far
-    for stratum in _strata(rows, seed):
-        size = sum(len(cluster) for cluster in stratum)
+    for stratum in _strata(table, order, starts):
+        size = int(sizes[stratum].sum())
         for name, share in shares.items():
             owed[name] += share * size
-        for cluster in stratum:
+        for cluster, members in zip(stratum.tolist(), sizes[stratum].tolist(), strict=True):
             name = max(owed, key=lambda part: owed[part])
-            if 2 * owed[name] >= len(cluster):
-                taken[name] += cluster
-                owed[name] -= len(cluster)
-            else:
-                taken["train"] += cluster
-    empty = [name for name, kept in taken.items() if not kept]
+            if 2 * owed[name] >= members:
+                taken[cluster] = names.index(name)
+                owed[name] -= members
+    of_rows = np.repeat(taken, sizes)
+    parts = {name: order[of_rows == number] for number, name in enumerate(names)}
+    empty = [name for name, kept in parts.items() if not len(kept)]
     if empty:
-        clusters = len({row.cluster for row in rows})
         raise DataError(
-            f"{len(rows)} rows in {clusters} clusters are too few to give {' and '.join(empty)} a row",
-            path=rows[0].path or None,
+            f"{len(rows)} rows in {len(starts)} clusters are too few to give {' and '.join(empty)} a row",
+            path=path or None,
             remedy="add rows, or name the parts in a column 'split'; of a text, take more of it or smaller blocks",
         )
-    return taken
+    return parts
 
 
-def _strata(rows: Sequence[Example], seed: int) -> list[list[list[Example]]]:
-    """Strata of clusters of rows, all in the order of a hash. A cluster belongs to its commonest label."""
-    clusters: dict[str, list[Example]] = defaultdict(list)
-    for row in rows:
-        clusters[row.cluster].append(row)
-    label_of = {name: _commonest(row.label for row in members) for name, members in clusters.items()}
-    if len(set(label_of.values())) > len(clusters) / 2:  # answers rather than labels
-        label_of = dict.fromkeys(clusters)
-    strata: dict[str | None, list[str]] = defaultdict(list)
-    for name in sorted(clusters, key=lambda name: content_hash([seed, name])):
-        strata[label_of[name]].append(name)
-    ordered = sorted(strata, key=lambda label: content_hash([seed, "label", label]))
-    return [[clusters[name] for name in strata[label]] for label in ordered]
+def _strata(table: _Table, order: Int, starts: Int) -> list[Int]:
+    """Strata of clusters (numbers of ``starts``), all in the order of a hash. A cluster has its commonest label."""
+    labels = table.label[order]
+    of_cluster = np.minimum.reduceat(labels, starts)
+    mixed = np.flatnonzero(of_cluster != np.maximum.reduceat(labels, starts))
+    ends = np.append(starts[1:], len(order))
+    numbers = {label: number for number, label in enumerate(table.labels)}
+    for cluster in mixed.tolist():
+        members = labels[starts[cluster] : ends[cluster]].tolist()
+        of_cluster[cluster] = numbers[_commonest(table.labels[number] for number in members)]
+    found = np.unique(of_cluster).tolist()
+    if len(found) > len(starts) / 2:  # answers rather than labels
+        return [np.arange(len(starts))]
+    ordered = sorted(found, key=lambda number: content_hash([table.seed, "label", table.labels[number]]))
+    return [np.flatnonzero(of_cluster == number) for number in ordered]
 
 
 def _commonest(labels: Iterable[str | None]) -> str | None:

@@ -20,7 +20,9 @@ from keeptune.core.errors import DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
+from keeptune.data.encoded_cache import encoded
 from keeptune.data.examples import Encoded, Rendered
+from keeptune.data.lazy import Joined, Made
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation, Wording
 from keeptune.evaluate.task import Task
@@ -64,7 +66,7 @@ class Bench:
     warnings: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     _own: dict[int, list[Encoded]] = field(default_factory=dict)
-    _rows: dict[tuple[str, int], tuple[list[Encoded], list[Encoded]]] = field(default_factory=dict)
+    _rows: dict[tuple[str, int], tuple[Sequence[Encoded], Sequence[Encoded]]] = field(default_factory=dict)
 
     @cached_property
     def tasks(self) -> dict[str, Task]:
@@ -197,7 +199,7 @@ class Bench:
         steps = settings.steps(len(train))
         if examples is not None:
             chosen = sorted(np.random.default_rng(seed).permutation(len(train))[:examples].tolist())
-            train, tasks = [train[i] for i in chosen], [tasks[i] for i in chosen]
+            train, tasks = Made(chosen, train.__getitem__), [tasks[i] for i in chosen]
         if self.config.mixture is not None:
             drawn = rates(Counter(tasks), self.config.mixture)
             order = mixture_order(tasks, settings.global_batch, steps, drawn, seed)
@@ -205,7 +207,7 @@ class Bench:
             order = list(itertools.islice(shuffled_steps(len(train), settings.global_batch, seed), steps))
         return TrainingRows(train, validation, order)
 
-    def old_rows(self, seed: int) -> dict[str, list[Encoded]]:
+    def old_rows(self, seed: int) -> dict[str, Sequence[Encoded]]:
         """Train rows of every retained suite that has some: what replay and Fisher information draw on."""
         rows = {suite.name: self._encoded_task(suite, seed)[0] for suite in self.suites}
         return {name: found for name, found in rows.items() if found}
@@ -226,21 +228,16 @@ class Bench:
         train, validation = self._encoded_task(self.tasks[task], seed)
         return TrainingRows(train, validation, ())
 
-    def _encoded_rows(self, seed: int) -> tuple[list[Encoded], list[Encoded], list[str]]:
+    def _encoded_rows(self, seed: int) -> tuple[Sequence[Encoded], Sequence[Encoded], list[str]]:
         """(train rows, validation rows, task of every train row)."""
-        train: list[Encoded] = []
-        validation: list[Encoded] = []
-        tasks: list[str] = []
-        for task in self.targets:
-            rows, held = self._encoded_task(task, seed)
-            tasks += [task.name] * len(rows)
-            train += rows
-            validation += held
+        pairs = [self._encoded_task(task, seed) for task in self.targets]
+        train, validation = (Joined(part) for part in zip(*pairs, strict=True))
         if not train:
             raise DataError("no training row fits the model's window", remedy="set overlong: truncate_prompt")
+        tasks = [task.name for task, (rows, _) in zip(self.targets, pairs, strict=True) for _ in range(len(rows))]
         return train, validation, tasks
 
-    def _encoded_task(self, task: Task, seed: int) -> tuple[list[Encoded], list[Encoded]]:
+    def _encoded_task(self, task: Task, seed: int) -> tuple[Sequence[Encoded], Sequence[Encoded]]:
         """(train rows, validation rows) of a task; of a free text its train blocks alone. Encoded once per seed."""
         if (task.name, seed) not in self._rows:
             self._rows[task.name, seed] = (
@@ -255,16 +252,18 @@ class Bench:
         pieces = [ids for block in blocks for ids in block]
         return [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]
 
-    def _worded(self, task: Task, seed: int) -> tuple[list[Encoded], list[Encoded]]:
+    def _worded(self, task: Task, seed: int) -> tuple[Sequence[Encoded], Sequence[Encoded]]:
         wordings = task.wordings(self.encoder.chat)
-        train = self.encoded(task, [wordings.for_training(example, seed) for example in task.splits.train])
-        return train, self.encoded(task, [wordings.fixed(example) for example in task.splits.validation])
+        train = Made(task.splits.train, lambda example: wordings.for_training(example, seed))
+        return (
+            self.encoded(task, train, ["train", seed]),
+            self.encoded(task, Made(task.splits.validation, wordings.fixed), ["validation"]),
+        )
 
-    def encoded(self, task: Task, rendered: Sequence[Rendered]) -> list[Encoded]:
-        """Rows that fit the window; says how many do not."""
-        encoded = self.encoder.encode_all(rendered)
-        if encoded.dropped:
-            self.say(
-                f"{task.name}: {len(encoded.dropped)} rows are longer than the window and were left out of training"
-            )
-        return list(encoded.rows)
+    def encoded(self, task: Task, rendered: Sequence[Rendered], which: Any) -> Sequence[Encoded]:
+        """Rows that fit the window; says how many do not. ``which`` names them among those of the task."""
+        with progress(self.console, f"encoding {task.name}") as update:
+            made = encoded(self.encoder, rendered, [task.digest, which], self.cache.folder, progress=update)
+        if made.dropped:
+            self.say(f"{task.name}: {len(made.dropped)} rows are longer than the window and were left out of training")
+        return made.rows

@@ -100,7 +100,7 @@ def build_entry(
 
 
 def cache_folder() -> Path:
-    """Where base scores are kept: $KEEPTUNE_CACHE, or keeptune below the user's cache folder."""
+    """Where base scores and encoded rows are kept: $KEEPTUNE_CACHE, or keeptune below the user's cache folder."""
     given = os.environ.get("KEEPTUNE_CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(given) if given else home / "keeptune" / "scores"

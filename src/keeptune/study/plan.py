@@ -22,6 +22,7 @@ from rich.table import Table
 
 from keeptune.core.records import ArmPlan, write_json
 from keeptune.core.units import human_bytes, human_seconds, parse_duration
+from keeptune.data.lazy import Made
 from keeptune.study.arms import KeyedRecord, finished
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
@@ -100,7 +101,7 @@ def estimate(bench: Bench, workers: int) -> Estimates:
     rows = bench.training_rows(bench.config.seeds[0])
     methods = bench.config.methods
     engine = bench.config.train.engine
-    steps = [[rows.train[i] for i in step] for step in rows.order]
+    steps = Made(rows.order, lambda step: [rows.train[i] for i in step])
     threads = max(1, torch.get_num_threads() // workers)
     chosen_by = [task.name for task in (*bench.targets, *bench.suites)]
     looked_at = [bench.evaluate(name, "test") for name in chosen_by] + [bench.look(view) for view in bench.views]

@@ -87,7 +87,8 @@ def gauge(lm: LanguageModel, method: Method, base: GaugeBase) -> Gauge:
 def _positions(rows: Sequence[Encoded]) -> Iterator[Choices]:
     """Supervised positions, evenly over every row, rows in an order drawn from a fixed seed."""
     most = max(OF_A_ROW, math.ceil(POSITIONS / max(len(rows), 1)))
-    for row in random.Random(0).sample(rows, len(rows)):
+    for number in random.Random(0).sample(range(len(rows)), len(rows)):
+        row = rows[number]
         ids = (*row.prompt_ids, *row.completion_ids)
         first = max(len(row.prompt_ids), 1)
         start = len(row.prompt_ids)

@@ -19,6 +19,7 @@ from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, StepRecord, ValidationRecord, write_json
 from keeptune.data.examples import Encoded
+from keeptune.data.lazy import Made
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.best import Best
@@ -97,7 +98,8 @@ def fit(
     torch.manual_seed(seed)
     lm.adapt(method)
     with _restored_on_error(lm, method):
-        steps: Steps = [[train[i] for i in indices] for indices in order or _order(len(train), config, seed)]
+        order_of = order or list(_order(len(train), config, seed))
+        steps: Steps = Made(order_of, lambda indices: [train[i] for i in indices])
         for remedy in remedies:
             steps = remedy.steps(steps, seed)
         objective = Objective([term for remedy in remedies for term in remedy.terms(lm, method)])
@@ -158,7 +160,7 @@ def _engine(lm: LanguageModel, method: Method, planned: Planned, config: TrainCo
 def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
     if not train:
         raise DataError("no training rows", remedy="check the split sizes with `keeptune data check`")
-    longest = max((*train, *validation), key=len)
+    longest = max(itertools.chain(train, validation), key=len)
     if len(longest) > lm.context + 1:  # the last token is predicted, not fed
         raise DataError(
             f"a row of {len(longest)} tokens does not fit the context of {lm.context}",

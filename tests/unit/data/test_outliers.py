@@ -1,0 +1,83 @@
+"""Rows that are not like the rest."""
+
+from __future__ import annotations
+
+import random
+
+from keeptune.data.examples import Example
+from keeptune.data.outliers import Outliers, outliers
+
+ENGLISH = (
+    "the quick house stands near a river and people walk there every morning with their dogs because"
+    " it is quiet and green nobody knows who built this old bridge over water but everybody likes to sit on its stones"
+).split()
+GERMAN = (
+    "der schnelle Zug fährt durch dunkle Wälder und niemand weiß warum er nachts nicht hält obwohl doch überall"
+    " Bahnhöfe stehen zwischen den Dörfern wo früher Schäfer ihre Herden über grüne Wiesen trieben"
+).split()
+
+
+def row(line: int, prompt: str, completion: str = "yes") -> Example:
+    return Example.make({"prompt": prompt, "completion": completion}, path="rows.jsonl", line=line)
+
+
+def english(seed: int, words: int = 20) -> str:
+    return " ".join(random.Random(seed).choices(ENGLISH, k=words))
+
+
+def look(rows: list[Example]) -> dict[str, Outliers]:
+    found = outliers(rows, lambda each: str(each.fields["prompt"]), lambda each: str(each.fields["completion"]))
+    return {each.kind: each for each in found}
+
+
+PLAIN = [row(i, english(i)) for i in range(1, 301)]
+
+
+def test_a_set_of_one_kind_has_none() -> None:
+    assert look(PLAIN) == {}
+    assert look([]) == {}
+
+
+def test_another_script() -> None:
+    found = look([*PLAIN, row(301, "где живёт твоя старая кошка и что она ест")])
+    assert (found["script"].rows, found["script"].places) == (1, ("line 301",))
+    assert "Latin" in found["script"].what
+
+
+def test_two_scripts_in_equal_parts_are_no_outliers() -> None:
+    russian = [row(400 + i, "где живёт твоя старая кошка и что она ест по утрам") for i in range(200)]
+    assert "script" not in look([*PLAIN, *russian])
+
+
+def test_another_language_in_the_same_script() -> None:
+    foreign = [row(301 + i, " ".join(random.Random(i).choices(GERMAN, k=20))) for i in range(3)]
+    found = look([*PLAIN, *foreign])
+    assert found["language"].places == ("line 301", "line 302", "line 303")
+    assert found["language"].rows == 3
+
+
+def test_lengths_far_from_the_usual() -> None:
+    found = look([*PLAIN, row(301, english(0, 4_000)), row(302, english(1), "yes " * 500)])
+    assert found["length"].places in {("line 301",), ("line 302",)}
+    kinds = [
+        each
+        for each in outliers(
+            [*PLAIN, row(301, english(0, 4_000)), row(302, english(1), "yes " * 500)],
+            lambda each: str(each.fields["prompt"]),
+            lambda each: str(each.fields["completion"]),
+        )
+        if each.kind == "length"
+    ]
+    assert [each.places for each in kinds] == [("line 301",), ("line 302",)]
+
+
+def test_one_example_in_two_wordings() -> None:
+    text = english(7_000)
+    siblings = [row(301, f"{text}\nIs it old?"), row(302, f"Is this old?\n{text}"), row(303, f"{text}\nWhy?", "no")]
+    found = look([*PLAIN, *siblings])
+    assert (found["wordings"].rows, found["wordings"].places) == (1, ("line 302",))
+
+
+def test_an_instruction_that_all_rows_share_makes_no_siblings() -> None:
+    shared = "Say in one word whether the following number is even or odd, please."
+    assert "wordings" not in look([row(i, f"{shared}\n{i}") for i in range(1, 200)])
