@@ -79,7 +79,7 @@ def load_examples(
     rows = list(read_rows(source))
     if not rows:
         raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
-    names = template_names(columns_of(row.fields for row in rows))
+    names = template_names(columns_of(row.fields for row in rows), source)
     rows = [renamed(row, names) for row in rows]
     columns = list(names.values())
     fields = None if fields is None else {role: names.get(column, column) for role, column in fields.items()}
