@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import io
 import json
+import os
 import shutil
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from keeptune.core.errors import ConfigError, DataError, KeeptuneError, ModelError, ResourceError
+from keeptune.data.load import load_examples
+from keeptune.data.readers import read_rows
+from keeptune.data.spill import Texts
 
 Run = Callable[..., Any]
 Rows = list[dict[str, Any]]
@@ -95,34 +106,351 @@ def test_a_flag_error_names_the_flag(
     refused(keeptune(*given), ConfigError, *said)
 
 
-# Data: exit code 3
+# Data: exit code 3. Every fault is a file as people have them; the error names the file, the line and what helps.
+
+PAIR = b'{"prompt": "a", "completion": "b"}'
+ROWS_REMEDY = "repair or remove these rows"
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        (
-            "latin.jsonl",
-            b'{"prompt": "caf\xe9", "completion": "x"}\n',
-            ("latin.jsonl:1:", "not UTF-8", "0xe9", "iconv"),
-        ),
-        (
-            "cut.jsonl",
-            b'{"prompt": "a", "completion": "b"}\n{"prompt": "a", "com',
-            ("cut.jsonl:2:", "not JSON", "repair"),
-        ),
-        ("list.jsonl", b"[1, 2]\n", ("list.jsonl:1:",)),
-        ("empty.jsonl", b"", ("empty.jsonl: no rows", "empty")),
-        ("foo.jsonl", b'{"foo": 1, "bar": 2}\n', ("no layout fits", "'foo', 'bar'", "--field prompt=COLUMN")),
-        ("chat.jsonl", b'{"messages": []}\n', ("chat.jsonl:1:", "'messages' holds no turns")),
-        ("two.jsonl", b'{"prompt": "a", "completion": "b", "response": "c"}\n{"prompt": ""}\n', ("two.jsonl",)),
-    ],
-)
-def test_a_data_file_that_cannot_be_read(
-    keeptune: Run, tmp_path: Path, name: str, content: bytes, said: tuple[str, ...]
-) -> None:
+def turns(*said: tuple[str, Any]) -> bytes:
+    """A conversation as a line of JSON."""
+    return json.dumps({"messages": [{"role": role, "content": content} for role, content in said]}).encode()
+
+
+def parquet(columns: dict[str, Any]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(list(columns.values()), names=[name.rstrip("+") for name in columns]), sink)
+    return sink.getvalue()
+
+
+def zstd(content: bytes) -> bytes:
+    return pa.compress(content, codec="zstd", asbytes=True)  # type: ignore[no-any-return]
+
+
+# name of the fault: (file, content, line or None, piece of the message, piece of the remedy)
+FAULTS: dict[str, tuple[str, bytes, int | None, str, str]] = {
+    # bytes that are no text
+    "not UTF-8": ("r.jsonl", b'{"prompt": "a"}\n{"prompt": "caf\xe9"}\n', 2, "byte 0xe9 at column 16", "iconv"),
+    "not UTF-8 in a CSV": ("r.csv", b"text,label\na,b\ncaf\xe9,b\n", 3, "byte 0xe9 at column 4", "iconv"),
+    "UTF-8 cut in a character": ("r.jsonl", PAIR + b"\n" + '{"prompt": "é'.encode()[:-1], 2, "byte 0xc3", "iconv"),
+    "UTF-16": ("r.jsonl", PAIR.decode().encode("utf-16"), 1, "UTF-16", "iconv -f UTF-16 -t UTF-8"),
+    "UTF-16 without a mark": ("r.csv", "text,label\na,b\n".encode("utf-16-le"), 1, "zero byte", "UTF-16LE"),
+    "zero byte": ("r.csv", b"text,label\na,b\nc\0,d\n", 3, "zero byte", "UTF-8"),
+    "half a surrogate pair": ("r.jsonl", b'{"prompt": "\\ud83d"}\n', 1, "surrogate", "ensure_ascii"),
+    "spreadsheet named CSV": ("r.csv", b"PK\x03\x04\x14\x00\x06\x00", 1, "zip archive or a spreadsheet", "as CSV"),
+    "Parquet named CSV": ("r.csv", b"PAR1\x15\x04\x15\x10", 1, "Parquet file", ".parquet"),
+    # packed files
+    "gzip without .gz": ("r.jsonl", gzip.compress(PAIR), 1, "packed with gzip", ".gz"),
+    "zstd without .zst": ("r.jsonl", zstd(PAIR), 1, "packed with zstd", ".zst"),
+    ".gz that is none": ("r.jsonl.gz", PAIR, 1, "damaged gzip", "compress or download it again"),
+    ".zst that is none": ("r.jsonl.zst", PAIR, 1, "damaged zstd", "compress or download it again"),
+    "gzip cut short": ("r.jsonl.gz", gzip.compress(PAIR + b"\n")[:-12], 1, "damaged gzip", "download it again"),
+    "zstd cut short": ("r.csv.zst", zstd(b"text,label\na,b\n")[:-3], 1, "damaged zstd", "download it again"),
+    # JSON
+    "cut in a row": ("r.jsonl", PAIR + b'\n{"prompt": "a", "com', 2, "not JSON", "cut short"),
+    "line break in a text": ("r.jsonl", b'{"prompt": "a\nb", "completion": "c"}', 1, "not JSON", "written as \\n"),
+    "Python instead of JSON": ("r.jsonl", b"{'prompt': 'a'}\n", 1, "not JSON", "json.dumps"),
+    "comma behind a value": ("r.jsonl", PAIR + b"\n" + PAIR[:-1] + b",}\n", 2, "not JSON", "repair or remove this row"),
+    "comma behind a row": ("r.jsonl", PAIR + b",\n" + PAIR + b",\n", 1, "more text after", "one object per line"),
+    "two rows in a line": ("r.jsonl", PAIR + b"\n" + PAIR + PAIR, 2, "more text after", "one object per line"),
+    "array not closed": ("r.json", b"[" + PAIR + b",\n" + PAIR, 2, "not closed", "cut short"),
+    "comma missing in an array": ("r.json", b"[" + PAIR + b"\n" + PAIR + b"]", 2, "a comma is missing", "repair"),
+    "two commas in an array": ("r.json", b"[" + PAIR + b",\n," + PAIR + b"]", 2, "not JSON", "repair or remove"),
+    "text behind an array": ("r.json", b"[" + PAIR + b"]\nend", 1, "more text after the array", "array of objects"),
+    "array as a row": ("r.jsonl", PAIR + b"\n[1, 2]\n", 2, "this is an array", '{"prompt"'),
+    "numbers as rows": ("r.json", b"[1, 2]", 1, "this is a number", '{"prompt"'),
+    "null as a row": ("r.jsonl", PAIR + b"\nnull\n", 2, "this is null", '{"prompt"'),
+    "key beside the parts": ("r.json", b'{"train": [], "version": "1"}', None, "'version' is not a part", '"train"'),
+    "key twice": ("r.jsonl", PAIR + b'\n{"prompt": "a", "prompt": "b"}', 2, "'prompt' occurs twice", "once"),
+    "nested without end": ("r.jsonl", b'{"a": ' + b"[" * 100_000, 1, "nested too deep", "flat objects"),
+    "endless number": ("r.jsonl", b'{"a": ' + b"1" * 5_000 + b"}", 1, "not readable", "as a text"),
+    # CSV
+    "field too many": ("r.csv", b"text,label\na,b\n\na,b,c\n", 4, "3 fields, but the header has 2", "quotes"),
+    "field too few": ("r.tsv", b"text\tlabel\na\tb\na\n", 3, "1 fields, but the header has 2", "a tab"),
+    "quote not closed": ("r.csv", b'text,label\na,b\n"open,b\nc,d\n', 3, "broken quoting", "JSON Lines"),
+    "column twice": ("r.csv", b"text,label,text\na,b,c\n", 1, "repeats 'text'", "each once"),
+    "column without a name": ("r.csv", b"text,,label\na,b,c\n", 1, "without a name", "name every column"),
+    "columns alike but for case": ("r.csv", b"Text,text,label\na,b,c\n", None, "only in case", "rename or remove"),
+    "columns alike in templates": ("r.csv", b"a b,a_b,label\n1,2,3\n", None, "called a_b", "rename one"),
+    "carriage returns alone": ("r.csv", b"text,label\ra,b\rc,d\r", 1, "a carriage return", "tr '\\r' '\\n'"),
+    "a field that swallows the file": ("r.csv", b'text,label\na,"' + b"x" * 17_000_000, 2, "broken quoting", "quotes"),
+    # Parquet
+    "Parquet in name only": ("r.parquet", b"PAR1 no PAR1", None, "not readable as Parquet", "again"),
+    "Parquet cut short": ("r.parquet", parquet({"prompt": [["a"]]})[:-9], None, "not readable as Parquet", "again"),
+    "Parquet column twice": ("r.parquet", parquet({"text": ["a"], "text+": ["b"]}), None, "'text'", "rename one"),
+    "Parquet list as prompt": (
+        *("r.parquet", parquet({"prompt": [["a", "b"]], "completion": ["c"]})),
+        *(1, "field 'prompt' is a list", ROWS_REMEDY),
+    ),
+    "Parquet bytes as text": (
+        *("r.parquet", parquet({"text": [b"\xff"], "label": ["c"]})),
+        *(1, "field 'text' is bytes", ROWS_REMEDY),
+    ),
+    "Parquet date beyond dates": (
+        *("r.parquet", parquet({"text": ["a"], "label": pa.array([10**15], pa.timestamp("s"))})),
+        *(None, "not readable as Parquet after row 0", "dates as texts"),
+    ),
+    "Parquet time zone that is none": (
+        *("r.parquet", parquet({"text": ["a"], "label": pa.array([1], pa.timestamp("us", "No/Where"))})),
+        *(None, "No/Where", "dates as texts"),
+    ),
+    # nothing there
+    "empty file": ("r.jsonl", b"", None, "no rows", "empty"),
+    "header alone": ("r.csv", b"text,label\n", None, "no rows", "only a header"),
+    "empty packed file": ("r.json.gz", gzip.compress(b"\n"), None, "no rows", "empty"),
+    "empty objects": ("r.jsonl", b"{}\n{}\n", None, "no layout fits", "rename the columns"),
+    "columns that fit nothing": ("r.jsonl", b'{"foo": 1, "bar": 2}', None, "'foo', 'bar'", "--field prompt=COLUMN"),
+    "columns that fit twice": (
+        *("r.jsonl", b'{"instruction": "a", "output": "b", "response": "c"}'),
+        *(None, "several columns may be the completion", "--field completion="),
+    ),
+    # cells
+    "completion null": ("r.jsonl", b'{"prompt": "a", "completion": null}', 1, "'completion' is null", ROWS_REMEDY),
+    "completion NaN": ("r.jsonl", b'{"prompt": "a", "completion": NaN}', 1, "'completion' is null", ROWS_REMEDY),
+    "completion infinite": ("r.jsonl", b'{"prompt": "a", "completion": 1e999}', 1, "is empty", ROWS_REMEDY),
+    "completion empty": ("r.jsonl", b'{"prompt": "a", "completion": " "}', 1, "'completion' is empty", ROWS_REMEDY),
+    "prompt empty": ("r.jsonl", b'{"prompt": "", "completion": "b"}', 1, "'prompt' is empty", ROWS_REMEDY),
+    "prompt an object": ("r.jsonl", b'{"prompt": {}, "completion": "b"}', 1, "is an object", ROWS_REMEDY),
+    "answers all null": ("r.jsonl", b'{"question": "a", "answers": {"text": [null]}}', 1, "is empty", ROWS_REMEDY),
+    "a choice null": (
+        *("r.jsonl", b'{"question": "a", "choices": ["x", null], "answer": "x"}'),
+        *(1, "two different choices, none empty", ROWS_REMEDY),
+    ),
+    "answer not among the choices": (
+        *("r.jsonl", b'{"question": "a", "choices": ["x", "y"], "answer": "z"}'),
+        *(1, "'answer' is none of the choices", ROWS_REMEDY),
+    ),
+    "answer beyond the choices": (
+        *("r.jsonl", b'{"question": "a", "choices": ["x", "y"], "answer": 2}'),
+        *(1, "choices count from 0 to 1", ROWS_REMEDY),
+    ),
+    "answer of 5,000 digits": (
+        *("r.jsonl", b'{"question": "a", "choices": ["x", "y"], "answer": "' + b"9" * 5_000 + b'"}'),
+        *(1, "none of the choices", ROWS_REMEDY),
+    ),
+    "a part that is none": (
+        *("r.jsonl", b'{"text": "a", "label": "b", "split": "train"}\n{"text": "a", "label": "b", "split": "tests"}'),
+        *(2, "'tests' names no part", "train, validation or test"),
+    ),
+    "labels that are no list": ("r.jsonl", b'{"input_ids": [1], "labels": 3}', 1, "not a list", ROWS_REMEDY),
+    "definition null": (
+        *("task.json", b'{"Definition": [null], "Instances": [{"input": "a", "output": "b"}]}'),
+        *(1, "'definition' is empty", ROWS_REMEDY),
+    ),
+    # conversations
+    "no turns": ("r.jsonl", b'{"messages": []}', 1, "'messages' holds no turns", ROWS_REMEDY),
+    "turns null": ("r.jsonl", b'{"messages": [null]}', None, "no format fits", '{"role": ..., "content": ...}'),
+    "assistant first": ("r.jsonl", turns(("assistant", "a"), ("user", "b")), 1, "(assistant) comes first", ROWS_REMEDY),
+    "user twice": ("r.jsonl", turns(("user", "a"), ("user", "b")), 1, "turn 2 (user) comes after user", ROWS_REMEDY),
+    "two system turns": (
+        *("r.jsonl", turns(("system", "a"), ("system", "b"), ("user", "c"), ("assistant", "d"))),
+        *(1, "turn 2 (system) comes after system", ROWS_REMEDY),
+    ),
+    "system late": (
+        *("r.jsonl", turns(("user", "a"), ("system", "b"), ("assistant", "c"))),
+        *(1, "turn 2 (system) comes after user", ROWS_REMEDY),
+    ),
+    "unknown role": ("r.jsonl", turns(("user", "a"), ("narrator", "b")), 1, "unknown role 'narrator'", ROWS_REMEDY),
+    "turn null": (
+        "r.jsonl",
+        turns(("user", None), ("assistant", "b")),
+        1,
+        "'messages[0]' (user) is empty",
+        ROWS_REMEDY,
+    ),
+    "turn a number": ("r.jsonl", turns(("user", 3), ("assistant", "b")), 1, "neither a text nor", ROWS_REMEDY),
+    "no answer": ("r.jsonl", turns(("user", "a")), 1, "no assistant turn", ROWS_REMEDY),
+    "a role that steers the terminal": (
+        *("r.jsonl", turns(("us\ner\x1b[2J", "a"), ("assistant", "b"))),
+        *(1, "unknown role 'us\\ner\\x1b[2J'", ROWS_REMEDY),
+    ),
+    "a role as long as a book": ("r.jsonl", turns(("r" * 90_000, "a")), 1, "unknown role 'rrr", ROWS_REMEDY),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_data_file_that_cannot_be_used(keeptune: Run, tmp_path: Path, fault: str) -> None:
+    name, content, line, said, remedy = FAULTS[fault]
     (tmp_path / name).write_bytes(content)
-    refused(keeptune("data", "check", name), DataError, *said)
+    ended = keeptune("data", "check", name)
+    message, arrow, helps = ended.err.partition(" -> ")
+    place = name if line is None else f"{name}:{line}"
+    refused(ended, DataError, f"error: {place}: ", arrow)
+    assert said in message
+    assert remedy in helps
+    assert len(ended.err) < 3_000
+
+
+# What is odd and can be read: name: (file, content, the rows)
+READ: dict[str, tuple[str, bytes, list[dict[str, Any]]]] = {
+    "byte order mark": ("r.jsonl", b"\xef\xbb\xbf" + PAIR, [{"prompt": "a", "completion": "b"}]),
+    "byte order mark in a CSV": ("r.csv", b"\xef\xbb\xbftext,label\na,b\n", [{"text": "a", "label": "b"}]),
+    "CR LF": ("r.jsonl", PAIR + b"\r\n\r\n" + PAIR + b"\r\n", [{"prompt": "a", "completion": "b"}] * 2),
+    "CR LF in a CSV": ("r.csv", b"text,label\r\na,b\r\n", [{"text": "a", "label": "b"}]),
+    "a JSON array in a .jsonl": (
+        *("r.jsonl", b"[" + PAIR + b",\n" + PAIR + b"]"),
+        [{"prompt": "a", "completion": "b"}] * 2,
+    ),
+    "a single object in a .json": ("r.json", PAIR, [{"prompt": "a", "completion": "b"}]),
+    "JSON Lines in a .json": ("r.json", PAIR + b"\n" + PAIR, [{"prompt": "a", "completion": "b"}] * 2),
+    "a comma behind the last row": ("r.json", b"[" + PAIR + b",]", [{"prompt": "a", "completion": "b"}]),
+    "gzip": ("r.jsonl.gz", gzip.compress(PAIR), [{"prompt": "a", "completion": "b"}]),
+    "zstd": ("r.csv.zst", zstd(b"text,label\na,b\n"), [{"text": "a", "label": "b"}]),
+    "zstd in two frames": ("r.jsonl.zst", zstd(PAIR + b"\n") + zstd(PAIR), [{"prompt": "a", "completion": "b"}] * 2),
+    "numbers as texts": ("r.jsonl", b'{"prompt": 3, "completion": 3.3}', [{"prompt": "3", "completion": "3.3"}]),
+    "a CSV answer that looks like a number": (
+        *("r.csv", b"question,answer\n1.10 + 2.20?,3.30\n"),
+        [{"question": "1.10 + 2.20?", "answer": "3.30"}],
+    ),
+    "CSV answers that look like nothing": (
+        *("r.csv", b"question,answer\na,NA\nb,null\nc,nan\n"),
+        [{"question": q, "answer": a} for q, a in (("a", "NA"), ("b", "null"), ("c", "nan"))],
+    ),
+    "Parquet with lists": (
+        *("r.parquet", parquet({"prompt": ["a"], "completion": [["b", "c"]]})),
+        [{"prompt": "a", "completion": ["b", "c"]}],
+    ),
+    "NaN in a column that nothing needs": (
+        *("r.jsonl", PAIR[:-1] + b', "score": NaN}'),
+        [{"prompt": "a", "completion": "b", "score": None}],
+    ),
+}
+
+
+@pytest.mark.parametrize("oddity", READ)
+def test_an_odd_data_file_that_can_be_read(tmp_path: Path, oddity: str) -> None:
+    name, content, rows = READ[oddity]
+    (tmp_path / name).write_bytes(content)
+    assert [dict(example.fields) for example in load_examples(str(tmp_path / name)).examples] == rows
+
+
+def test_lines_of_100_megabytes(keeptune: Run, tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    text = b"word " * 20_000_000
+    path.write_bytes(b'{"prompt": "' + text + b'", "completion": "b"}\n' + PAIR + b"\n")
+    assert [len(row.fields["prompt"]) for row in read_rows(str(path))] == [len(text), 1]
+    path.write_bytes(PAIR + b'\n{"prompt": "' + text + b"\n")
+    ended = keeptune("data", "check", "r.jsonl")
+    refused(ended, DataError, "r.jsonl:2: not JSON", "cut short")
+    assert len(ended.err) < 300
+
+
+# Files that are no files
+
+
+def link(folder: Path) -> None:
+    (folder / "link.jsonl").symlink_to("gone.jsonl")
+
+
+def loop(folder: Path) -> None:
+    (folder / "loop.jsonl").symlink_to("loop.jsonl")
+
+
+def folder_with_a_dead_part(folder: Path) -> None:
+    (folder / "set").mkdir()
+    (folder / "set" / "train.jsonl").write_bytes(PAIR)
+    (folder / "set" / "test.jsonl").symlink_to("blobs/gone")
+
+
+def pipe(folder: Path) -> None:
+    os.mkfifo(folder / "pipe.jsonl")
+
+
+def locked_folder(folder: Path) -> None:
+    (folder / "set").mkdir()
+    (folder / "set" / "train.jsonl").write_bytes(PAIR)
+    (folder / "set").chmod(0)
+
+
+def locked_file(folder: Path) -> None:
+    (folder / "r.jsonl").write_bytes(PAIR)
+    (folder / "r.jsonl").chmod(0)
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+def saved_to_disk(folder: Path) -> None:
+    (folder / "set").mkdir()
+    (folder / "set" / "state.json").write_text("{}", encoding="utf-8")
+
+
+PLACES: dict[str, tuple[Callable[[Path], None], str, str, str, str]] = {
+    "dead link": (link, "link.jsonl", "link.jsonl", "a link to 'gone.jsonl', which is not there", "bring back"),
+    "link to itself": (loop, "loop.jsonl", "loop.jsonl", "a link to 'loop.jsonl'", "remove the link"),
+    "part that is a dead link": (folder_with_a_dead_part, "set", "set/test.jsonl", "'blobs/gone'", "bring back"),
+    "pipe": (pipe, "pipe.jsonl", "pipe.jsonl", "a pipe or a device", "to a file first"),
+    "folder without permission": (locked_folder, "set", "set", "Permission denied", "check the folder"),
+    "file in it": (locked_folder, "set/train.jsonl", "set/train.jsonl", "Permission denied", "name a file"),
+    "file without permission": (locked_file, "r.jsonl", "r.jsonl", "Permission denied", "check the file"),
+    "folder without data": (nothing, ".", ".", "no data files", "name them train.jsonl"),
+    "folder of another tool": (saved_to_disk, "set", "set", "save_to_disk", "to_parquet"),
+    "ending without a reader": (nothing, "/etc/hostname", "/etc/hostname", "no reader", ".jsonl"),
+    "name too long": (nothing, "x" * 5_000, "x" * 200, "File name too long", "name a file or a folder"),
+    "zero byte in the name": (nothing, "a\0b.jsonl", "a\\x00b.jsonl", "not a usable path", "name a file or a folder"),
+    "hub name without hf:": (nothing, "owner/name", "owner/name", "no such file", "hf:owner/name"),
+}
+
+
+@pytest.mark.parametrize("fault", PLACES)
+def test_a_place_that_cannot_be_read(keeptune: Run, tmp_path: Path, unprivileged: Any, fault: str) -> None:
+    prepare, source, place, said, remedy = PLACES[fault]
+    keeptune("data", "check", "warm.jsonl")  # imports, which may need the rights that are about to go
+    prepare(tmp_path)
+    with unprivileged():
+        ended = keeptune("data", "check", source)
+    message, arrow, helps = ended.err.partition(" -> ")
+    refused(ended, DataError, f"error: {place}: ", arrow)
+    assert said in message
+    assert remedy in helps
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path) -> Any:
+    """A context in which permissions count even where tests run as root, whom nothing is forbidden."""
+
+    @contextmanager
+    def nobody() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        tmp_path.chmod(0o755)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return nobody
+
+
+@pytest.mark.parametrize("field", ["data", "pack", "builtin", "name"])
+def test_a_task_file_that_reaches_outside(
+    keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path, field: str
+) -> None:
+    """What it names is read as data or not at all, and what it is called decides no place."""
+    (tmp_path / "work").mkdir()
+    jsonl(rows())
+    task = {"data": "../rows.jsonl", "max_new_tokens": 2}
+    if field == "builtin":
+        ended = keeptune("evaluate", "--model", tiny_folder, "--task", "builtin:../../../../etc/passwd")
+        refused(ended, ConfigError, "no built-in task '../../../../etc/passwd'", "-> use one of")
+        return
+    task[field] = {"data": "../../../../../../etc/passwd", "pack": "../../secret", "name": "../../../escaped"}[field]
+    path = tmp_path / "work" / "task.yaml"
+    path.write_text(yaml.safe_dump(task), encoding="utf-8")
+    ended = keeptune("evaluate", "--model", tiny_folder, "--task", path, "--limit", "2", "--out", "work/out")
+    if field == "data":
+        refused(ended, DataError, "etc/passwd: no reader for the ending ''", "-> known endings: .jsonl")
+    elif field == "pack":
+        refused(ended, ConfigError, "there is no template pack '../../secret'", "-> packs: ")
+    else:
+        assert ended.code == 0, ended.err
+        assert not [
+            place for place in tmp_path.parent.rglob("*escaped*") if (tmp_path / "work" / "out") not in place.parents
+        ]
+        assert any("escaped" in place.name for place in (tmp_path / "work" / "out").rglob("*"))
 
 
 def test_a_missing_file_names_the_nearest(keeptune: Run, jsonl: Run, rows: Run) -> None:
@@ -164,7 +492,31 @@ def test_many_empty_completions_refuse_the_run(
         ("{{ inptu }}: ||| {{ output }}", ("rows.jsonl:1:", "'inptu'", "fields present: instruction, input, output")),
         ("{{ input }}", ("no '|||'", "prompt ||| {{ completion }}")),
         ("{{ input ||| {{ output }}", ("cannot be used in line 1", "correct the template")),
-        ("{{ input.__class__ }} ||| {{ output }}", ("rows.jsonl:1:", "unsafe")),
+        ("{{ input | nonsense }} ||| {{ output }}", ("No filter named 'nonsense'", "correct the template")),
+        ("{% include '/etc/passwd' %} ||| {{ output }}", ("includes are not available", "correct the template")),
+        ("{{ " + "(" * 3_000 + " }} ||| {{ output }}", ("cannot be used", "correct the template")),
+        # that raise
+        ("{{ 1 / 0 }} ||| {{ output }}", ("rows.jsonl:1:", "division by zero", "correct the template or the row")),
+        ("{{ input + 1 }} ||| {{ output }}", ("rows.jsonl:1:", "cannot be rendered", "correct the template")),
+        ("{{ input.upper }} ||| {{ output }}", ("rows.jsonl:1:", "no text but a builtin", "correct the template")),
+        ("{{ 1e999 }} ||| {{ output }}", ("rows.jsonl:1:", "cannot be rendered", "correct the template")),
+        # that loop
+        (
+            "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %} ||| {{ output }}",
+            ("rows.jsonl:1:", "more than 100,000 steps", "correct the template"),
+        ),
+        (
+            "{% set n = namespace(t='ab') %}{% for i in range(99) %}{% set n.t = n.t ~ n.t %}{% endfor %} ||| y",
+            ("rows.jsonl:1:", "grows beyond 2,000,000 characters", "correct the template"),
+        ),
+        ("{{ range(10 ** 12) | list }} ||| {{ output }}", ("rows.jsonl:1:", "Range too big", "correct the template")),
+        # that reach for what is not theirs
+        ("{{ input.__class__ }} ||| {{ output }}", ("rows.jsonl:1:", "unsafe", "correct the template")),
+        ("{{ ''['__class__'] }} ||| {{ output }}", ("rows.jsonl:1:", "unsafe", "correct the template")),
+        ("{{ fields.update({}) }} ||| {{ output }}", ("rows.jsonl:1:", "unsafe", "correct the template")),
+        ("{{ dict.mro() }} ||| {{ output }}", ("rows.jsonl:1:", "unsafe", "correct the template")),
+        ("{{ (1).to_bytes(10 ** 11, 'big') }} ||| y", ("rows.jsonl:1:", "methods of int", "correct the template")),
+        ("{{ '{0.__class__}'.format(input) }} ||| y", ("rows.jsonl:1:", "'format' is not available", "correct the")),
     ],
 )
 def test_a_template_that_does_not_fit_the_rows(
@@ -427,6 +779,43 @@ def test_a_missing_extra_names_what_to_install(keeptune: Run, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "datasets", None)
     ended = keeptune("data", "check", "hf:owner/name")
     refused(ended, ResourceError, "datasets is not installed", "pip install 'keeptune[hub]'")
+
+
+def test_a_full_disk_while_scores_are_cached(
+    keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jsonl(rows())
+    written = Path.write_text
+
+    def full(path: Path, *text: Any, **named: Any) -> int:
+        if "cache" in path.parts:
+            written(path, "half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return written(path, *text, **named)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    ended = keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl", *FAST)
+    refused(ended, ResourceError, f"{tmp_path / 'cache'}", "No space left on device", "-> free disk space")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_while_rows_are_kept_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b", buffering=0))  # noqa: SIM115
+    with pytest.raises(ResourceError, match="No space left on device.*-> free disk space.*TMPDIR"):
+        list(Texts(["a", "b"], in_memory=1))
+
+
+def test_a_folder_that_may_not_be_written_to(
+    keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jsonl(rows())
+
+    def denied(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    ended = keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl", *FAST)
+    refused(ended, ResourceError, "runs/train: Permission denied", "check the permissions")
 
 
 def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(

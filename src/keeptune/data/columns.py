@@ -20,7 +20,7 @@ RESERVED = frozenset(("and", "or", "not", "in", "is", "if", "else", "elif", "for
 )
 
 
-def template_names(columns: Sequence[str]) -> dict[str, str]:
+def template_names(columns: Sequence[str], path: str | None = None) -> dict[str, str]:
     """Column -> the name that templates can write: 'Review Text' -> 'Review_Text'; most names stay.
 
     Raises:
@@ -33,7 +33,9 @@ def template_names(columns: Sequence[str]) -> dict[str, str]:
             name = re.sub(r"\W+", "_", column).strip("_") or "column"
             name = f"_{name}" if not name.isidentifier() or name in RESERVED else name
         if name in names.values():
-            raise DataError(f"two columns are called {name} in templates", field=column, remedy="rename one of them")
+            raise DataError(
+                f"two columns are called {name} in templates", path=path, field=column, remedy="rename one of them"
+            )
         names[column] = name
     return names
 

@@ -86,7 +86,7 @@ def load_examples(
     rows = _read(source, progress)
     if not rows:
         raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
-    names = template_names(columns_of(row.fields for row in rows))
+    names = template_names(columns_of(row.fields for row in rows), source)
     if any(column != name for column, name in names.items()):
         rows = settled(Made(rows, partial(renamed, names=names)))
     columns = list(names.values())

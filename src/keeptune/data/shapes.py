@@ -99,6 +99,18 @@ _is_sharegpt = _keys(("from",), ("value", "content"))
 _is_pairs = _keys(("human", "user"), ("assistant", "bot"))
 
 
+def _items(fields: Fields, column: str) -> Sequence[Any]:
+    """The list in a column; nothing for null.
+
+    Raises:
+        UnusableValue: it is no list.
+    """
+    value = fields.get(column)
+    if value is not None and not isinstance(value, list | tuple):
+        raise UnusableValue(f"field '{column}' is not a list")
+    return value or ()
+
+
 def _messages(columns: Columns) -> Sequence[str]:
     if _both_sides(columns):
         return ()
@@ -154,7 +166,7 @@ def _pairs(columns: Columns) -> Sequence[str]:
 
 def _read_pairs(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
     turns: list[dict[str, Any]] = []
-    for pair in fields.get(taken[0]) or ():
+    for pair in _items(fields, taken[0]):
         if not isinstance(pair, Mapping):
             raise UnusableValue(f"field '{taken[0]}' is not a list of question and answer")
         turns.append({"role": "user", "content": pair.get("human", pair.get("user"))})
@@ -169,7 +181,7 @@ def _both_sides(columns: Columns) -> Sequence[str]:
 
 
 def _read_both_sides(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
-    sides = [list(fields.get(column) or ()) for column in taken[:2]]
+    sides = [_items(fields, column) for column in taken[:2]]
     if not all(isinstance(turn, Mapping) for side in sides for turn in side):
         raise UnusableValue("prompt or completion is not a list of turns")
     turns = [{**turn, "weight": weight} for weight, side in enumerate(sides) for turn in side]
@@ -207,7 +219,7 @@ def _segments(columns: Columns) -> Sequence[str]:
 
 
 def _read_segments(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
-    pieces = fields.get(taken[0]) or ()
+    pieces = _items(fields, taken[0])
     for piece in pieces:
         if not isinstance(piece, Mapping) or not isinstance(piece.get("text"), str):
             raise UnusableValue(f"field '{taken[0]}' is not a list of texts with labels")
@@ -280,12 +292,12 @@ def _instances(columns: Columns) -> Sequence[str]:
 
 def _read_instances(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
     named = {canonical(column): value for column, value in fields.items()}
-    said = next(named[name] for name in DEFINITIONS if name in named)
+    said = next((named[name] for name in DEFINITIONS if name in named), None)
     definition = "\n".join(as_text(line, "definition") for line in (said if isinstance(said, list) else [said]))
     if not definition.strip():
         raise UnusableValue("field 'definition' is empty")
     shown = _positive(named)
-    for number, instance in enumerate(named.get("instances") or ()):
+    for number, instance in enumerate(_items(named, "instances")):
         if not isinstance(instance, Mapping) or "output" not in instance:
             raise UnusableValue(f"field 'instances[{number}]' has no output")
         example = {"instruction": definition, "input": as_text(instance.get("input"), f"instances[{number}].input")}

@@ -66,7 +66,9 @@ def as_choices(value: Any, field: str) -> tuple[list[str], list[str]]:
     texts = [as_text(item, field) for item in value]
     if len(texts) < 2 or len(set(texts)) < len(texts) or not all(text.strip() for text in texts):
         raise UnusableValue(f"field '{field}' must list at least two different choices, none empty")
-    return texts, [str(label) for label in labels] if len(labels) == len(texts) else list(LETTERS[: len(texts)])
+    if not isinstance(labels, list | tuple) or len(labels) != len(texts):
+        labels = LETTERS[: len(texts)]
+    return texts, [str(label) for label in labels]
 
 
 def chosen(answer: Any, texts: Sequence[str], labels: Sequence[str], field: str) -> str:

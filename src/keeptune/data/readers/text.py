@@ -128,7 +128,7 @@ def decode_json(text: str, start: int, path: Path, line: int) -> tuple[Any, int]
         at = line + text.count("\n", start, error.pos)
         column = error.pos - text.rfind("\n", 0, error.pos)
         raise DataError(
-            f"not JSON: {error.msg} at column {column}", path=path, line=at, remedy=_json_remedy(text, error.pos)
+            f"not JSON: {error.msg} at column {column}", path=path, line=at, remedy=_json_remedy(error)
         ) from error
     except _RepeatedKey as error:
         raise DataError(
@@ -174,10 +174,10 @@ def as_object(value: Any, path: Path, line: int) -> dict[str, Any]:
     )
 
 
-def _json_remedy(text: str, position: int) -> str:
-    near = text[position : position + 1]
+def _json_remedy(error: json.JSONDecodeError) -> str:
+    near = error.doc[error.pos : error.pos + 1]
     if near == "'":
         return "JSON quotes with \" and not with '; write the rows with json.dumps"
-    if near in {"\n", "\r", ""}:
+    if near in {"\n", "\r", ""} or error.msg.startswith("Unterminated string"):
         return "the row was cut short, or a line break inside a text is not written as \\n"
     return "repair or remove this row"
