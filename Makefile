@@ -49,7 +49,7 @@ check: $(STAMP) ## format, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# make bench [ONLY=train|score|generate|ceiling|planning] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
+# make bench [ONLY=train|score|generate|ceiling|planning|operators|encode|large] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
 # Only a whole run keeps its reports and writes the page; ONLY closes with the benchmark's line of JSON.
 BENCH := .venv-bench
 ONLY  ?=

@@ -1,0 +1,63 @@
+"""keeptune's side of `encode.py`, and the encoding of `large.py`: rows of a file through the neutral wording."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from common.workers import Channel
+from keeptune.data.encode import Encoder
+from keeptune.data.encoded_cache import encoded
+from keeptune.data.lazy import Made
+from keeptune.data.load import load_examples
+from keeptune.data.preview import load_tokenizer
+from keeptune.data.templates import TemplateSet, default_templates
+
+
+def peak_bytes() -> int:
+    """Of this process or the largest of those that it started."""
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return max(peaks) * (1 if sys.platform == "darwin" else 1024)
+
+
+def main() -> None:
+    """Answer ``load``, then ``encode`` as often as it is asked, every time into a cache of its own."""
+    channel = Channel()
+    settings = channel.settings
+    tokenizer, _ = load_tokenizer(settings["tokenizer"])
+    encoder = Encoder(tokenizer, context=settings["context"])
+
+    def load() -> dict[str, Any]:
+        nonlocal rows
+        started = time.perf_counter()
+        loaded = load_examples(settings["rows"])
+        assert loaded.layout is not None
+        rows = Made(loaded.examples, TemplateSet(default_templates(loaded.layout)).fixed)
+        return {"seconds": time.perf_counter() - started, "rows": len(rows), "peak_bytes": peak_bytes()}
+
+    def encode() -> dict[str, Any]:
+        with TemporaryDirectory(dir=settings["folder"]) as folder:
+            started = time.perf_counter()
+            made = encoded(encoder, rows, "benchmark", Path(folder), processes=settings["processes"])
+            seconds = time.perf_counter() - started
+            looked_at = [made.rows[number] for number in range(0, len(made.rows), 100)]
+            tokens = sum(map(len, looked_at)) / len(looked_at)
+            return {
+                "seconds": seconds,
+                "encoded": len(made.rows),
+                "dropped": len(made.dropped),
+                "tokens_per_row": round(tokens, 1),
+                "bytes": sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()),
+                "peak_bytes": peak_bytes(),
+            }
+
+    rows: Any = ()
+    channel.serve(load=load, encode=encode)
+
+
+if __name__ == "__main__":
+    main()
