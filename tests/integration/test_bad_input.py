@@ -388,7 +388,7 @@ PLACES: dict[str, tuple[Callable[[Path], None], str, str, str, str]] = {
     "folder of another tool": (saved_to_disk, "set", "set", "save_to_disk", "to_parquet"),
     "ending without a reader": (nothing, "/etc/hostname", "/etc/hostname", "no reader", ".jsonl"),
     "name too long": (nothing, "x" * 5_000, "x" * 200, "File name too long", "name a file or a folder"),
-    "zero byte in the name": (nothing, "a\0b.jsonl", "a\\x00b.jsonl", "not a usable path", "name a file or a folder"),
+    "zero byte in the name": (nothing, "a\0b.jsonl", "a\\x00b.jsonl", "no such file", "the folder holds"),
     "hub name without hf:": (nothing, "owner/name", "owner/name", "no such file", "hf:owner/name"),
 }
 
