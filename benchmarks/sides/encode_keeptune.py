@@ -42,7 +42,7 @@ def main() -> None:
     def encode() -> dict[str, Any]:
         with TemporaryDirectory(dir=settings["folder"]) as folder:
             started = time.perf_counter()
-            made = encoded(encoder, rows, "benchmark", Path(folder), processes=settings["processes"])
+            made = encoded(encoder, rows, "benchmark", Path(folder), processes=settings["processes"], small=0)
             seconds = time.perf_counter() - started
             looked_at = [made.rows[number] for number in range(0, len(made.rows), 100)]
             tokens = sum(map(len, looked_at)) / len(looked_at)

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from keeptune import __version__
 from keeptune.core.errors import ResourceError
 from keeptune.core.files import whole
+from keeptune.core.processes import be_a_worker
 from keeptune.core.units import content_hash
 from keeptune.data.encode import EncodedSet, Encoder, Overlong
 from keeptune.data.examples import Encoded, Rendered
@@ -196,6 +197,7 @@ _encoder: Encoder  # of a process that builds
 
 def _start(tokenizer: Any, context: int, chat: bool, overlong: Any) -> None:
     global _encoder
+    be_a_worker()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # every processor has a process already
     _encoder = Encoder(tokenizer, context=context, chat=chat, overlong=overlong)
 

@@ -166,9 +166,12 @@ class Task:
             return self.asker.chance(self.splits.part(part))
         if self.metric.name not in ("accuracy", "accuracy_norm", "exact_match", "macro_f1") or self.templates is None:
             return None
-        rows = [self.templates.fixed(example) for example in self.splits.part(part)]
-        labels = [row.completion.strip() for row in rows]
-        counts = [len(row.choices) if row.choices else len(set(labels)) for row in rows]
+        labels, choices = [], []
+        for row in map(self.templates.fixed, self.splits.part(part)):
+            labels.append(row.completion.strip())
+            choices.append(len(row.choices) if row.choices else 0)
+        different = len(set(labels))
+        counts = [each or different for each in choices]
         if self.metric.name == "macro_f1":
             return sum(1 / k for k in counts) / len(counts)
         return chance_level(labels, counts)

@@ -13,6 +13,7 @@ from rich.console import Console
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import DataCard
 from keeptune.data.encode import Encoder
+from keeptune.data.lazy import Joined, picked
 from keeptune.data.leakage import asked_elsewhere
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
@@ -130,10 +131,13 @@ def data_card(bench: Bench, task: Task) -> DataCard:
     """What a target task consists of, with one example as the model sees it."""
     wordings = task.wordings(bench.encoder.chat)
     shown = task.splits.train or task.splits.validation or task.splits.test
-    rows = [wordings.fixed(example) for example in shown]
-    prompts = [len(bench.encoder.prompt(row)) for row in rows]
-    completions = [len(bench.encoder.completion(row.completion)) for row in rows]
-    everything = [example for part in ("train", "validation", "test") for example in task.splits.part(part)]
+    first = wordings.fixed(shown[0])
+    prompts: list[int] = []
+    completions: list[int] = []
+    for row in map(wordings.fixed, shown):
+        prompts.append(len(bench.encoder.prompt(row)))
+        completions.append(len(bench.encoder.completion(row.completion)))
+    everything = Joined([task.splits.part(part) for part in ("train", "validation", "test")])
     loaded = task.loaded
     return DataCard(
         name=task.name,
@@ -149,8 +153,8 @@ def data_card(bench: Bench, task: Task) -> DataCard:
         prompt_tokens=_spread(prompts),
         completion_tokens=_spread(completions),
         templates=tuple(template.text for template in wordings.templates),
-        example_prompt=bench.encoder.prompt_text(rows[0]),
-        example_completion=rows[0].completion,
+        example_prompt=bench.encoder.prompt_text(first),
+        example_completion=first.completion,
     )
 
 
@@ -195,7 +199,8 @@ def _apart(config: StudyConfig, targets: Sequence[Task], tasks: Sequence[Task]) 
                 )
             said.append(f"{text}; they were left out of training")
             gone = {pair.id for pair in pairs}
-            train = [example for example in task.splits.train if example.id not in gone]
+            train = task.splits.train
+            train = picked(train, np.array([i for i, row in enumerate(train) if row.id not in gone], dtype=np.int64))
             task = replace(task, splits=replace(task.splits, train=train))
         cleaned.append(task)
     return cleaned, said

@@ -9,9 +9,6 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
-import signal
-import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from keeptune.core import allocator
 from keeptune.core.errors import ConfigError
+from keeptune.core.processes import be_a_worker
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
 from keeptune.study.jobs import Job
@@ -147,20 +145,12 @@ def _start(config: StudyConfig, folder: Path, data_root: Path, threads: int, pla
     global _bench
     from keeptune.study.build import build
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to obey
+    be_a_worker()
     os.chdir(place)
     if keep_memory:
         allocator.keep_memory()
     torch.set_num_threads(threads)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _bench = build(config, folder, Console(file=io.StringIO(), width=200), data_root)
-
-
-def _end_with(parent: int) -> None:
-    """A worker whose parent was killed ends, too: nobody will collect what it does."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _perform(job: Job) -> tuple[list[str], list[str]]:
