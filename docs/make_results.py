@@ -32,7 +32,14 @@ def keep(run: Path, name: str) -> None:
     """Store the numbers of a run, without the texts of its data."""
     summary = read_json(run / "summary.json", Summary)
     cards = tuple(
-        card.model_copy(update={"example_prompt": "", "example_completion": "", "source": Path(card.source).name})
+        card.model_copy(
+            update={
+                "example_prompt": "",
+                "example_completion": "",
+                "example_tokens": (),
+                "source": Path(card.source).name,
+            }
+        )
         for card in summary.cards
     )
     write_json(DOCS / "results" / f"{name}.json", summary.model_copy(update={"samples": (), "cards": cards}))

@@ -12,6 +12,7 @@ from keeptune.core.errors import ConfigError
 
 if TYPE_CHECKING:  # commands start fast
     from keeptune.data.conversation import Supervise
+    from keeptune.data.encode import OverlongPolicy
 
 app = typer.Typer(
     help="Look at data before training: what is in it, and what the model will see.", no_args_is_help=True
@@ -94,14 +95,24 @@ def preview_command(
     seed: Annotated[int, typer.Option(help="Seed of the wordings and of the worked examples.")] = 0,
     format: Format = None,
     supervise: Turns = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with every token in a box instead of printing."),
+    ] = None,
+    overlong: Annotated[
+        str, typer.Option(help="Rows longer than the window on the page: drop, truncate_prompt or error.")
+    ] = "drop",
 ) -> None:
-    """Print rows as the model sees them, with the tokens that are trained on marked."""
+    """Show rows as the model sees them, with the tokens that are trained on marked."""
     from keeptune.cli.data_view import print_preview
     from keeptune.data.encode import Encoder
     from keeptune.data.load import load_examples
     from keeptune.data.preview import load_tokenizer, preview_rows, wordings
     from keeptune.data.turns import PLAIN_NOTE
 
+    policy = overlong_policy(overlong)
+    if html is not None and html.is_dir():
+        raise ConfigError(f"--html {html} is a folder", remedy="name a file, e.g. preview.html")
     loaded = load_examples(
         source,
         fields=field_map(fields),
@@ -111,10 +122,33 @@ def preview_command(
     )
     tokenizer, context = load_tokenizer(_model_path(model))
     chat = bool(getattr(tokenizer, "chat_template", None))
-    encoder = Encoder(tokenizer, context=context, chat=chat)
+    encoder = Encoder(tokenizer, context=context, chat=chat, overlong=policy)
     templates = wordings(loaded.layout, template or ()).for_chat(chat)
-    shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
     note = PLAIN_NOTE if loaded.layout and loaded.layout.talks and not chat else None
+    if html is not None:
+        from keeptune.core.tokens import TokenPage
+        from keeptune.data.token_view import long_rows, token_rows
+        from keeptune.report.preview import write_preview
+
+        long, count, looked_at, total = long_rows(loaded.examples, templates, encoder, rows=rows, seed=seed)
+        page = TokenPage(
+            source=source,
+            model=model,
+            layout=loaded.layout.describe() if loaded.layout else "",
+            window=context,
+            policy=policy,
+            seed=seed,
+            rows=tuple(token_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)),
+            long=tuple(long),
+            long_count=count,
+            looked_at=looked_at,
+            total=total,
+            note=note or "",
+        )
+        write_preview(page, html)
+        typer.echo(f"{len(page.rows):,} rows in {html}; {count:,} of {looked_at:,} are too long for the window")
+        return
+    shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
     print_preview(shown, context, Console(), loaded.layout, note)
 
 
@@ -127,6 +161,17 @@ def supervised_turns(text: str | None) -> Supervise | None:
     if text not in (None, "all", "last", "weights"):
         raise ConfigError(f"--supervise {text} is unknown", remedy="write all, last or weights")
     return cast("Supervise | None", text)
+
+
+def overlong_policy(text: str) -> OverlongPolicy:
+    """The option's value.
+
+    Raises:
+        ConfigError: none of the three.
+    """
+    if text not in ("drop", "truncate_prompt", "error"):
+        raise ConfigError(f"--overlong {text} is unknown", remedy="write drop, truncate_prompt or error")
+    return cast("OverlongPolicy", text)
 
 
 def field_map(pairs: list[str] | None) -> dict[str, str] | None:

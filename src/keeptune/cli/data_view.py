@@ -10,8 +10,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from keeptune.core.tokens import printable, visible
 from keeptune.data.check import CheckReport, Lengths
-from keeptune.data.preview import Segment, Shown, printable, visible
+from keeptune.data.preview import Segment, Shown
 from keeptune.data.recognise import Layout
 
 EIGHTHS = " ▏▎▍▌▋▊▉"

@@ -335,6 +335,7 @@ class DataCard(Record):
     templates: tuple[str, ...]
     example_prompt: str
     example_completion: str
+    example_tokens: tuple[tuple[str, str], ...] = ()  # (text, look as `core.tokens` names it), around the border
 
 
 class Manifest(Record):

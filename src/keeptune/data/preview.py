@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from keeptune.core.errors import DataError, ModelError
+from keeptune.core.tokens import Kind, visible
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Encoded, Example, Rendered, Segments, Tokens
 from keeptune.data.recognise import Layout
 from keeptune.data.templates import Template, TemplateSet, default_templates
-
-Kind = Literal["prompt", "trained", "expected"]  # expected: the answer to a few-shot prompt, never trained on
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +104,20 @@ def preview_rows(
         shots: worked examples in front of each prompt, drawn from train by ``seed``; nothing is then trained on.
         seed: of wordings and worked examples.
     """
-    train = [example for example in examples if example.part in (None, "train")] or list(examples)
+    train = training_rows(examples)
     return [_show(example, train, templates, encoder, shots, seed) for example in train[:rows]]
+
+
+def training_rows(examples: Sequence[Example]) -> list[Example]:
+    """The rows of the training part; all where there is none."""
+    return [example for example in examples if example.part in (None, "train")] or list(examples)
 
 
 def _show(
     example: Example, pool: Sequence[Example], templates: TemplateSet, encoder: Encoder, shots: int, seed: int
 ) -> Shown:
     rendered = templates.for_training(example, seed)
-    alone = isinstance(rendered.whole, Segments | Tokens)  # rows that no example can stand in front of
-    demonstrations = [] if alone else [templates.fixed(other) for other in _draw(example, pool, shots, seed)]
+    demonstrations = draw_examples(example, rendered, pool, templates, shots, seed)
     row = Encoded(example.id, (), ())
     problem = None
     try:
@@ -152,10 +155,15 @@ def _runs(tokenizer: Any, row: Encoded, answer: Kind) -> Iterator[Segment]:
         yield from segments(tokenizer, ids[low:high], kinds[number % 2], before=ids[:low])
 
 
-def _draw(example: Example, pool: Sequence[Example], shots: int, seed: int) -> list[Example]:
+def draw_examples(
+    example: Example, rendered: Rendered, pool: Sequence[Example], templates: TemplateSet, shots: int, seed: int
+) -> list[Rendered]:
     """Worked examples from other clusters, the same ones whatever the order of the rows."""
-    others = [other for other in pool if other.cluster != example.cluster] if shots else []
-    return sorted(others, key=lambda other: content_hash([seed, example.id, other.id]))[:shots]
+    if not shots or isinstance(rendered.whole, Segments | Tokens):  # rows that no example can stand in front of
+        return []
+    others = [other for other in pool if other.cluster != example.cluster]
+    drawn = sorted(others, key=lambda other: content_hash([seed, example.id, other.id]))[:shots]
+    return [templates.fixed(other) for other in drawn]
 
 
 def _wording(templates: TemplateSet, rendered: Rendered, example: Example) -> str:
@@ -193,16 +201,3 @@ def _added(tokenizer: Any, left: Sequence[int], whole: Sequence[int]) -> str:
 
 def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
     return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which could steer a terminal: each becomes its picture (U+2400...)."""
-    return text.translate(CONTROLS)
-
-
-def visible(text: str) -> str:
-    """Spaces, tabs and line ends as signs."""
-    return printable(text).replace(" ", "\u2423").replace("\t", "\u21e5").replace("\n", "\u21b5")

@@ -298,9 +298,13 @@ class TemplateSet:
 
     def each(self, example: Example) -> Iterator[Rendered]:
         """The example in every wording that is for such rows, in order."""
+        return (rendered for _, rendered in self.named(example))
+
+    def named(self, example: Example) -> Iterator[tuple[str, Rendered]]:
+        """Like `each`, with the names of the wordings."""
         for template in self.templates:
             try:
-                yield self._with(template, example)
+                yield template.name, self._with(template, example)
             except InapplicableError:
                 continue
 

@@ -1,26 +1,18 @@
 """Writes report.html: the records of a run as one self-contained page.
 
-The page needs no network and carries a content security policy that forbids any: its style and its script
-are inlined and named by their hashes, and no element has a style attribute or an event handler.
+The page needs no network and carries a content security policy that forbids any (see `page`).
 """
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from keeptune.core.files import whole
 from keeptune.core.records import Summary, read_json
-from keeptune.core.units import human_seconds
 from keeptune.report import arms, wording
-from keeptune.report.plots import change_strip
+from keeptune.report.page import filled
 from keeptune.report.sections import (
     costs,
     doses,
@@ -60,10 +52,6 @@ SECTIONS = {
     "data": "Data",
     "reproduce": "Reproduce",
 }
-FILTERS = (
-    "change_interval change_text change_unit clip count headline_text interval_text level_text metric_name "
-    "metric_number metric_unit p_text rate_text score_text sentence_case share size_text"
-).split()
 
 
 def write_report(run: Path) -> Path:
@@ -84,21 +72,17 @@ def write_report(run: Path) -> Path:
 
 def render(summary: Summary, run: Path) -> str:
     """The page as text; `run` is only read for the curves and to see which record files exist."""
-    environment = _environment()
     views = arms.arm_views(summary, run)
     content = _content(summary, views, run)
-    style = Markup(_text(environment, "style.css"))
-    script = Markup(_text(environment, "script.js"))
     present = [name for name in SECTIONS if content[name]]
     first = content["scores"]
-    return environment.get_template("page.html.j2").render(
-        content,
+    return filled(
+        "page.html.j2",
+        **content,
         summary=summary,
         views=views,
         plan=plan.plan(summary, views),
-        style=style,
-        script=script,
-        policy=_policy(style, script),
+        version=summary.manifest.keeptune,
         contents=[(name, SECTIONS[name]) for name in present],
         paired=isinstance(first, scores.Scores) and not first.many and "retention" in present,
     )
@@ -130,41 +114,3 @@ def _content(summary: Summary, views: Sequence[arms.ArmView], run: Path) -> dict
             json.dumps(summary.manifest.config, indent=2, ensure_ascii=False) or "{}", CONFIG_LENGTH
         ),
     }
-
-
-@functools.cache
-def _environment() -> Environment:
-    """The templates, compiled once per process."""
-    environment = Environment(
-        loader=PackageLoader("keeptune.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update({name: getattr(wording, name) for name in FILTERS})
-    environment.filters.update(
-        change_strip=change_strip,
-        human_seconds=human_seconds,
-        mean_change=arms.mean_change,
-        verdict_counts=arms.verdict_counts,
-        worst=arms.worst,
-    )
-    return environment
-
-
-def _text(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0].strip()
-
-
-def _policy(style: str, script: str) -> str:
-    """Nothing may be fetched; only this page's own style and script may act."""
-
-    def digest(text: str) -> str:
-        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-    return (
-        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )

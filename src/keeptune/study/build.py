@@ -13,10 +13,12 @@ from rich.console import Console
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import DataCard
 from keeptune.data.encode import Encoder
+from keeptune.data.examples import Rendered
 from keeptune.data.lazy import Joined, picked
 from keeptune.data.leakage import asked_elsewhere
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
+from keeptune.data.token_view import excerpt, row_tokens
 from keeptune.data.turns import PLAIN_NOTE
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
@@ -29,6 +31,8 @@ from keeptune.study import standard
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig, TaskFile, relative_to
 from keeptune.study.sequence import check_order
+
+CARD_TOKENS = 400  # of the example in a data card
 
 
 def build(config: StudyConfig, folder: Path, console: Console, data_root: Path = Path()) -> Bench:
@@ -155,7 +159,14 @@ def data_card(bench: Bench, task: Task) -> DataCard:
         templates=tuple(template.text for template in wordings.templates),
         example_prompt=bench.encoder.prompt_text(first),
         example_completion=first.completion,
+        example_tokens=_example_tokens(bench.encoder, first),
     )
+
+
+def _example_tokens(encoder: Encoder, rendered: Rendered) -> tuple[tuple[str, str], ...]:
+    """The row of the card token by token, a stretch around the border where it is long."""
+    tokens = excerpt(row_tokens(encoder.tokenizer, encoder.row(rendered)), CARD_TOKENS)
+    return tuple((token.text, token.look) for token in tokens)
 
 
 def _spread(values: list[int]) -> tuple[int, int, int]:

@@ -131,3 +131,35 @@ def test_the_format_is_shown_and_can_be_named(tmp_path: Path) -> None:
     assert "Assistant:⟦ good day" in shown
     error = run("check", str(path), "--format", "sharegpt", "--supervise", "some").exception
     assert isinstance(error, ConfigError)
+
+
+def test_preview_as_a_page(source: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    long = json.dumps({"text": "a letter that has no end " * 30, "label": "ham"})
+    source.write_text(source.read_text() + long + "\n")
+    page = tmp_path / "page.html"
+    program = (
+        "import sys; from typer.testing import CliRunner; from keeptune.cli.data import app;"
+        f"result = CliRunner().invoke(app, ['preview', {str(source)!r}, '--model', {str(tiny_folder)!r}, '--rows', '2',"
+        f"'--template', 'Mail: {{{{ text }}}} ||| {{{{ label }}}}', '--template', '{{{{ text }}}} ||| {{{{ label }}}}',"
+        f"'--shots', '1', '--overlong', 'truncate_prompt', '--html', {str(page)!r}]);"
+        "assert result.exit_code == 0, result.output; print(result.output);"
+        "print(sorted({'torch', 'datasets', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said, _, heavy = done.stdout.strip().rpartition("\n")
+    assert heavy == "[]"
+    assert "1 of 80 are too long" in said
+    html = page.read_text(encoding="utf-8")
+    assert html.count("Few-shot prompt") == 2
+    assert html.count("drawn for training") == 2
+    assert html.count("<article") == 3
+    assert 'class="tok prompt cut"' in html
+    assert "mail.jsonl:81" in html
+
+
+def test_preview_refuses_a_folder_and_an_unknown_policy(source: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    for option, value, message in (("--html", str(tmp_path), "is a folder"), ("--overlong", "cut", "is unknown")):
+        error = run("preview", str(source), "--model", str(tiny_folder), option, value).exception
+        assert isinstance(error, ConfigError)
+        assert message in str(error)

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ConfigError, ModelError
+from keeptune.core.tokens import printable, visible
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Encoded, Example
-from keeptune.data.preview import load_tokenizer, preview_rows, printable, segments, visible, wordings
+from keeptune.data.preview import load_tokenizer, preview_rows, segments, wordings
 from keeptune.data.recognise import Layout, recognise
 
 LAYOUT = recognise(["instruction", "input", "output"])

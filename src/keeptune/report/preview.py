@@ -1,0 +1,37 @@
+"""The page of `data preview`: rows token by token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from keeptune import __version__
+from keeptune.core.files import whole
+from keeptune.core.tokens import TokenPage
+from keeptune.report.page import filled
+
+OUTCOMES = {
+    "drop": "they are left out of training.",
+    "truncate_prompt": "their prompts lose tokens at the left end; a completion is never cut.",
+    "error": "training stops at the first of them.",
+}
+
+
+def write_preview(page: TokenPage, path: Path) -> None:
+    """Write the page, whole or not at all."""
+    text = render_preview(page)
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def render_preview(page: TokenPage) -> str:
+    """The page as text."""
+    return filled(
+        "preview.html.j2", page=page, version=__version__, looks=_looks(page), outcome=OUTCOMES.get(page.policy, "")
+    )
+
+
+def _looks(page: TokenPage) -> set[str]:
+    """What the legend has to explain: only what is on the page."""
+    tokens = [token for row in (*page.rows, *page.long) for view in row.views for token in view.tokens]
+    looks = {word for token in tokens for word in token.look.split()}
+    return looks | ({"part"} if any(not token.text for token in tokens) else set())
