@@ -85,9 +85,10 @@ def encoded(
     if not _published(place):
         try:
             _build(place, encoder, rows, processes or _processors(), progress)
-        except OSError as error:
+        except (OSError, ResourceError) as error:  # the latter from `whole`
+            told = error.message if isinstance(error, ResourceError) else error.strerror or error
             raise ResourceError(
-                f"encoded rows cannot be kept ({error.strerror or error})",
+                f"encoded rows cannot be kept ({told})",
                 where=str(place),
                 remedy="free disk space there, or name another folder in the variable KEEPTUNE_CACHE; "
                 "what is finished is used when you start again",
@@ -211,7 +212,7 @@ def _write(path: Path, made: EncodedSet) -> None:
     """One shard (see the head of this file).
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        ResourceError: it cannot be written; nothing is left of it.
     """
     words: list[int] = []
     entries = np.empty((len(made.rows), _ENTRY), dtype=np.int64)

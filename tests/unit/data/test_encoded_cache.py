@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 from collections.abc import Iterator, Sequence
@@ -163,6 +164,20 @@ def test_a_full_disk(encoder: Encoder, tmp_path: Path, monkeypatch: pytest.Monke
     assert not [*tmp_path.rglob(INDEX)]
     monkeypatch.undo()
     assert whole_set(cached(encoder, plain(10), tmp_path)) == whole_set(encoder.encode_all(plain(10)))
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_disk_that_is_full_when_a_shard_gets_its_name(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ResourceError, match=r"No space left.*KEEPTUNE_CACHE") as error:
+        cached(encoder, plain(10), tmp_path)
+    assert error.value.where is not None and error.value.where.startswith(str(tmp_path))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_the_name_says_everything_that_rows_depend_on(tokenizer: Any, encoder: Encoder) -> None:
