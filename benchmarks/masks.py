@@ -33,10 +33,10 @@ from keeptune.data.encode import Encoder, Overlong
 from keeptune.data.load import load_examples
 from keeptune.data.templates import TemplateSet, default_templates
 from sides.masks_trl import prepared, template
+from write_page import fill
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "data.md"
-BEGIN, END = "<!-- masks: written by benchmarks/masks.py -->\n", "<!-- end of masks -->\n"
 WINDOW = 256  # of the rows that are too long
 UNLIMITED = 1_000_000
 CHATML = (
@@ -340,8 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(found.shown, file=sys.stderr)
     made = "\n".join([caption(options, files), "", *table(outcomes)])
     if options.write:
-        before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{made}\n\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        page = fill(PAGE.read_text(encoding="utf-8"), PAGE.name, {"masks": made}, writer="masks")
+        PAGE.write_text(page, encoding="utf-8")
     unknown = [c for c in chain.from_iterable(outcome.compared for _, outcome in outcomes) if UNKNOWN in c.classes]
     return 1 if unknown else 0
 

@@ -282,10 +282,10 @@ def headline() -> str:
     return caption(many) + "\n\n" + table("what | shared | times as fast | as", iter(rows))
 
 
-def fill(page: str, name: str, parts: dict[str, str]) -> str:
+def fill(page: str, name: str, parts: dict[str, str], writer: str = "write_page") -> str:
     """The page with fresh tables between its markers."""
     for what, text in parts.items():
-        begin, end = f"<!-- {what}: written by benchmarks/write_page.py -->", f"<!-- end of {what} -->"
+        begin, end = f"<!-- {what}: written by benchmarks/{writer}.py -->", f"<!-- end of {what} -->"
         if page.count(begin) != 1 or page.count(end) != 1:
             raise SystemExit(f"{name} should have both markers of '{what}' once")
         before, rest = page.split(begin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -126,52 +127,38 @@ def preview_command(
     templates = wordings(loaded.layout, template or ()).for_chat(chat)
     note = PLAIN_NOTE if loaded.layout and loaded.layout.talks and not chat else None
     if html is not None:
-        from keeptune.core.tokens import TokenPage
-        from keeptune.data.token_view import long_rows, token_rows
+        from keeptune.data.token_view import token_page
         from keeptune.report.preview import write_preview
 
-        long, count, looked_at, total = long_rows(loaded.examples, templates, encoder, rows=rows, seed=seed)
-        page = TokenPage(
-            source=source,
-            model=model,
-            layout=loaded.layout.describe() if loaded.layout else "",
-            window=context,
-            policy=policy,
-            seed=seed,
-            rows=tuple(token_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)),
-            long=tuple(long),
-            long_count=count,
-            looked_at=looked_at,
-            total=total,
-            note=note or "",
-        )
+        page = token_page(loaded, templates, encoder, model=model, rows=rows, shots=shots, seed=seed, note=note or "")
         write_preview(page, html)
-        typer.echo(f"{len(page.rows):,} rows in {html}; {count:,} of {looked_at:,} are too long for the window")
+        typer.echo(
+            f"{len(page.rows):,} rows in {html}; {page.long_count:,} of {page.looked_at:,} are too long for the window"
+        )
         return
     shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
     print_preview(shown, context, Console(), loaded.layout, note)
 
 
 def supervised_turns(text: str | None) -> Supervise | None:
-    """The option's value.
-
-    Raises:
-        ConfigError: none of the three.
-    """
-    if text not in (None, "all", "last", "weights"):
-        raise ConfigError(f"--supervise {text} is unknown", remedy="write all, last or weights")
-    return cast("Supervise | None", text)
+    """The option's value."""
+    return None if text is None else cast("Supervise", _one_of("supervise", text, ("all", "last", "weights")))
 
 
 def overlong_policy(text: str) -> OverlongPolicy:
-    """The option's value.
+    """The option's value."""
+    return cast("OverlongPolicy", _one_of("overlong", text, ("drop", "truncate_prompt", "error")))
+
+
+def _one_of(option: str, text: str, known: Sequence[str]) -> str:
+    """The text.
 
     Raises:
-        ConfigError: none of the three.
+        ConfigError: it is none of those that the option knows.
     """
-    if text not in ("drop", "truncate_prompt", "error"):
-        raise ConfigError(f"--overlong {text} is unknown", remedy="write drop, truncate_prompt or error")
-    return cast("OverlongPolicy", text)
+    if text not in known:
+        raise ConfigError(f"--{option} {text} is unknown", remedy=f"write {', '.join(known[:-1])} or {known[-1]}")
+    return text
 
 
 def field_map(pairs: list[str] | None) -> dict[str, str] | None:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from keeptune.core.errors import DataError
 from keeptune.data.conversation import Supervise
-from keeptune.data.examples import Example, Splits
-from keeptune.data.groups import hashes_of
+from keeptune.data.examples import Example, Splits, place
+from keeptune.data.groups import hash_of, hashes_of
 from keeptune.data.leakage import LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
 from keeptune.data.outliers import Outliers, outliers
@@ -145,9 +145,7 @@ def check(
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
         alike=alike,
         outliers=outliers(
-            loaded.examples,
-            partial(prompt_text, layout=loaded.layout),
-            lambda example, layout=loaded.layout: _references(example, layout)[0],  # type: ignore[misc]
+            loaded.examples, partial(prompt_text, layout=loaded.layout), partial(_answer, layout=loaded.layout)
         ),
     )
 
@@ -158,7 +156,9 @@ def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
     try:
         columns = (loaded.layout.prompt_columns if loaded.layout else None) or None
         together = keep_together(loaded.examples, columns)
-        alike = sum(one.cluster != other.cluster for one, other in zip(loaded.examples, together, strict=True))
+        alike = 0
+        if together is not loaded.examples:
+            alike = sum(one.cluster != other.cluster for one, other in zip(loaded.examples, together, strict=True))
         splits = split(together)
     except DataError as error:
         return Splits(loaded.examples, (), ()), set(), 0, (f"not split: {error.message}",)
@@ -175,6 +175,10 @@ def _references(example: Example, layout: Layout) -> Sequence[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
+def _answer(example: Example, layout: Layout) -> str:
+    return _references(example, layout)[0]
+
+
 def _distinct(texts: Iterable[str]) -> int:
     return len(np.unique(hashes_of(texts)))
 
@@ -183,7 +187,7 @@ def _lengths(examples: Sequence[Example], layout: Layout) -> tuple[Lengths, ...]
     """Of prompts and completions, in words; in characters where 'words' are longer than 15 characters on average."""
     sizes = array("q")
     for example in examples:
-        for text in (prompt_text(example, layout), _references(example, layout)[0]):
+        for text in (prompt_text(example, layout), _answer(example, layout)):
             sizes.extend((len(text.split()), len(text)))
     table = np.array(sizes, dtype=np.int64).reshape(-1, 2, 2)  # [rows, side, words and characters]
     return tuple(_measure(name, table[:, side]) for side, name in enumerate(("prompt", "completion")))
@@ -237,7 +241,7 @@ def _copies(examples: Sequence[Example], layout: Layout) -> Copies:
     for example in examples:
         prompt = prompt_text(example, layout).strip()
         answer = "\0".join(_references(example, layout)).strip()
-        prompts.append((hash(prompt) or 1) if prompt else 0)
+        prompts.append(hash_of(prompt))
         pairs.append(hash((prompt, answer)))
     prompt_of, first_prompt = _first(prompts)
     new_answer = _first(pairs)[1] == np.arange(len(pairs))
@@ -253,8 +257,3 @@ def _first(hashes: array[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     values = np.array(hashes, dtype=np.int64)
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
     return values, first[inverse]
-
-
-def place(example: Example) -> str:
-    """'line 12', as the source counts."""
-    return f"line {example.line}"

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keeptune.core.errors import ConfigError
 from keeptune.core.files import whole
 from keeptune.data.examples import Example, Splits
-from keeptune.data.lazy import picked
+from keeptune.data.lazy import picked, places
 from keeptune.data.leakage import find_leaks
 from keeptune.data.load import load_examples
 from keeptune.data.readers import read_rows, source_files
@@ -89,8 +86,7 @@ def _reasons(
 
 def _in_part(examples: Sequence[Example], part: str) -> Sequence[Example]:
     """Those that the source puts there; rows without a part are train."""
-    places = array("q", (place for place, row in enumerate(examples) if (row.part or "train") == part))
-    return picked(examples, np.array(places, dtype=np.int64))
+    return picked(examples, places(examples, lambda row: (row.part or "train") == part))
 
 
 def _place(where: str) -> tuple[str, int]:

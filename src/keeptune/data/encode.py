@@ -25,7 +25,7 @@ from typing import Any, Literal
 from keeptune.core.errors import DataError, ModelError
 from keeptune.data.chat import AssistantTurn, assistant_turn, render_chat
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
-from keeptune.data.proof import Proof
+from keeptune.data.proof import Proof, decoded
 from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
 
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
@@ -393,8 +393,7 @@ class Encoder:
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if ids is None else ids
 
     def _decode(self, ids: Sequence[int]) -> str:
-        decoded = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return str(decoded)
+        return decoded(self.tokenizer, ids)
 
     def _split_off(self, text: str) -> tuple[int, ...]:
         """Ids of ``text`` as it continues another text: no space lost, none added."""

@@ -10,6 +10,11 @@ from typing import Any
 from keeptune.core.units import content_hash
 
 
+def place(example: Example) -> str:
+    """'line 12', as the source counts."""
+    return f"line {example.line}"
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row of a task.

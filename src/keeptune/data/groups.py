@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,33 +12,13 @@ from numpy.typing import NDArray
 
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
-from keeptune.data.lazy import Lazy, settled
+from keeptune.data.lazy import Numbered, settled
 from keeptune.data.recognise import LABELS, Layout, canonical
 
 SOURCES = {"question": "context", "inference": "premise"}  # the role that several rows may share
 MOST_CHOICES = 200
 MOST_NUMBERS = 10  # more different numbers than this are results, not classes
 LONGEST_CHOICE = 10  # words
-
-
-class _Sharing(Lazy[Example]):
-    """Examples of which some have the hash of their ``key`` as their cluster."""
-
-    def __init__(self, examples: Sequence[Example], shared: NDArray[np.bool_], key: Callable[[Example], str]) -> None:
-        self.examples, self.shared, self.key = examples, shared, key
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def make(self, number: int) -> Example:
-        """With its cluster."""
-        return self._with(self.examples[number], self.shared[number])
-
-    def __iter__(self) -> Iterator[Example]:
-        return map(self._with, self.examples, self.shared)
-
-    def _with(self, example: Example, shared: np.bool_) -> Example:
-        return replace(example, cluster=content_hash(self.key(example))) if shared else example
 
 
 def share_clusters(examples: Sequence[Example], layout: Layout | None) -> Sequence[Example]:
@@ -60,12 +40,21 @@ def share_clusters(examples: Sequence[Example], layout: Layout | None) -> Sequen
             key, hashes = context, of_sources
     found = np.unique_inverse(hashes)
     shared = (np.bincount(found.inverse_indices) > 1)[found.inverse_indices] & (hashes != 0)
-    return settled(_Sharing(examples, shared, key)) if shared.any() else examples
+
+    def sharing(number: int, example: Example) -> Example:
+        return replace(example, cluster=content_hash(key(example))) if shared[number] else example
+
+    return settled(Numbered(examples, sharing)) if shared.any() else examples
 
 
 def hashes_of(texts: Iterable[str]) -> NDArray[np.int64]:
-    """Of every text a hash by which equal ones are known in this process, 0 of an empty one [N]."""
-    return np.fromiter(((hash(text) or 1) if text else 0 for text in texts), dtype=np.int64)
+    """`hash_of` every text [N]."""
+    return np.fromiter(map(hash_of, texts), dtype=np.int64)
+
+
+def hash_of(text: str) -> int:
+    """A number by which equal texts are known in this process; 0 of an empty one alone."""
+    return (hash(text) or 1) if text else 0
 
 
 def _prompt_key(example: Example, columns: Sequence[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate, chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, chain, starmap
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -56,6 +57,23 @@ class Made(Lazy[T], Generic[S, T]):
         return map(self.make_of, self.items)
 
 
+class Numbered(Lazy[T], Generic[S, T]):
+    """What ``make_of`` makes of every item's number and the item."""
+
+    def __init__(self, items: Sequence[S], make_of: Callable[[int, S], T]) -> None:
+        self.items, self.make_of = items, make_of
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def make(self, number: int) -> T:
+        """Made anew every time."""
+        return self.make_of(number, self.items[number])
+
+    def __iter__(self) -> Iterator[T]:
+        return starmap(self.make_of, enumerate(self.items))
+
+
 class Picked(Lazy[T]):
     """The items with some numbers, in the order of ``rows`` [N]."""
 
@@ -92,6 +110,11 @@ class Joined(Lazy[T]):
 def settled(items: Sequence[T]) -> Sequence[T]:
     """Few items as a list, made once; many as they are."""
     return items if isinstance(items, list) or len(items) > IN_MEMORY else list(items)
+
+
+def places(items: Iterable[T], wanted: Callable[[T], bool]) -> NDArray[np.int64]:
+    """Numbers of the items that are wanted [N]."""
+    return np.array(array("q", (number for number, item in enumerate(items) if wanted(item))), dtype=np.int64)
 
 
 def picked(items: Sequence[T], rows: NDArray[np.int64]) -> Sequence[T]:

@@ -16,16 +16,16 @@ import json
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import starmap
 from typing import Any, Literal
 
 import numpy as np
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
-from keeptune.data.lazy import Joined, Lazy, Picked, picked, settled
+from keeptune.data.groups import hash_of
+from keeptune.data.lazy import Joined, Numbered, Picked, picked, places, settled
 from keeptune.data.minhash import Int, similar_pairs
 from keeptune.data.spill import Texts
 
@@ -33,7 +33,7 @@ MAX_NEAR_SHARE = 0.01  # of the test rows; above, the run is refused
 SHARED = 0.5  # a field whose commonest value stands in more than this share of the rows is left out
 _SHORT_WORDS = 50  # a text of fewer says something else where its numbers are others
 _SHOWN = 5
-_TELLING = 8  # words of a text that two tasks do not have in common by chance
+TELLING = 8  # words of a text that two rows do not have in common by chance
 _ORDER = ("train", "validation", "test")
 
 Kind = Literal["exact", "normalised", "near", "cluster"]
@@ -166,7 +166,7 @@ def asked_elsewhere(
 ) -> dict[str, tuple[LeakPair, ...]]:
     """Task -> its train rows that are test rows of another task, alike but for case, punctuation and white space.
 
-    A short text recurs by itself, asked something else in every task: only texts of `_TELLING` words are compared.
+    A short text recurs by itself, asked something else in every task: only texts of `TELLING` words are compared.
 
     Args:
         tasks: the parts of every task.
@@ -178,7 +178,7 @@ def asked_elsewhere(
         names = own_fields(examples, fields.get(name))
         for example in examples:
             text = normalise(_text(example, names))
-            if text.count(" ") >= _TELLING - 1:
+            if text.count(" ") >= TELLING - 1:
                 yield text, example
 
     asked: dict[int, list[tuple[str, str, str]]] = defaultdict(list)  # hash of the text -> task, id and place
@@ -209,7 +209,7 @@ def own_fields(examples: Sequence[Example], among: Sequence[str] | None = None) 
             if among is not None and name not in among:
                 continue
             text = _flat(value)
-            values.setdefault(name, array("q")).append((hash(text) or 1) if text.strip() else 0)
+            values.setdefault(name, array("q")).append(hash_of(text) if text.strip() else 0)
             labels[name] += example.label is not None and text.strip() == example.label.strip()
     n = len(examples)
     kept = []
@@ -266,36 +266,13 @@ def _alike(plain: Sequence[str], groups: Int) -> Iterable[tuple[int, int, float]
             yield left, right, similarity
 
 
-class _Renamed(Lazy[Example]):
-    """Examples of which some are in a cluster of another name."""
-
-    def __init__(self, examples: Sequence[Example], cluster: Mapping[int, str]) -> None:
-        self.examples, self.cluster = examples, cluster
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def make(self, number: int) -> Example:
-        """With its cluster."""
-        return self._with(number, self.examples[number])
-
-    def __iter__(self) -> Iterator[Example]:
-        return starmap(self._with, enumerate(self.examples))
-
-    def _with(self, number: int, example: Example) -> Example:
-        cluster = self.cluster.get(number)
-        return example if cluster is None else replace(example, cluster=cluster)
-
-
 def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = None) -> Sequence[Example]:
     """Rows that are still to be divided and look the same (copies, near-duplicates) get one cluster.
 
     So no part that is carved out can repeat another. Where more than a tenth of the rows would end in one cluster
     (rows filled into one form), clusters stay as they are.
     """
-    pool = np.array(
-        array("q", (row for row, example in enumerate(examples) if example.part in (None, "train"))), dtype=np.int64
-    )
+    pool = places(examples, lambda example: example.part in (None, "train"))
     pooled = Picked(examples, pool) if len(pool) < len(examples) else examples
     keys, plain = _looked_at(pooled, own_fields(examples, fields))
     parent = array("q", range(len(pool)))
@@ -323,7 +300,11 @@ def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = No
         top = int(roots[row])
         name[top] = min(name.get(top, cluster), cluster)
     given = {int(pool[row]): name[int(roots[row])] for row, cluster in merged if cluster != name[int(roots[row])]}
-    return settled(_Renamed(examples, given)) if given else examples
+
+    def renamed(row: int, example: Example) -> Example:
+        return replace(example, cluster=given[row]) if row in given else example
+
+    return settled(Numbered(examples, renamed)) if given else examples
 
 
 def _repeats(keys: Int, rank: Int) -> Iterable[tuple[int, list[int]]]:

@@ -1,6 +1,6 @@
 """Rows that are not like the rest of their set: in another script or language, far longer, or asked a second time.
 
-Hints for eyes, in one pass that keeps a few numbers of every row: nothing here leaves a row out.
+Hints for eyes, in two passes that keep a few numbers of every row: nothing here leaves a row out.
 
 - *Script*: most of the row's letters are of another script than those of nine tenths of the rows.
 - *Language*: three letters at a time, the row is far less likely under the set's own frequencies than other rows are
@@ -23,7 +23,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from keeptune.data.examples import Example
+from keeptune.data.examples import Example, place
+from keeptune.data.groups import hash_of
+from keeptune.data.leakage import TELLING
 
 FAR = 8.0  # robust standard deviations from the median
 RARE = 0.05  # share of the rows; more that are alike are a kind of their own
@@ -32,7 +34,6 @@ COMMON = 0.9  # share of the rows that must have a script in common, for others 
 LETTERS = 20  # of a text whose script or language is judged
 LOOKED_AT = 400  # characters of a text
 BUCKETS = 1 << 16  # of trigrams
-TELLING = 8  # words of a line that two examples do not have in common by chance
 SIBLINGS = 20  # rows; a line that more share is an instruction
 
 Floats = NDArray[np.float64]
@@ -58,7 +59,7 @@ def outliers(
         prompt: a row's own prompt text.
         completion: its answer.
     """
-    profile, scripts, sizes, lines, rests, answers = _looked_at(examples, prompt, completion)
+    profile, scripts, sizes, lines, prompts, answers = _looked_at(examples, prompt, completion)
     found = [
         _told(examples, "script", f"are not written in {scripts.usual.capitalize()} letters", scripts.rows()),
         _told(examples, "language", "read like another language than the others", profile.rows(examples, prompt)),
@@ -67,13 +68,13 @@ def outliers(
         far = _far(np.log1p(sizes[:, side]))
         found.append(_told(examples, "length", f"have a {name} far from the usual length", far))
     found.append(
-        _told(examples, "wordings", "put the text of another row in other words", _siblings(lines, rests, answers))
+        _told(examples, "wordings", "put the text of another row in other words", _siblings(lines, prompts, answers))
     )
     return tuple(each for each in found if each.rows)
 
 
 def _told(examples: Sequence[Example], kind: str, what: str, rows: NDArray[np.int64]) -> Outliers:
-    return Outliers(kind, what, len(rows), tuple(f"line {examples[int(row)].line}" for row in rows[:SHOWN]))
+    return Outliers(kind, what, len(rows), tuple(place(examples[int(row)]) for row in rows[:SHOWN]))
 
 
 def _far(values: Floats) -> NDArray[np.int64]:
@@ -146,10 +147,9 @@ def _mean(nats: Floats, trigrams: NDArray[np.int64]) -> float:
 
 def _trigrams(text: str) -> NDArray[np.int64]:
     """Buckets of all runs of three letters [N], case aside, words apart."""
-    codes = np.frombuffer(text[:LOOKED_AT].lower().encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(
-        np.int64
-    )
-    letters = np.fromiter((character.isalpha() for character in text[:LOOKED_AT].lower()), dtype=bool, count=len(codes))
+    text = text[:LOOKED_AT].lower()
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.int64)
+    letters = np.fromiter(map(str.isalpha, text), dtype=bool, count=len(text))
     codes = np.where(letters, codes, 32)
     whole = letters[:-2] & letters[1:-1] & letters[2:]
     mixed = (codes[:-2] * 1_000_003 + codes[1:-1] * 10_007 + codes[2:]) % BUCKETS
@@ -168,7 +168,7 @@ def _looked_at(
         scripts.add(text)
         sizes.extend((len(text), len(answer)))
         longest = max(text.splitlines(), key=len, default="").strip()
-        lines.append((hash(longest) or 1) if longest.count(" ") >= TELLING - 1 else 0)
+        lines.append(hash_of(longest) if longest.count(" ") >= TELLING - 1 else 0)
         prompts.append(hash(text.strip()))
         answers.append(hash(answer.strip()))
     return profile, scripts, np.frombuffer(sizes, dtype=np.float64).reshape(-1, 2), lines, prompts, answers

@@ -12,6 +12,8 @@ from keeptune.core.tokens import Kind, visible
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Encoded, Example, Rendered, Segments, Tokens
+from keeptune.data.lazy import picked, places
+from keeptune.data.proof import decoded
 from keeptune.data.recognise import Layout
 from keeptune.data.templates import Template, TemplateSet, default_templates
 
@@ -108,9 +110,9 @@ def preview_rows(
     return [_show(example, train, templates, encoder, shots, seed) for example in train[:rows]]
 
 
-def training_rows(examples: Sequence[Example]) -> list[Example]:
+def training_rows(examples: Sequence[Example]) -> Sequence[Example]:
     """The rows of the training part; all where there is none."""
-    return [example for example in examples if example.part in (None, "train")] or list(examples)
+    return picked(examples, places(examples, lambda example: example.part in (None, "train"))) or examples
 
 
 def _show(
@@ -195,9 +197,5 @@ def segments(tokenizer: Any, ids: Sequence[int], kind: Kind, before: Sequence[in
 
 def _added(tokenizer: Any, left: Sequence[int], whole: Sequence[int]) -> str:
     """What the ids behind ``left`` add to its text."""
-    base, full = _decode(tokenizer, left), _decode(tokenizer, whole)
-    return full[len(base) :] if full.startswith(base) else _decode(tokenizer, whole[len(left) :])
-
-
-def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    base, full = decoded(tokenizer, left), decoded(tokenizer, whole)
+    return full[len(base) :] if full.startswith(base) else decoded(tokenizer, whole[len(left) :])

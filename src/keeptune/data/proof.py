@@ -16,6 +16,11 @@ from keeptune.data.examples import Encoded
 SHOWN = 160  # characters on either side of the place that is wrong
 
 
+def decoded(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of the ids, special tokens and spaces as they are."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
 class Proof:
     """Proves masks for one tokenizer.
 
@@ -131,5 +136,4 @@ class Proof:
         return text if len(text) <= 2 * SHOWN else f"{text[:SHOWN]} ... {text[-SHOWN:]}"
 
     def _decode(self, ids: Sequence[int]) -> str:
-        decoded = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return str(decoded)
+        return decoded(self.tokenizer, ids)

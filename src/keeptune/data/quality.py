@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from keeptune.data.examples import Example, Splits
+from keeptune.data.examples import Example, Splits, place
 from keeptune.data.lazy import Made, settled
 from keeptune.data.leakage import LeakPair, find_leaks, own_fields
 from keeptune.data.load import load_examples
@@ -54,7 +54,7 @@ def hints(examples: Sequence[Example]) -> tuple[Hint, ...]:
         for kind, pattern in PERSONAL.items():
             if any(piece in text for piece in NEEDED[kind]) and pattern.search(text):
                 count[kind] += 1
-                first.setdefault(kind, f"line {example.line}")
+                first.setdefault(kind, place(example))
     return tuple(Hint(kind, n, first[kind]) for kind, n in count.items() if n)
 
 

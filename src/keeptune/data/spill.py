@@ -11,11 +11,13 @@ import tempfile
 import weakref
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from keeptune.core.errors import ResourceError
 from keeptune.data import lazy
-from keeptune.data.lazy import Lazy
+from keeptune.data.lazy import Lazy, Picked
 
 T = TypeVar("T")
 _BUFFER = 1 << 20
@@ -139,29 +141,16 @@ class Texts(Kept[str]):
 
     def only(self, rows: Sequence[int]) -> Sequence[str]:
         """The texts with these numbers, which rise, without copying them."""
-        return _Some(self, rows)
+        return _Some(self, np.asarray(rows, dtype=np.int64))
 
 
-class _Some(Sequence[str]):
-    def __init__(self, texts: Texts, rows: Sequence[int]) -> None:
-        self.texts, self.rows = texts, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self.texts[row] for row in self.rows[index]]
-        return self.texts[self.rows[index]]
+class _Some(Picked[str]):
+    """Read through in one go: the numbers rise."""
 
     def __iter__(self) -> Iterator[str]:
         wanted = iter(self.rows)
         row = next(wanted, None)
-        for number, text in enumerate(self.texts):
+        for number, text in enumerate(self.items):
             if number == row:
                 yield text
                 row = next(wanted, None)

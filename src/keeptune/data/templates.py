@@ -391,9 +391,14 @@ def load_pack(name: str, layout: Layout | None = None, fields: Mapping[str, str]
 
 
 def _wording(wording: Mapping[str, Any], name: str, columns: Mapping[str, str]) -> Template:
-    renamed = {field: columns[field] for field in wording["fields"] if columns.get(field, field) != field}
-    head = "".join(f"{{% set {field} = fields[{column!r}] %}}" for field, column in renamed.items())
+    head = renaming({field: columns.get(field, field) for field in wording["fields"]})
     return Template.parse(head + wording["text"].strip("\n"), name, wording.get("answer_choices"))
+
+
+def renaming(columns: Mapping[str, str]) -> str:
+    """Jinja in front of a template that gives columns the names that it uses: name -> column."""
+    others = ((name, column) for name, column in columns.items() if name != column)
+    return "".join(f"{{% set {name} = fields[{column!r}] %}}" for name, column in others)
 
 
 def _frozen(choices: str | Sequence[str] | None) -> str | tuple[str, ...] | None:

@@ -7,16 +7,47 @@ from itertools import groupby, islice
 from typing import Any
 
 from keeptune.core.errors import DataError
-from keeptune.core.tokens import Kind, Token, TokenRow, TokenView
+from keeptune.core.tokens import Kind, Token, TokenPage, TokenRow, TokenView
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Encoded, Example, Rendered
+from keeptune.data.load import Loaded
 from keeptune.data.preview import draw_examples, training_rows
+from keeptune.data.proof import decoded
 from keeptune.data.templates import TemplateSet
 
 RUN = 8_000  # tokens of one kind in a row that are all shown; of more, the first and the last half of it
 LOOKED_AT = 10_000  # rows that are encoded to find those which do not fit
 PENDING = 8  # tokens that may wait for the rest of a character; no character has more bytes than four
 BROKEN = "\ufffd"  # what decoders print for half a character
+
+
+def token_page(
+    loaded: Loaded,
+    templates: TemplateSet,
+    encoder: Encoder,
+    *,
+    model: str,
+    rows: int = 3,
+    shots: int = 0,
+    seed: int = 0,
+    note: str = "",
+) -> TokenPage:
+    """All that the page of a preview says; ``model`` as the user names it, the others as for `token_rows`."""
+    long, count, looked_at, total = long_rows(loaded.examples, templates, encoder, rows=rows, seed=seed)
+    return TokenPage(
+        source=loaded.source,
+        model=model,
+        layout=loaded.layout.describe() if loaded.layout else "",
+        window=encoder.context,
+        policy=encoder.overlong,
+        seed=seed,
+        rows=tuple(token_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)),
+        long=tuple(long),
+        long_count=count,
+        looked_at=looked_at,
+        total=total,
+        note=note,
+    )
 
 
 def token_rows(
@@ -105,13 +136,13 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
             texts.append(str(tokenizer.convert_ids_to_tokens(id)))
             before, done = place, place + 1
             continue
-        base = _decode(tokenizer, ids[before:done])
-        text = _decode(tokenizer, ids[before : place + 1])
+        base = decoded(tokenizer, ids[before:done])
+        text = decoded(tokenizer, ids[before : place + 1])
         last = place + 1 == len(ids) or ids[place + 1] in special or place - done >= PENDING
         if text.endswith(BROKEN) and not last:
             texts.append("")
             continue
-        texts.append(text[len(base) :] if text.startswith(base) else _decode(tokenizer, ids[done : place + 1]))
+        texts.append(text[len(base) :] if text.startswith(base) else decoded(tokenizer, ids[done : place + 1]))
         before, done = done, place + 1
     return texts
 
@@ -193,7 +224,3 @@ def _ends(run: list[Token]) -> Iterator[Token]:
 def _omitted(tokens: Sequence[Token]) -> list[Token]:
     """One token that stands for all of these."""
     return [Token(-1, f"{len(tokens):,} tokens", tokens[0].kind, omitted=len(tokens))] if tokens else []
-
-
-def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -1,4 +1,4 @@
-"""Wordings from files: packs in our own form, promptsource's templates.yaml, and lists of pairs as FLAN has them.
+"""Wordings from files that others wrote: promptsource's templates.yaml, and lists of pairs as FLAN has them.
 
 All become templates whose variables are the columns of the rows. What a wording needs and a row lacks is named when
 the row is rendered.
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.data.templates import SEPARATOR, Template
+from keeptune.data.templates import SEPARATOR, Template, renaming
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _TAGS = ("!Template", "!TemplateMetadata")  # of promptsource; they say nothing that the keys do not
@@ -91,17 +91,15 @@ def _promptsource(path: str, wording: Any, fields: Mapping[str, str]) -> Templat
     choices = wording.get("answer_choices") or None
     try:
         head = _renamed(wording["jinja"] + (choices or ""), fields)
-        text = wording["jinja"]
-        # It prints the ||| itself where it stands in a branch; a wording with none at all asks nothing of a model.
-        return Template.parse(head + text, name, head + choices if choices and head else choices)
+        return Template.parse(head + wording["jinja"], name, choices and head + choices)
     except DataError as error:
         raise DataError(error.message, path=path, remedy=error.remedy) from error
 
 
 def _renamed(text: str, fields: Mapping[str, str]) -> str:
     """Jinja that gives columns the names that a wording uses."""
-    used = [name for name, column in fields.items() if name != column and re.search(rf"\b{re.escape(name)}\b", text)]
-    return "".join(f"{{% set {name} = fields[{fields[name]!r}] %}}" for name in used if name.isidentifier())
+    used = {name: fields[name] for name in fields if re.search(rf"\b{re.escape(name)}\b", text)}
+    return renaming({name: column for name, column in used.items() if name.isidentifier()})
 
 
 def _list(content: Any, path: str, task: str) -> Sequence[Any]:

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from keeptune.core.config import Config
 from keeptune.data.conversation import Supervise
+from keeptune.data.wordings import is_wordings_file
 
 HARNESS = "harness:"  # in front of the name of a task of lm-eval
 
@@ -94,6 +95,11 @@ class TaskConfig(Config):
         if self.pack is not None and self.templates is not None:
             raise ValueError("give 'pack' or 'templates', not both")
         return self
+
+    @property
+    def wordings_file(self) -> str | None:
+        """The pack, where it names a file."""
+        return self.pack if self.pack is not None and is_wordings_file(self.pack) else None
 
     @property
     def title(self) -> str:

@@ -28,7 +28,7 @@ from keeptune.data.load import Loaded, load_examples
 from keeptune.data.recognise import Layout
 from keeptune.data.splits import split
 from keeptune.data.templates import Template, TemplateSet, default_templates, load_pack
-from keeptune.data.wordings import is_wordings_file, load_wordings
+from keeptune.data.wordings import load_wordings
 from keeptune.evaluate.answers import Extractor
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
 from keeptune.evaluate.metrics import BITS_PER_BYTE, Metric, Request, find_metric
@@ -189,14 +189,13 @@ def build_task(config: TaskConfig) -> Task:
         DataError: unreadable data, a leak between the parts, a template that does not fit the rows.
     """
     own_words = config.templates is not None or config.pack is not None
-    others = config.pack is not None and is_wordings_file(config.pack)
     loaded = load_examples(
         config.data,
         fields=config.fields,
         cluster=config.cluster,
         label=config.label,
         templated=own_words,
-        as_is=others and config.format is None,
+        as_is=config.wordings_file is not None and config.format is None,
         format=config.format,
         supervise=config.supervise,
     )
@@ -270,9 +269,10 @@ def _templates(config: TaskConfig, layout: Layout | None, rows: Sequence[Example
         wordings = tuple(
             Template.parse(text, f"{config.title} {number}") for number, text in enumerate(config.templates, 1)
         )
+    elif config.wordings_file is not None:
+        wordings = load_wordings(config.wordings_file, config.fields)
     elif config.pack is not None:
-        named = is_wordings_file(config.pack)
-        wordings = load_wordings(config.pack, config.fields) if named else load_pack(config.pack, layout, config.fields)
+        wordings = load_pack(config.pack, layout, config.fields)
     elif layout is not None:
         wordings = default_templates(layout)
     else:  # load_examples refuses unknown columns unless the recipe has wordings

@@ -22,7 +22,7 @@ from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
 from keeptune.data.encoded_cache import encoded
 from keeptune.data.examples import Encoded, Rendered
-from keeptune.data.lazy import Joined, Made
+from keeptune.data.lazy import Joined, Made, picked
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation, Wording
 from keeptune.evaluate.task import Task
@@ -145,11 +145,11 @@ class Bench:
         return self.gauge
 
     @cached_property
-    def base_validation(self) -> dict[str, float]:
-        """The base's value on every retained suite, validation parts; ask while the model is the base."""
+    def base_validation(self) -> dict[str, Evaluation]:
+        """The base on every retained suite, validation parts; ask while the model is the base."""
         if self.lm.hash is None:
             raise RuntimeError("the model is not the base")
-        return {suite.name: self.evaluate(suite.name, "validation").value for suite in self.suites}
+        return {suite.name: self.evaluate(suite.name, "validation") for suite in self.suites}
 
     @cached_property
     def kept(self) -> tuple[Task, ...]:
@@ -157,10 +157,9 @@ class Bench:
 
         Ask while the model is the base. On test items the verdict says so by itself.
         """
-        _ = self.base_validation
 
         def present(suite: Task) -> bool:
-            items = self.evaluate(suite.name, "validation").items
+            items = self.base_validation[suite.name].items
             return is_measurable(suite.suite("validation"), pair(items, items))
 
         return tuple(suite for suite in self.suites if present(suite))
@@ -174,7 +173,7 @@ class Bench:
         """Change of the model as it is now on each suite of `kept`, validation parts; positive is better."""
         changes = []
         for suite in self.kept:
-            before, after = self.base_validation[suite.name], self.evaluate(suite.name, "validation").value
+            before, after = self.base_validation[suite.name].value, self.evaluate(suite.name, "validation").value
             changes.append((before - after) / before if suite.request == "text" else after - before)
         return tuple(changes)
 
@@ -199,7 +198,7 @@ class Bench:
         steps = settings.steps(len(train))
         if examples is not None:
             chosen = sorted(np.random.default_rng(seed).permutation(len(train))[:examples].tolist())
-            train, tasks = Made(chosen, train.__getitem__), [tasks[i] for i in chosen]
+            train, tasks = picked(train, np.array(chosen)), [tasks[i] for i in chosen]
         if self.config.mixture is not None:
             drawn = rates(Counter(tasks), self.config.mixture)
             order = mixture_order(tasks, settings.global_batch, steps, drawn, seed)

@@ -13,8 +13,8 @@ from rich.console import Console
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import DataCard
 from keeptune.data.encode import Encoder
-from keeptune.data.examples import Rendered
-from keeptune.data.lazy import Joined, picked
+from keeptune.data.examples import Example, Rendered
+from keeptune.data.lazy import Joined, picked, places
 from keeptune.data.leakage import asked_elsewhere
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
@@ -210,11 +210,13 @@ def _apart(config: StudyConfig, targets: Sequence[Task], tasks: Sequence[Task]) 
                 )
             said.append(f"{text}; they were left out of training")
             gone = {pair.id for pair in pairs}
-            train = task.splits.train
-            train = picked(train, np.array([i for i, row in enumerate(train) if row.id not in gone], dtype=np.int64))
-            task = replace(task, splits=replace(task.splits, train=train))
+            task = replace(task, splits=replace(task.splits, train=_without(task.splits.train, gone)))
         cleaned.append(task)
     return cleaned, said
+
+
+def _without(examples: Sequence[Example], gone: set[str]) -> Sequence[Example]:
+    return picked(examples, places(examples, lambda example: example.id not in gone))
 
 
 def _on_leak(entry: TaskFile | TaskConfig | HarnessConfig) -> str:

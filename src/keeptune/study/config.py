@@ -10,7 +10,6 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from keeptune.batching.mixture import MixtureConfig
 from keeptune.core.config import Config, CountOrAuto, read_recipe
 from keeptune.core.units import parse_duration
-from keeptune.data.wordings import is_wordings_file
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.standard import STANDARD, expand
 from keeptune.methods.base import Method
@@ -51,8 +50,8 @@ class TaskFile(Config):
 def relative_to(config: TaskConfig | TextConfig, root: Path) -> TaskConfig | TextConfig:
     """The same entry with its relative paths below ``root``."""
     paths = {"text": config.text} if isinstance(config, TextConfig) else {"data": config.data}
-    if isinstance(config, TaskConfig) and config.pack is not None and is_wordings_file(config.pack):
-        paths["pack"] = config.pack
+    if isinstance(config, TaskConfig) and config.wordings_file is not None:
+        paths["pack"] = config.wordings_file
     changes = {
         field: str(root / place)
         for field, place in paths.items()

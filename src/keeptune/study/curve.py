@@ -20,7 +20,7 @@ def learning_curves(bench: Bench, runner: Runner, tuned: Sequence[Tuned]) -> Map
     whole = {each.spec.name: each for each in tuned if each.spec.name in settings.arms}
     trials = {name: _trials(each, settings.sizes) for name, each in whole.items()}
     left = [(trial, whole[name].spec) for name, each in trials.items() for trial in each if not scored(bench, trial)]
-    runner.run([Train(trial, again=not artifact_of(bench, trial).is_dir()) for trial, _ in left])
+    runner.run([Train(trial, weights=True) for trial, _ in left])
     runner.run([ScoreTest(trial, spec) for trial, spec in left])
     curves = {}
     for name, each in trials.items():

@@ -54,7 +54,7 @@ class Train:
     """One training, scored on validation parts: `trials.run_trial`."""
 
     trial: Trial
-    again: bool = False  # its weights are needed and were deleted
+    weights: bool = False  # are needed: where they were deleted they are made again
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class Train:
 
     def perform(self, bench: Bench) -> None:
         """Train and score."""
-        run_trial(bench, self.trial, again=self.again)
+        run_trial(bench, self.trial, weights=self.weights)
 
 
 @dataclass(frozen=True)

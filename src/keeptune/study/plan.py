@@ -39,6 +39,7 @@ class Estimates:
     """What the parts of a study take."""
 
     needs: dict[str, Needs]  # by method
+    tasks: int  # to learn
     rows: int  # to train on
     steps: int
     tokens: int  # of one training of all rows
@@ -82,18 +83,18 @@ class Estimates:
         seconds = (trials + curve) * self.training(config, spec) + (len(config.seeds) + curve) * self.test_seconds
         return trials + curve, seconds
 
-    def sequence(self, config: StudyConfig, spec: ArmSpec, tasks: int) -> tuple[int, float]:
+    def sequence(self, config: StudyConfig, spec: ArmSpec) -> tuple[int, float]:
         """(trainings, seconds) of an arm through all orders: every task in its turn, all tasks tested after each."""
         assert config.sequence is not None
         chains = max(1, len(config.sequence.orders)) * len(config.seeds)
         rates = len(config.rates(spec.method))
-        one = rates * self.training(config, spec) + (tasks + 1) * self.test_seconds
-        return chains * tasks * rates, chains * one
+        one = rates * self.training(config, spec) + (self.tasks + 1) * self.test_seconds
+        return chains * self.tasks * rates, chains * one
 
-    def total(self, config: StudyConfig, tasks: int) -> float:
+    def total(self, config: StudyConfig) -> float:
         """Seconds of everything that trains, one worker."""
         arms = sum(self.arm(config, spec)[1] for spec in config.specs)
-        return arms + sum(self.sequence(config, spec, tasks)[1] for spec in config.in_turn)
+        return arms + sum(self.sequence(config, spec)[1] for spec in config.in_turn)
 
 
 def estimate(bench: Bench, workers: int) -> Estimates:
@@ -107,6 +108,7 @@ def estimate(bench: Bench, workers: int) -> Estimates:
     looked_at = [bench.evaluate(name, "test") for name in chosen_by] + [bench.look(view) for view in bench.views]
     return Estimates(
         needs={name: probe(bench.lm, bench.config.build_method(name), steps, engine, threads) for name in methods},
+        tasks=len(bench.targets),
         rows=len(rows.train),
         steps=len(rows.order),
         tokens=sum(len(row) for step in steps for row in step),
@@ -155,49 +157,39 @@ def plan(bench: Bench, workers: int, spent: float) -> PlanRecord:
 def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
     config, estimates = bench.config, estimate(bench, workers)
     free = available_bytes(bench.lm.device)
-    memory = {spec: estimates.memory(spec) for spec in config.specs}
     room = None if free is None else free + (used_bytes(bench.lm.device) or 0)  # what is held now is in the need, too
-    fits = {spec: room is None or workers * (needed or 0) <= room for spec, needed in memory.items()}
+    fits = {spec: room is None or workers * (estimates.memory(spec) or 0) <= room for spec in config.specs}
     kept = config.model_copy(
         update={"arms": tuple(arm for arm in config.arms if arm == "prompt" or fits[ArmSpec.parse(arm)])}
     )
     dropped: list[str] = []
     if config.budget is not None:
         allowed = parse_duration(config.budget) - spent
-        tasks = len(bench.targets)
-        kept, dropped = within(kept, estimates, allowed * workers, tasks)
-        least = estimates.total(kept, tasks) / workers
+        kept, dropped = within(kept, estimates, allowed * workers)
+        least = estimates.total(kept) / workers
         if least > allowed:
             bench.warn(
                 f"budget: with all dropped that may be dropped {human_seconds(least)} of training are left, more than"
                 f" the {human_seconds(max(0.0, allowed))} there are"
             )
-    plans = []
-    for spec in config.specs:
-        trials, seconds = estimates.arm(kept, spec) if spec in kept.specs else (0, 0.0)
-        plans.append(
-            ArmPlan(
-                arm=spec.name,
-                trials=trials,
-                memory_bytes=memory[spec],
-                seconds=seconds / workers,
-                fits=fits[spec],
-                dropped=tuple(dropped),
-            )
+
+    def line(arm: str, spec: ArmSpec, cost: tuple[int, float], fits: bool = True) -> ArmPlan:
+        trials, seconds = cost
+        return ArmPlan(
+            arm=arm,
+            trials=trials,
+            memory_bytes=estimates.memory(spec),
+            seconds=seconds / workers,
+            fits=fits,
+            dropped=tuple(dropped),
         )
-    for spec in kept.in_turn:
-        trials, seconds = estimates.sequence(kept, spec, len(bench.targets))
-        needed = estimates.memory(spec)
-        plans.append(
-            ArmPlan(
-                arm=f"{spec.name}, in turn",
-                trials=trials,
-                memory_bytes=needed,
-                seconds=seconds / workers,
-                fits=True,
-                dropped=tuple(dropped),
-            )
-        )
+
+    runs = set(kept.specs)
+    plans = [
+        line(spec.name, spec, estimates.arm(kept, spec) if spec in runs else (0, 0.0), fits[spec])
+        for spec in config.specs
+    ]
+    plans += [line(f"{spec.name}, in turn", spec, estimates.sequence(kept, spec)) for spec in kept.in_turn]
     return PlanRecord(
         key=key,
         plans=tuple(plans),
@@ -208,11 +200,11 @@ def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
     )
 
 
-def within(config: StudyConfig, estimates: Estimates, allowed: float, tasks: int = 1) -> tuple[StudyConfig, list[str]]:
+def within(config: StudyConfig, estimates: Estimates, allowed: float) -> tuple[StudyConfig, list[str]]:
     """The recipe with as much dropped as the budget (seconds of one worker) asks for, and what that was."""
     dropped: list[str] = []
     choices = _smaller(config)
-    while estimates.total(config, tasks) > allowed:
+    while estimates.total(config) > allowed:
         try:
             config, what = next(choices)
         except StopIteration:

@@ -88,16 +88,17 @@ def read_trial(bench: Bench, trial: Trial) -> TrialRecord:
     return required(folder_of(bench, trial) / "trial.json", TrialRecord, trial_key(bench, trial))
 
 
-def run_trial(bench: Bench, trial: Trial, *, again: bool = False) -> None:
+def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> None:
     """Train, score the best checkpoint on validation items, leave trial.json and the weights.
 
     Args:
         bench: what every arm needs.
         trial: what to train.
-        again: even where it was trained before.
+        weights: are needed: a trial that was done and lost them is done again.
     """
     folder, key = folder_of(bench, trial), trial_key(bench, trial)
-    if not again and finished(folder / "trial.json", TrialRecord, key):
+    there = not weights or artifact_of(bench, trial).is_dir()
+    if there and finished(folder / "trial.json", TrialRecord, key):
         bench.say(f"{trial.name}: trained before, skipped")
         return
     for record in ("trial.json", "arm.json", "sweep.json"):

@@ -42,7 +42,7 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
     config, trials = bench.config, first_trials(bench)
     runner.run([Train(trial) for trial in trials])
     chosen = {trials_of[0].spec: pick_trial(bench, trials_of) for trials_of in _by_spec(trials)}
-    runner.run([Train(trial, again=True) for trial in chosen.values() if not artifact_of(bench, trial).is_dir()])
+    runner.run([Train(trial, weights=True) for trial in chosen.values() if not artifact_of(bench, trial).is_dir()])
     others = {spec: [Trial(spec, best.lr, seed) for seed in config.seeds[1:]] for spec, best in chosen.items()}
     later = [trial for each in others.values() for trial in each]
     follow: list[Job] = [Train(trial) for trial in later]

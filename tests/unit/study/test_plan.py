@@ -32,6 +32,7 @@ def estimates(**changes: object) -> Estimates:
     needs = Needs(seconds_per_token=1e-3, seconds_per_step=0.0, memory_bytes=1000)
     values = {
         "needs": {"full": needs, "lora": needs},
+        "tasks": 1,
         "rows": 1000,
         "steps": 10,
         "tokens": 10_000,
@@ -104,10 +105,10 @@ def test_sizes_that_the_data_do_not_have_cost_nothing() -> None:
 
 def test_a_budget_holds_for_sequences() -> None:
     recipe = config(arms=["prompt"], curve=None, sequence={"orders": [["a", "b"], ["b", "a"]], "arms": ["full"]})
-    found = estimates(test_seconds=1.0)
+    found = estimates(test_seconds=1.0, tasks=2)
     one = 3 * found.training(recipe, ArmSpec.parse("full")) + 3.0  # three rates; two tasks and the base tested
-    assert found.sequence(recipe, ArmSpec.parse("full"), 2) == (2 * 3 * 2 * 3, pytest.approx(6 * one))
-    kept, dropped = within(recipe, found, 0.0, tasks=2)
+    assert found.sequence(recipe, ArmSpec.parse("full")) == (2 * 3 * 2 * 3, pytest.approx(6 * one))
+    kept, dropped = within(recipe, found, 0.0)
     assert dropped == ["seed 2", "seed 1", "the highest rates", "the lowest rates"]
     assert kept.rates("full") == (1e-4,)
 
