@@ -49,7 +49,7 @@ check: $(STAMP) ## format, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# make bench [ONLY=train|score|generate|ceiling|planning|operators|encode|large] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
+# make bench [ONLY=train|score|generate|ceiling|planning|operators|encode|large|leaks] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
 # Only a whole run keeps its reports and writes the page; ONLY closes with the benchmark's line of JSON.
 BENCH := .venv-bench
 ONLY  ?=
@@ -80,6 +80,9 @@ ifeq ($(ONLY),)
 	$(call BENCH_RUN,generate,$(firstword $(DATA))) --json benchmarks/results
 	$(call BENCH_RUN,planning) --json benchmarks/results
 	$(call BENCH_RUN,operators,$(firstword $(DATA))) --json benchmarks/results
+	$(call BENCH_RUN,encode) --json benchmarks/results
+	$(call BENCH_RUN,large) --json benchmarks/results
+	$(call BENCH_RUN,leaks) --json benchmarks/results
 	$(BENCH)/bin/python benchmarks/write_page.py
 else
 	@$(call BENCH_RUN,$(ONLY),$(DATA_$(ONLY)))

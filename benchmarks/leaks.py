@@ -4,13 +4,13 @@ Among the rows of a synthetic task, a third each of the planted test rows are ex
 other white space and case, and copies with 5 to 10 % of their words edited (replaced, left out, added, misspelt).
 As many validation rows again repeat half of a train row and go on differently: finding those is a mistake.
 
-The last line of the output is JSON. The finder runs in a process of its own.
+The finder runs in a process of its own. The last line of the output is JSON.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import random
 import resource
 import subprocess
@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+QUICK = {"rows": 20_000, "planted": 200}
 INSTRUCTION = "Read the text below with care and write one sentence that says what it is about."
 FUNCTION = (
     "the of and to a in that it is was for on with as he she be at by this had not are but from or have an they which"
@@ -35,6 +36,7 @@ PHRASES = (
     "as well as|in the middle of the|there was no|it was not|would have been|by the way|in the end|more or less"
 ).split("|")
 KINDS = ("exact", "spacing", "edited")
+FIND = "find"  # the argument that makes the finder's process
 
 
 class Writer:
@@ -166,28 +168,39 @@ def measure(made: Sequence[dict[str, str]]) -> dict[str, Any]:
     }
 
 
+def find(path: Path) -> None:
+    """The process whose time and memory are measured: one line of JSON."""
+    result = measure([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps({**result, "peak_bytes": peak}))
+
+
 def main() -> None:
     """Make the set, run the finder in a process of its own, print one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    from common.options import base_parser, parse  # here: they bring torch, which the finder's process does without
+    from common.report import finish, header
+    from common.workers import environment
+
+    parser = base_parser(__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--planted", type=int, default=1_000, help="rows of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.set:
-        made = [json.loads(line) for line in options.set.read_text(encoding="utf-8").splitlines()]
-        result = measure(made)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        print(json.dumps({"benchmark": "leaks", **result, "peak_bytes": peak, "seed": options.seed}))
-        return
+    options = parse(parser, QUICK)
+    os.environ.setdefault("GLIBC_TUNABLES", "")  # freed memory goes back, as for users: it is memory that is measured
     with TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         with path.open("w", encoding="utf-8") as file:
             for row in make_rows(options.rows, options.planted, options.seed):
                 file.write(json.dumps(row) + "\n")
-        command = [sys.executable, __file__, "--set", str(path), "--seed", str(options.seed)]
-        subprocess.run(command, check=True)
+        command = [sys.executable, __file__, FIND, str(path)]
+        found = subprocess.run(
+            command, check=True, env=environment(options.threads), stdout=subprocess.PIPE, text=True
+        ).stdout
+    result = json.loads(found)
+    finish({**header("leaks", options), "result": result}, {"benchmark": "leaks", **result}, options.json)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [FIND]:
+        find(Path(sys.argv[2]))
+    else:
+        main()

@@ -239,6 +239,43 @@ def curve(report: Report) -> Iterator[str]:
     )
 
 
+def encode(report: Report) -> Iterator[str]:
+    """Both sides of one run."""
+    rates, tokens = report["rows_per_second"], report["tokens_per_row"]
+    yield (
+        f"{caption(report)}. {report['rows']:,} rows of {tokens['keeptune']:.0f} tokens on average,"
+        f" {report['processes']} processes of a thread on either side."
+    )
+    row = [f"{rates['keeptune']['median']:,.0f}", f"{rates['trl']['median']:,.0f}", times(report["times_as_fast"])]
+    yield table("rows/s, keeptune | rows/s, TRL | ratio", iter([row]))
+
+
+def large(report: Report) -> Iterator[str]:
+    """Both steps of one run."""
+    check, encoded = report["check"], report["encode"]
+    yield f"{caption(report)}. {report['rows']:,} rows; {report['options']['processes']} process(es) encode."
+    rows = [
+        ["`keeptune data check`", f"{check['seconds']:,.0f} s", human_bytes(check["peak_bytes"])],
+        ["load", f"{encoded['load_seconds']:,.0f} s", ""],
+        ["encode", f"{encoded['seconds']:,.0f} s", human_bytes(encoded["peak_bytes"])],
+    ]
+    yield table("step | time | peak memory of a process", iter(rows))
+
+
+def leaks(report: Report) -> Iterator[str]:
+    """One seed."""
+    found = report["result"]
+    yield f"{caption(report)}. {found['rows']:,} rows, seed {report['options']['seed']}."
+    row = [
+        *(f"{found['recall'][kind]:.1%} of {found['planted'][kind]:,}" for kind in ("exact", "spacing", "edited")),
+        f"{found['false_alarms']:,} ({found['false_alarm_rate']:.2%})",
+        f"{found['seconds']:.0f} s",
+        human_bytes(found["peak_bytes"]),
+    ]
+    head = "exact copies found | other white space and case | 5 to 10 % of words edited | false alarms | time | memory"
+    yield table(head, iter([row]))
+
+
 SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "train": train,
     "score": score,
@@ -247,6 +284,9 @@ SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "planning": planning,
     "operators": operators,
     "curve": curve,
+    "encode": encode,
+    "large": large,
+    "leaks": leaks,
 }
 
 

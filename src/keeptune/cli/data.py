@@ -48,11 +48,16 @@ def check_command(
         list[str] | None,
         typer.Option("--against", metavar="DATA", help="A benchmark whose rows should not be here. May be repeated."),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a page that quotes the rows in question.")
+    ] = None,
 ) -> None:
     """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
     from keeptune.cli.data_view import print_check
     from keeptune.data.check import check
+    from keeptune.data.findings import check_page
 
+    _refuse_folder(html, "check.html")
     with Console(stderr=True).status("reading rows") as status:
         report = check(
             source,
@@ -63,7 +68,13 @@ def check_command(
             against=against or (),
             say=status.update,
         )
-    print_check(report, Console())
+    page = check_page(report)
+    print_check(page, Console())
+    if html is not None:
+        from keeptune.report.check import write_check
+
+        write_check(page, html)
+        typer.echo(f"the rows in question are quoted in {html}")
 
 
 @app.command("clean")
@@ -112,8 +123,7 @@ def preview_command(
     from keeptune.data.turns import PLAIN_NOTE
 
     policy = overlong_policy(overlong)
-    if html is not None and html.is_dir():
-        raise ConfigError(f"--html {html} is a folder", remedy="name a file, e.g. preview.html")
+    _refuse_folder(html, "preview.html")
     loaded = load_examples(
         source,
         fields=field_map(fields),
@@ -138,6 +148,11 @@ def preview_command(
         return
     shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
     print_preview(shown, context, Console(), loaded.layout, note)
+
+
+def _refuse_folder(html: Path | None, example: str) -> None:
+    if html is not None and html.is_dir():
+        raise ConfigError(f"--html {html} is a folder", remedy=f"name a file, e.g. {example}")
 
 
 def supervised_turns(text: str | None) -> Supervise | None:

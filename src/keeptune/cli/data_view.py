@@ -10,33 +10,36 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from keeptune.core.findings import CheckPage, Finding, Lengths
 from keeptune.core.tokens import printable, visible
-from keeptune.data.check import CheckReport, Lengths
 from keeptune.data.preview import Segment, Shown
 from keeptune.data.recognise import Layout
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BAR = 24  # characters of the longest bar
 MOST_LABELS = 12  # rows of the label table; the rest is summed up
-MOST_PAIRS = 5
+MOST_CASES = 5
+WIDTH = 72  # characters of several cases in one line
 STYLES = {"prompt": "", "trained": "bold green underline", "expected": "cyan underline"}
 SPECIAL_STYLE = "reverse"
 
 
-def print_check(report: CheckReport, console: Console) -> None:
+def print_check(page: CheckPage, console: Console) -> None:
     """The whole report: the facts, then lengths and labels, then what needs attention."""
     console.print()
-    console.print(Text.assemble((report.source, "bold"), f"   {report.layout.describe()}"))
-    console.print(_headline(report))
+    console.print(Text.assemble((page.source, "bold"), f"   {page.layout}"))
+    console.print(Text(" · ".join((*page.facts, f"sha256 {page.sha256[:12]}")), style="dim"))
     console.print()
-    console.print(Padding(_parts_table(report), (0, 0, 1, 2)))
+    console.print(Padding(_parts_table(page), (0, 0, 1, 2)))
     histograms = Table.grid(padding=(0, 4))
-    histograms.add_row(*(_histogram(lengths) for lengths in report.lengths))
+    histograms.add_row(*(_histogram(lengths) for lengths in page.lengths))
     console.print(Padding(histograms, (0, 0, 1, 2)))
-    if report.labels:
-        console.print(Padding(_label_table(report), (0, 0, 1, 2)))
-    for line in _findings(report):
-        console.print(Padding(line, (0, 0, 0, 2)))
+    if page.labels:
+        console.print(Padding(_label_table(page), (0, 0, 1, 2)))
+    for found in page.findings:
+        console.print(Padding(_finding(found), (0, 0, 0, 2)))
+    for note in page.notes:
+        console.print(Padding(Text.assemble(("· note     ", "dim"), printable(note)), (0, 0, 0, 2)))
     console.print()
 
 
@@ -47,22 +50,12 @@ def bar(share: float, width: int = BAR) -> str:
     return "█" * full + (EIGHTHS[rest] if rest else "")
 
 
-def _headline(report: CheckReport) -> Text:
-    shared = report.examples - report.clusters
-    text = f"{report.examples:,} examples from {report.rows:,} rows · {report.clusters:,} clusters"
-    if shared:
-        text += f" ({shared:,} rows share a prompt or a source with another)"
-    if report.most_references > 1:
-        text += f" · up to {report.most_references} references"
-    return Text(f"{text} · sha256 {report.sha256[:12]}", style="dim")
-
-
-def _parts_table(report: CheckReport) -> Table:
+def _parts_table(page: CheckPage) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in ("part", "examples", "clusters"):
         table.add_column(name, justify="left" if name == "part" else "right")
     table.add_column("")
-    for part in report.parts:
+    for part in page.parts:
         where = "would be carved out of train" if part.carved else ""
         table.add_row(part.name, f"{part.examples:,}", f"{part.clusters:,}", Text(where, style="dim"))
     return table
@@ -77,17 +70,13 @@ def _histogram(lengths: Lengths) -> Table:
     table.add_column(justify="right")
     most = max(bin_.n for bin_ in lengths.bins)
     for bin_ in lengths.bins:
-        last = bin_.low if bin_.high is None else bin_.high - 1
-        span = (
-            f"{bin_.low:,}+" if bin_.high is None else f"{bin_.low:,}" if last == bin_.low else f"{bin_.low:,}-{last:,}"
-        )
-        table.add_row(span, bar(bin_.n / most), f"{bin_.n:,}")
+        table.add_row(bin_.span, bar(bin_.n / most), f"{bin_.n:,}")
     return table
 
 
-def _label_table(report: CheckReport) -> Table:
-    parts = [part.name for part in report.parts]
-    title = f"{len(report.labels)} labels"
+def _label_table(page: CheckPage) -> Table:
+    parts = [part.name for part in page.parts]
+    title = f"{len(page.labels)} labels"
     table = Table(
         box=None, title=title, title_justify="left", title_style="bold", header_style="dim", padding=(0, 2, 0, 0)
     )
@@ -95,11 +84,11 @@ def _label_table(report: CheckReport) -> Table:
     for name in parts:
         table.add_column(name, justify="right")
     table.add_column("")
-    totals = {label: sum(counts.values()) for label, counts in report.labels.items()}
+    totals = {label: sum(counts.values()) for label, counts in page.labels.items()}
     shown = list(totals) if len(totals) <= MOST_LABELS else list(totals)[: MOST_LABELS - 1]
     everything, most = sum(totals.values()), max(totals.values())
     for label in shown:
-        counts = report.labels[label]
+        counts = page.labels[label]
         share = Text.assemble((bar(totals[label] / most, 16), "cyan"), f" {totals[label] / everything:.0%}")
         table.add_row(Text(printable(label)), *(f"{counts.get(name, 0):,}" for name in parts), share)
     if len(shown) < len(totals):
@@ -109,72 +98,18 @@ def _label_table(report: CheckReport) -> Table:
     return table
 
 
-def _findings(report: CheckReport) -> list[RenderableType]:
-    """One line per thing to know: a word and a sign, then the numbers."""
-    copies = report.copies
-    lines: list[RenderableType] = [
-        _finding(copies.exact == 0, "copies", f"{copies.exact:,} rows repeat an earlier prompt and completion"),
-        _finding(
-            copies.prompts == 0,
-            "answers",
-            f"{copies.prompts:,} rows give another completion to an earlier prompt"
-            + (f" (first: {copies.example})" if copies.example else ""),
-        ),
-        _finding(
-            report.alike == 0,
-            "alike",
-            f"{report.alike:,} rows nearly repeat another one that is to be divided; they stay in its part",
-        ),
-        *_leak_lines(report),
-        *_against_lines(report),
-        *(
-            _finding(False, "personal", f"{hint.rows:,} rows look as if they held a {hint.kind} (first: {hint.first})")
-            for hint in report.hints
-        ),
-        *(
-            _finding(False, each.kind, f"{each.rows:,} rows {each.what} (first: {', '.join(each.places)})")
-            for each in report.outliers
-        ),
-        _finding(
-            not report.quarantined,
-            "unusable",
-            f"{sum(n for _, n, _ in report.quarantined):,} rows are left out",
-        ),
-    ]
-    lines += [
-        Text(f"           {n:,} x {reason} (first: {first.path}:{first.line})")
-        for reason, n, first in report.quarantined
-    ]
-    return lines + [Text.assemble(("· note     ", "dim"), note) for note in report.notes]
-
-
-def _leak_lines(report: CheckReport) -> list[Text]:
-    leaks = report.leaks
-    if leaks is None:
-        return []
-    pairs = [*leaks.copies, *leaks.near]
-    lines = [_finding(not pairs, "leaks", leaks.sentence())]
-    lines += [Text(f"           {str(pair).replace(report.source + ':', 'line ')}") for pair in pairs[:MOST_PAIRS]]
-    if len(pairs) > MOST_PAIRS:
-        lines.append(Text(f"           and {len(pairs) - MOST_PAIRS:,} more", style="dim"))
-    return lines
-
-
-def _against_lines(report: CheckReport) -> list[Text]:
-    lines: list[Text] = []
-    for found in report.contaminations:
-        text = f"{len(found.pairs):,} rows are in {found.benchmark} too, which has {found.rows:,}"
-        lines.append(_finding(not found.pairs, "against", text))
-        for pair in found.pairs[:MOST_PAIRS]:
-            here, there = (where.rpartition(":")[2] for where in (pair.where, pair.other_where))
-            lines.append(Text(f"           line {here} = its line {there} ({pair.kind}, {pair.similarity:.2f})"))
-        if len(found.pairs) > MOST_PAIRS:
-            lines.append(Text(f"           and {len(found.pairs) - MOST_PAIRS:,} more", style="dim"))
-    return lines
-
-
-def _finding(good: bool, name: str, text: str) -> Text:
-    return Text.assemble(("✓ " if good else "! ", "green" if good else "bold yellow"), f"{name:<9}", text)
+def _finding(found: Finding) -> Text:
+    """A sign, a word and the numbers; below them the first cases, as many to a line as are short."""
+    sign, style = ("✓", "green") if found.good else ("!", "bold yellow")
+    text = Text.assemble((sign, style), f" {found.kind:<9}", printable(found.text))
+    cases = [printable(case.text) for case in found.cases[:MOST_CASES]]
+    together = ", ".join(cases)
+    for line in cases if len(together) > WIDTH else [together][: len(cases)]:
+        text.append(f"\n{'':11}{line}")
+    more = found.more + len(found.cases) - len(cases)
+    if more:
+        text.append(f"\n{'':11}and {more:,} more", style="dim")
+    return text
 
 
 def print_preview(

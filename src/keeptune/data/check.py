@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeptune.core.errors import DataError
+from keeptune.core.findings import Bin, Lengths, PartCount
 from keeptune.data.conversation import Supervise
-from keeptune.data.examples import Example, Splits, place
+from keeptune.data.examples import Example, Splits
 from keeptune.data.groups import hash_of, hashes_of
-from keeptune.data.leakage import LeakReport, find_leaks, keep_together
+from keeptune.data.leakage import LeakPair, LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
-from keeptune.data.outliers import Outliers, outliers
-from keeptune.data.quality import Contamination, Hint, contamination, hints
+from keeptune.data.outliers import SHOWN, Outliers, outliers
+from keeptune.data.quality import Contamination, Hint, contamination, hints, quoted_pairs
 from keeptune.data.quarantine import Quarantined, reasons
 from keeptune.data.recognise import Layout
 from keeptune.data.splits import split
@@ -28,48 +29,18 @@ BINS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Bin:
-    """``n`` texts with ``low`` <= length < ``high``; the last bin has no upper end (None)."""
-
-    low: int
-    high: int | None
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """How long the prompts or the completions are."""
-
-    name: str
-    unit: str  # words, or characters where the script has no spaces
-    median: int
-    p95: int
-    longest: int
-    bins: tuple[Bin, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PartCount:
-    """One part: as the source names it, or as training would carve it out of train."""
-
-    name: str
-    examples: int
-    clusters: int
-    carved: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Copies:
     """Rows that repeat others."""
 
-    exact: int  # rows that equal an earlier row in every field
-    prompts: int  # rows whose prompt an earlier row has, the completion being another
-    example: str | None  # places of the first two rows with one prompt and two completions
+    exact: int  # rows whose prompt and completion an earlier row has
+    prompts: int  # rows whose prompt an earlier row has (case and white space aside), the completion being another
+    repeats: tuple[tuple[Example, Example], ...] = ()  # the first of the former, each behind the row that it repeats
+    conflicts: tuple[tuple[Example, Example], ...] = ()  # the first of the latter, likewise
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """All that `keeptune data check` prints."""
+    """What was found; `findings.check_page` puts it into words."""
 
     source: str
     sha256: str
@@ -83,6 +54,7 @@ class CheckReport:
     labels: Mapping[str, Mapping[str, int]]  # label -> part -> examples, most frequent first
     copies: Copies
     leaks: LeakReport | None  # None: there is only one part
+    leaking: tuple[tuple[LeakPair, Example, Example], ...]  # the first copies and the first near-duplicates
     quarantined: tuple[tuple[str, int, Quarantined], ...]  # reason, rows, first row
     notes: tuple[str, ...]
     hints: tuple[Hint, ...] = ()  # personal data
@@ -139,13 +111,14 @@ def check(
         labels=_labels(parts),
         copies=_copies(loaded.examples, loaded.layout),
         leaks=leaks,
+        leaking=quoted_pairs([*leaks.copies[:SHOWN], *leaks.near[:SHOWN]], loaded.examples) if leaks else (),
         quarantined=tuple(reasons(loaded.quarantined)),
         notes=(*loaded.notes, *notes),
         hints=hints(loaded.examples),
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
         alike=alike,
         outliers=outliers(
-            loaded.examples, partial(prompt_text, layout=loaded.layout), partial(_answer, layout=loaded.layout)
+            loaded.examples, partial(prompt_text, layout=loaded.layout), partial(answer_text, layout=loaded.layout)
         ),
     )
 
@@ -175,7 +148,8 @@ def _references(example: Example, layout: Layout) -> Sequence[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _answer(example: Example, layout: Layout) -> str:
+def answer_text(example: Example, layout: Layout) -> str:
+    """The row's completion, the first where it has several."""
     return _references(example, layout)[0]
 
 
@@ -187,7 +161,7 @@ def _lengths(examples: Sequence[Example], layout: Layout) -> tuple[Lengths, ...]
     """Of prompts and completions, in words; in characters where 'words' are longer than 15 characters on average."""
     sizes = array("q")
     for example in examples:
-        for text in (prompt_text(example, layout), _answer(example, layout)):
+        for text in (prompt_text(example, layout), answer_text(example, layout)):
             sizes.extend((len(text.split()), len(text)))
     table = np.array(sizes, dtype=np.int64).reshape(-1, 2, 2)  # [rows, side, words and characters]
     return tuple(_measure(name, table[:, side]) for side, name in enumerate(("prompt", "completion")))
@@ -237,19 +211,23 @@ def _labels(parts: Mapping[str, Sequence[Example]]) -> dict[str, dict[str, int]]
 
 def _copies(examples: Sequence[Example], layout: Layout) -> Copies:
     """Rows that repeat others, judged on texts with their outer spaces removed."""
-    prompts, pairs = array("q"), array("q")  # hashes; that of an empty prompt is 0
+    prompts, answered, whole = array("q"), array("q"), array("q")  # hashes; that of an empty prompt is 0
     for example in examples:
         prompt = prompt_text(example, layout).strip()
         answer = "\0".join(_references(example, layout)).strip()
-        prompts.append(hash_of(prompt))
-        pairs.append(hash((prompt, answer)))
-    prompt_of, first_prompt = _first(prompts)
-    new_answer = _first(pairs)[1] == np.arange(len(pairs))
-    others = np.flatnonzero(new_answer & (first_prompt != np.arange(len(prompts))) & (prompt_of != 0))
-    where = None
-    if len(others):
-        where = f"{place(examples[int(first_prompt[others[0]])])} and {place(examples[int(others[0])])}"
-    return Copies(int((~new_answer).sum()), len(others), where)
+        loose = " ".join(prompt.lower().split())
+        prompts.append(hash_of(loose))
+        answered.append(hash((loose, answer)))
+        whole.append(hash((prompt, answer)))
+    (prompt_of, first_prompt), (_, first_answer), (_, first_whole) = map(_first, (prompts, answered, whole))
+    rows = np.arange(len(prompts))
+    repeats = np.flatnonzero(first_whole != rows)
+    conflicts = np.flatnonzero((first_answer == rows) & (first_prompt != rows) & (prompt_of != 0))
+
+    def shown(found: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[tuple[Example, Example], ...]:
+        return tuple((examples[int(first[row])], examples[int(row)]) for row in found[:SHOWN])
+
+    return Copies(len(repeats), len(conflicts), shown(repeats, first_whole), shown(conflicts, first_prompt))
 
 
 def _first(hashes: array[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -184,13 +184,13 @@ def asked_elsewhere(
     asked: dict[int, list[tuple[str, str, str]]] = defaultdict(list)  # hash of the text -> task, id and place
     for name in tasks if len(tasks) > 1 else ():
         for text, example in texts(name, "test"):
-            asked[hash(text)].append((name, example.id, _where(example)))
+            asked[hash(text)].append((name, example.id, location(example)))
     found: dict[str, list[LeakPair]] = defaultdict(list)
     for name in tasks if asked else ():
         for text, example in texts(name, "train"):
             for other, ident, where in asked.get(hash(text), ()):
                 if other != name:
-                    at = (_where(example), f"test of {other}", ident, where)
+                    at = (location(example), f"test of {other}", ident, where)
                     found[name].append(LeakPair("normalised", "train", example.id, *at, 1.0))
                     break
     return {name: tuple(pairs) for name, pairs in found.items()}
@@ -327,7 +327,7 @@ def _same_answer(one: Example, other: Example, names: Sequence[str]) -> bool:
 def _pair(kind: Kind, examples: Sequence[Example], rank: Int, row: int, other: int, similarity: float) -> LeakPair:
     example, twin = examples[row], examples[other]
     part, other_part = _ORDER[rank[row]], _ORDER[rank[other]]
-    return LeakPair(kind, part, example.id, _where(example), other_part, twin.id, _where(twin), similarity)
+    return LeakPair(kind, part, example.id, location(example), other_part, twin.id, location(twin), similarity)
 
 
 def _refuse(report: LeakReport, splits: Splits) -> None:
@@ -357,7 +357,7 @@ def _kept(
 ) -> Sequence[Example]:
     rows, ids = array("q"), array("q")
     for row, example in enumerate(examples):
-        if (part, example.id) not in gone and (part, _where(example), example.id) not in doubles:
+        if (part, example.id) not in gone and (part, location(example), example.id) not in doubles:
             rows.append(row)
             ids.append(hash(example.id))
     if not rows:
@@ -383,5 +383,6 @@ def _numbers(text: str) -> list[str]:
     return re.findall(r"\d+", text)
 
 
-def _where(example: Example) -> str:
+def location(example: Example) -> str:
+    """'path:line' as pairs name it; the id of a row that no file has."""
     return f"{example.path}:{example.line}" if example.path else example.id

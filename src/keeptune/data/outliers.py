@@ -23,13 +23,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from keeptune.data.examples import Example, place
+from keeptune.data.examples import Example
 from keeptune.data.groups import hash_of
 from keeptune.data.leakage import TELLING
 
 FAR = 8.0  # robust standard deviations from the median
 RARE = 0.05  # share of the rows; more that are alike are a kind of their own
-SHOWN = 5  # places of every kind
+SHOWN = 5  # rows of every kind
 COMMON = 0.9  # share of the rows that must have a script in common, for others to stand out
 LETTERS = 20  # of a text whose script or language is judged
 LOOKED_AT = 400  # characters of a text
@@ -46,7 +46,7 @@ class Outliers:
     kind: str
     what: str  # what is the matter with them, behind their number
     rows: int
-    places: tuple[str, ...]  # of the first few
+    shown: tuple[Example, ...]  # the first
 
 
 def outliers(
@@ -74,7 +74,7 @@ def outliers(
 
 
 def _told(examples: Sequence[Example], kind: str, what: str, rows: NDArray[np.int64]) -> Outliers:
-    return Outliers(kind, what, len(rows), tuple(place(examples[int(row)]) for row in rows[:SHOWN]))
+    return Outliers(kind, what, len(rows), tuple(examples[int(row)] for row in rows[:SHOWN]))
 
 
 def _far(values: Floats) -> NDArray[np.int64]:

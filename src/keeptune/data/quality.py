@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from keeptune.data.examples import Example, Splits, place
+from keeptune.data.examples import Example, Splits
 from keeptune.data.lazy import Made, settled
-from keeptune.data.leakage import LeakPair, find_leaks, own_fields
+from keeptune.data.leakage import LeakPair, find_leaks, location, own_fields
 from keeptune.data.load import load_examples
+from keeptune.data.outliers import SHOWN
 from keeptune.data.recognise import Layout
 
 # A hint, not a proof: what looks like it is counted, and the first place is shown. Most texts hold none of the pieces
@@ -33,7 +34,7 @@ class Hint:
 
     kind: str
     rows: int
-    first: str  # place
+    shown: tuple[Example, ...]  # the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,30 @@ class Contamination:
 
     benchmark: str
     rows: int  # of the benchmark
+    layout: Layout
     pairs: tuple[LeakPair, ...]
+    shown: tuple[tuple[LeakPair, Example, Example], ...]  # the first: our row and the benchmark's
 
 
 def hints(examples: Sequence[Example]) -> tuple[Hint, ...]:
     """Personal data by kind, where there are any."""
     count = dict.fromkeys(PERSONAL, 0)
-    first: dict[str, str] = {}
+    shown: dict[str, list[Example]] = {kind: [] for kind in PERSONAL}
     for example in examples:
         text = "\n".join(str(value) for value in example.fields.values() if value)
         for kind, pattern in PERSONAL.items():
             if any(piece in text for piece in NEEDED[kind]) and pattern.search(text):
                 count[kind] += 1
-                first.setdefault(kind, place(example))
-    return tuple(Hint(kind, n, first[kind]) for kind, n in count.items() if n)
+                if len(shown[kind]) < SHOWN:
+                    shown[kind].append(example)
+    return tuple(Hint(kind, n, tuple(shown[kind])) for kind, n in count.items() if n)
+
+
+def redacted(text: str) -> str:
+    """The text with '[phone number]' where one seems to stand, and so on."""
+    for kind, pattern in PERSONAL.items():
+        text = pattern.sub(f"[{kind}]", text)
+    return text
 
 
 def contamination(
@@ -71,7 +82,29 @@ def contamination(
     ours, theirs = _prompts(examples, layout), _prompts(other.examples, other.layout)
     report = find_leaks(Splits(ours, [], theirs), ["text"])
     pairs = [pair for pair in (*report.exact, *report.normalised, *report.near) if pair.part == "train"]
-    return Contamination(benchmark, len(theirs), tuple(pairs))
+    shown = quoted_pairs(pairs[:SHOWN], examples, other.examples)
+    return Contamination(benchmark, len(theirs), other.layout, tuple(pairs), shown)
+
+
+def quoted_pairs(
+    pairs: Sequence[LeakPair], examples: Iterable[Example], others: Iterable[Example] | None = None
+) -> tuple[tuple[LeakPair, Example, Example], ...]:
+    """Pairs with their rows, which are looked up; ``others`` are the examples of the other side, if not the same."""
+    ours = _at(examples, {(pair.where, pair.id) for pair in pairs})
+    theirs = _at(examples if others is None else others, {(pair.other_where, pair.other_id) for pair in pairs})
+    return tuple((pair, ours[pair.where, pair.id], theirs[pair.other_where, pair.other_id]) for pair in pairs)
+
+
+def _at(examples: Iterable[Example], wanted: set[tuple[str, str]]) -> dict[tuple[str, str], Example]:
+    """The examples with these places and ids; those that lie behind the last of them are not read."""
+    found: dict[tuple[str, str], Example] = {}
+    for example in examples if wanted else ():
+        key = (location(example), example.id)
+        if key in wanted:
+            found[key] = example
+            if len(found) == len(wanted):
+                break
+    return found
 
 
 def _prompts(examples: Sequence[Example], layout: Layout) -> Sequence[Example]:

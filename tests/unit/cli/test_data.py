@@ -91,6 +91,19 @@ def test_check_imports_no_heavy_library(source: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_check_as_a_page(source: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "check.html"
+    result = run("check", str(source), "--html", str(page))
+    assert result.exit_code == 0, result.output
+    assert "the rows in question are quoted in" in result.output
+    text = page.read_text(encoding="utf-8")
+    assert "line 11 and line 12" in text
+    assert "letter 10 about matter 370 and 100" in text
+    error = run("check", str(source), "--html", str(tmp_path)).exception
+    assert isinstance(error, ConfigError)
+    assert "check.html" in str(error)
+
+
 def test_preview(source: Path, tiny_folder: Path) -> None:
     result = run("preview", str(source), "--model", str(tiny_folder), "--rows", "2")
     assert result.exit_code == 0, result.output

@@ -66,10 +66,19 @@ def test_labels_by_part(report: Any) -> None:
 
 def test_copies_and_contradictions(report: Any) -> None:
     base = rows(12)
-    found = report([*base, base[3], {"text": base[5]["text"] + " ", "label": "maybe"}, *rows(10, None, 12)])
-    assert (found.copies.exact, found.copies.prompts) == (1, 1)
-    assert found.copies.example == "line 6 and line 14"
-    assert found.clusters == 22
+    again = [{"text": base[5]["text"] + " ", "label": "maybe"}, {"text": base[7]["text"].upper(), "label": "yes"}]
+    found = report([*base, base[3], *again, *rows(10, None, 12)])
+    assert (found.copies.exact, found.copies.prompts) == (1, 2)
+    (repeat,) = found.copies.repeats
+    assert [row.line for row in repeat] == [4, 13]
+    assert [(first.line, other.line) for first, other in found.copies.conflicts] == [(6, 14), (8, 15)]
+    assert found.clusters == 23
+
+
+def test_a_prompt_in_capitals_with_the_same_answer_is_no_contradiction(report: Any) -> None:
+    base = rows(20)
+    found = report([*base, {**base[3], "text": base[3]["text"].upper()}])
+    assert (found.copies.exact, found.copies.prompts) == (0, 0)
 
 
 def test_leaks_are_judged_on_the_own_columns(report: Any) -> None:

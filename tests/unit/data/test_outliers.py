@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from keeptune.data.examples import Example
+from keeptune.data.examples import Example, place
 from keeptune.data.outliers import Outliers, outliers
 
 ENGLISH = (
@@ -19,6 +19,10 @@ GERMAN = (
 
 def row(line: int, prompt: str, completion: str = "yes") -> Example:
     return Example.make({"prompt": prompt, "completion": completion}, path="rows.jsonl", line=line)
+
+
+def places(found: Outliers) -> tuple[str, ...]:
+    return tuple(place(example) for example in found.shown)
 
 
 def english(seed: int, words: int = 20) -> str:
@@ -40,7 +44,7 @@ def test_a_set_of_one_kind_has_none() -> None:
 
 def test_another_script() -> None:
     found = look([*PLAIN, row(301, "где живёт твоя старая кошка и что она ест")])
-    assert (found["script"].rows, found["script"].places) == (1, ("line 301",))
+    assert (found["script"].rows, places(found["script"])) == (1, ("line 301",))
     assert "Latin" in found["script"].what
 
 
@@ -52,13 +56,13 @@ def test_two_scripts_in_equal_parts_are_no_outliers() -> None:
 def test_another_language_in_the_same_script() -> None:
     foreign = [row(301 + i, " ".join(random.Random(i).choices(GERMAN, k=20))) for i in range(3)]
     found = look([*PLAIN, *foreign])
-    assert found["language"].places == ("line 301", "line 302", "line 303")
+    assert places(found["language"]) == ("line 301", "line 302", "line 303")
     assert found["language"].rows == 3
 
 
 def test_lengths_far_from_the_usual() -> None:
     found = look([*PLAIN, row(301, english(0, 4_000)), row(302, english(1), "yes " * 500)])
-    assert found["length"].places in {("line 301",), ("line 302",)}
+    assert places(found["length"]) in {("line 301",), ("line 302",)}
     kinds = [
         each
         for each in outliers(
@@ -68,14 +72,14 @@ def test_lengths_far_from_the_usual() -> None:
         )
         if each.kind == "length"
     ]
-    assert [each.places for each in kinds] == [("line 301",), ("line 302",)]
+    assert [places(each) for each in kinds] == [("line 301",), ("line 302",)]
 
 
 def test_one_example_in_two_wordings() -> None:
     text = english(7_000)
     siblings = [row(301, f"{text}\nIs it old?"), row(302, f"Is this old?\n{text}"), row(303, f"{text}\nWhy?", "no")]
     found = look([*PLAIN, *siblings])
-    assert (found["wordings"].rows, found["wordings"].places) == (1, ("line 302",))
+    assert (found["wordings"].rows, places(found["wordings"])) == (1, ("line 302",))
 
 
 def test_an_instruction_that_all_rows_share_makes_no_siblings() -> None:

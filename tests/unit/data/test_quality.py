@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from keeptune.cli.data import app
 from keeptune.data.check import check
 from keeptune.data.examples import Example
-from keeptune.data.quality import hints
+from keeptune.data.quality import hints, redacted
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("n", "r", "s", "l", "m", "ck", "nd")]
 
@@ -57,7 +57,8 @@ def test_a_benchmark_with_other_columns_is_found_in_the_data(tmp_path: Path) -> 
 )
 def test_personal_data_are_hinted_at_with_the_first_place(value: str, kind: str) -> None:
     rows = [Example.make({"text": each}, line=line) for line, each in enumerate(["nothing", value, value + "!"], 1)]
-    assert [(hint.kind, hint.rows, hint.first) for hint in hints(rows)] == [(kind, 2, "line 2")]
+    assert [(hint.kind, hint.rows, hint.shown) for hint in hints(rows)] == [(kind, 2, tuple(rows[1:]))]
+    assert redacted(f"so {value}.") == f"so [{kind}]."
 
 
 @pytest.mark.parametrize("value", ["3.14159 and 1,234,567", "2021-03-04 10:30", "a @ b", "from 1990 to 2000", "0.05"])
