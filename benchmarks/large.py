@@ -1,8 +1,9 @@
 """Peak memory and time of a million rows: `keeptune data check`, and encoding with the built-in model's tokenizer.
 
 The rows are made on the fly: prompts of 12 to 400 words (median 60), completions of 3 to 60, words as frequent as
-those of a language. Both steps run in processes of their own; the peak is that of the largest process of a step. The
-last line of the output is JSON.
+those of a language. Both steps run in processes of their own; the peak is that of all processes of a step together,
+pages that they share counted once (Linux).
+The last line of the output is JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from common.memory import TreePeak
 from common.options import base_parser, parse, say
 from common.report import finish, header
 from common.workers import Worker, environment
@@ -88,7 +90,9 @@ def main() -> None:
         }
         with Worker("encode_keeptune", settings, options.threads, Path(name) / "encode.log") as worker:
             loaded = worker.ask("load")
-            encoded = worker.ask("encode")
+            with TreePeak(worker.pid) as peak:
+                encoded = worker.ask("encode")
+            encoded["peak_bytes"] = peak.bytes
         say(f"encoded: {json.dumps(encoded)}")
     result = {
         "rows": options.rows,

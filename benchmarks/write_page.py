@@ -253,13 +253,16 @@ def encode(report: Report) -> Iterator[str]:
 def large(report: Report) -> Iterator[str]:
     """Both steps of one run."""
     check, encoded = report["check"], report["encode"]
-    yield f"{caption(report)}. {report['rows']:,} rows; {report['options']['processes']} process(es) encode."
+    yield (
+        f"{caption(report)}. {report['rows']:,} rows of {encoded['tokens_per_row']:.0f} tokens on average;"
+        f" {report['options']['processes']} processes encode."
+    )
     rows = [
         ["`keeptune data check`", f"{check['seconds']:,.0f} s", human_bytes(check["peak_bytes"])],
         ["load", f"{encoded['load_seconds']:,.0f} s", ""],
         ["encode", f"{encoded['seconds']:,.0f} s", human_bytes(encoded["peak_bytes"])],
     ]
-    yield table("step | time | peak memory of a process", iter(rows))
+    yield table("step | time | peak memory of all processes", iter(rows))
 
 
 def leaks(report: Report) -> Iterator[str]:

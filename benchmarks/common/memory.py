@@ -1,11 +1,14 @@
-"""Peak memory of one side, in a process of its own."""
+"""Peak memory of one side, in a process of its own, or in several."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -42,9 +45,42 @@ def resident_bytes() -> int | None:
     return _field("VmRSS")
 
 
-def _field(name: str) -> int | None:
+class TreePeak:
+    """Peak memory of a process and of all that it started, pages that they share counted once (Linux: PSS, sampled)."""
+
+    def __init__(self, pid: int) -> None:
+        self.bytes = 0
+        self._pid, self._done = pid, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.2):
+            self.bytes = max(self.bytes, sum(map(_proportional_bytes, _tree(self._pid))))
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            for child in path.read_text().split():
+                yield from _tree(int(child))
+
+
+def _proportional_bytes(pid: int) -> int:
+    return _field("Pss", Path(f"/proc/{pid}/smaps_rollup")) or 0
+
+
+def _field(name: str, path: Path = _STATUS) -> int | None:
     try:
-        lines = _STATUS.read_text().splitlines()
+        lines = path.read_text().splitlines()
     except OSError:
         return None
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), None)
