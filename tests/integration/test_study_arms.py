@@ -148,6 +148,7 @@ def test_learning_curve_wordings_and_held_out_tasks(finished: tuple[Path, Summar
     assert len(steps) == 1  # smaller sets take as many steps as all rows
     assert [gap.arm for gap in summary.wordings] == ["base", *ARMS[1:]]
     assert {(each.arm, each.task) for each in summary.held_out} == {(arm, "noun") for arm in ARMS[1:]}
+    assert "noun" in summary.manifest.data_hashes
     assert all(gap.gap == pytest.approx(gap.seen.mean - gap.unseen.mean) for gap in summary.wordings)
 
 

@@ -55,13 +55,13 @@ def run_study(
     started, clock = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
     config = bench.config  # with what is retained by default
-    for task in (*bench.targets, *bench.suites):
+    for task in bench.tasks.values():
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
     measured = measure(bench, data_root)
     manifest = manifest_of(
         bench.lm,
         config.model_dump(mode="json"),
-        [*bench.targets, *bench.suites],
+        [*bench.tasks.values()],
         seeds=bench.config.seeds,  # those that the budget left
         command=command or shlex.join(["keeptune", *sys.argv[1:]]),
         started=started,

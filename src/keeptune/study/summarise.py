@@ -39,6 +39,7 @@ from keeptune.study.choose import break_even_requests, mark_pareto, recommend
 
 SHOWN = 8  # test items whose answers stand side by side in the report
 SHOWN_CHARACTERS = 2_000  # of each text
+NAMED = 5  # targets; more are counted
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def summarise(
     return Summary(
         title=title,
         model=manifest.model,
-        target=" + ".join(measured.metrics),
+        target=_target_name([*measured.metrics]),
         metric=_metric(measured),
         date=manifest.started[:10],
         wall_seconds=wall_seconds,
@@ -119,6 +120,11 @@ def summarise(
         undecided=_undecided(rows, recommendation),
         manifest=manifest,
     )
+
+
+def _target_name(tasks: Sequence[str]) -> str:
+    """All names where they are few: a mixture may have a hundred tasks."""
+    return " + ".join(tasks) if len(tasks) <= NAMED else f"{len(tasks)} tasks"
 
 
 def _metric(measured: Measured) -> str:
