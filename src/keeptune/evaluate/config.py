@@ -113,7 +113,7 @@ class HarnessConfig(Config):
     task: str  # harness: and the name of a task or group, or of a YAML file
     name: str = ""  # default: the name of the task or file
     metric: str | None = None  # as lm-eval names it, with a filter behind a comma; default: the first one
-    shots: int | None = Field(default=None, ge=0)  # demonstrations of a retained task
+    shots: int | None = Field(default=None, ge=0)  # demonstrations of a retained task; one held out has none
     max_new_tokens: int | None = Field(default=None, gt=0)
     limit: int | None = Field(default=None, gt=0)  # items of a part that are scored
     margin: float | str | None = None  # points, default 2; for bits per byte a share, default 1%
