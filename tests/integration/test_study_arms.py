@@ -27,6 +27,7 @@ from keeptune.evaluate.runner import Evaluation
 from keeptune.models.language_model import hash_parameters
 from keeptune.retention.matched import matched
 from keeptune.study.arms import ArmRecord, SweepRecord, TrialRecord
+from keeptune.study.bench import Bench
 from keeptune.study.build import build
 from keeptune.study.config import StudyConfig
 from keeptune.study.jobs import Ask, Train
@@ -203,9 +204,10 @@ def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_f
     for name in ("one", "two"):
         rows = [{**row, "split": "test" if (i < 30) == (name == "two") else "train"} for i, row in enumerate(long)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    values = recipe(tiny_folder, target=entry("one", split={}), retain=[entry("two", split={})], held_out=[])
+    ends = {"retain": [entry("two", split={})], "held_out": [], "arms": ["prompt", "lora"]}
+    values = recipe(tiny_folder, target=entry("one", split={}), **ends)
     config = parse_recipe(StudyConfig, yaml.safe_dump(values))
-    with pytest.raises(DataError, match="train rows are test rows of another task") as caught:
+    with pytest.raises(DataError, match="train rows are asked by another task") as caught:
         build(config, tmp_path / "run", Console(quiet=True), tmp_path)
     assert "on_leak: drop" in caught.value.remedy
     mended = parse_recipe(
@@ -216,6 +218,44 @@ def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_f
     asked = {example.fields["text"] for example in bench.suites[0].splits.test}
     assert not asked & {example.fields["text"] for example in bench.targets[0].splits.train}
     assert "left out of training" in bench.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("arms", "drawn_on"),
+    [(["full+guard", "lora+self-replay"], False), (["lora+replay:20%"], True), (["full+ewc+interpolate"], True)],
+)
+def test_rows_to_replay_are_not_those_that_another_task_asks(
+    arms: list[str], drawn_on: bool, data: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    numbers = {
+        "kept": {"train": range(50), "validation": range(50, 70), "test": range(70, 90)},
+        "other": {"train": range(100, 120), "validation": range(10, 20), "test": range(20, 40)},
+    }
+    for name, parts in numbers.items():
+        rows = [
+            {"text": f"{i} is a number in a sentence of nine words", "answer": "yes", "split": part}
+            for part, chosen in parts.items()
+            for i in chosen
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "colour.jsonl").write_text((data / "colour.jsonl").read_text())
+
+    def built(on_leak: str) -> Bench:
+        kept = entry("kept", split={"on_leak": on_leak})
+        values = recipe(tiny_folder, retain=[kept], arms=arms, curve=None, held_out=[entry("other")])
+        config = parse_recipe(StudyConfig, yaml.safe_dump(values))
+        return build(config, tmp_path / "run", Console(quiet=True), tmp_path)
+
+    if not drawn_on:
+        assert len(built("error").suites[0].splits.train) == 50
+        return
+    with pytest.raises(DataError, match=r"kept: 30 train rows are asked by another task.*= (validation|test) of other"):
+        built("error")
+    bench = built("drop")
+    assert any("kept: 30 train rows" in line and "left out of training" in line for line in bench.warnings)
+    left = bench.suites[0].splits.train
+    assert {int(row.fields["text"].split()[0]) for row in left} == {*range(10), *range(40, 50)}
+    assert {row.id for row in bench.old_rows(0)["kept"]} == {row.id for row in left}
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,13 @@ class HarnessConfig(Config):
         return _safe_name(self.name or stem, "task")
 
 
+class TextSplitConfig(SplitConfig):
+    """The same for free text: more is measured, and little of it is ever replayed."""
+
+    validation: float = Field(default=0.2, ge=0, lt=1)
+    test: float = Field(default=0.6, ge=0, lt=1)
+
+
 class TextConfig(Config):
     """Free text as a retained suite, measured in bits per byte (see `text`)."""
 
@@ -148,7 +155,7 @@ class TextConfig(Config):
     margin: float | str = "1%"  # relative
     block_bytes: int = Field(default=1024, ge=64)
     limit: int | None = Field(default=1000, gt=0)  # blocks of a part that are scored
-    split: SplitConfig = SplitConfig(validation=0.2, test=0.6)
+    split: TextSplitConfig = TextSplitConfig()
 
     @field_validator("margin")
     @classmethod
