@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,13 @@ from keeptune.study.bench import Bench
 from keeptune.study.build import build
 from keeptune.study.config import StudyConfig
 from keeptune.study.jobs import Ask, Train
+from keeptune.study.plan import Estimates
 from keeptune.study.run import run_study
 from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial
+from keeptune.study.trials import Trial, run_trial
 from keeptune.study.workers import Processes
 from keeptune.train import loop
+from keeptune.train.estimate import Needs
 
 ARMS = ["prompt", "full", "full+replay:20%", "full+guard", "full+interpolate", "lora", "lora+kl+interpolate"]
 
@@ -314,7 +317,7 @@ def test_no_test_item_influences_a_choice(
 def test_processes_do_what_one_process_does(
     finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    other = run(recipe(tiny_folder, workers=2), tmp_path / "study", data)
+    other = run(recipe(tiny_folder, workers=2, budget="2h"), tmp_path / "study", data)
     assert choices(tmp_path / "study", other) == choices(*finished)
     for one, two in zip(finished[1].arms, other.arms, strict=True):
         assert one.target == two.target
@@ -332,6 +335,46 @@ def test_an_error_in_a_process_keeps_its_family(data: Path, tiny_folder: Path, t
         runner.close()
     assert caught.value.exit_code == 2
     assert caught.value.remedy
+
+
+def test_a_study_that_outruns_its_budget_ends_with_what_the_plan_keeps(
+    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainings planned at 10 s (replay: 12.5 s) take a minute of a clock that only they move."""
+    trained: list[str] = []
+
+    def a_minute(bench: Bench, trial: Trial, **settings: Any) -> bool:
+        anew = run_trial(bench, trial, **settings)
+        trained.extend([trial.name] * anew)
+        return anew
+
+    needs = Needs(seconds_per_token=1e-3, seconds_per_step=0.0, memory_bytes=None)
+    expected = Estimates({"full": needs, "lora": needs}, 1, 84, 6, 10_000, 0.0, 0.0, 0)
+    monkeypatch.setattr("keeptune.study.plan.estimate", lambda bench, workers: expected)
+    monkeypatch.setattr("keeptune.study.jobs.run_trial", a_minute)
+    monkeypatch.setattr("keeptune.study.run.time", SimpleNamespace(monotonic=lambda: 60.0 * len(trained)))
+    arms = ["prompt", "full", "full+replay:20%", "lora"]
+    changes = {"arms": arms, "curve": {"sizes": [20], "arms": ["lora"]}, "held_out": [], "checkpoints": False}
+    values = recipe(tiny_folder, budget="100s", **changes)
+    summary = run(values, tmp_path / "study", data)
+    assert trained == ["full-lr0.0001-seed0", "lora-lr0.001-seed0"]
+    late = ("20 examples of the learning curve", "the highest rates", "full+replay:20%")
+    assert {(plan.dropped, plan.late) for plan in summary.plans} == {(("seed 1", *late), late)}
+    assert [plan.trials for plan in summary.plans] == [1, 0, 1]
+    reasons = {arm.arm: arm.not_run for arm in summary.arms if arm.family != "prompt"}
+    assert reasons == {
+        "full": None,
+        "lora": None,
+        "full+replay:20%": "jobs took longer than planned, and the budget has no time for it",
+    }
+    assert summary.seeds == (0,) and summary.recommendation.headline
+    dropped, overrun = (line for line in summary.warnings if line.startswith("budget"))
+    assert "6.0 times as long as planned" in dropped and dropped.endswith(f"not run: {', '.join(late)}")
+    assert overrun == "budget: the study took 20 s longer than 100s"
+    assert "not run: jobs took longer than planned" in (tmp_path / "study/report.html").read_text()
+    again = run(values, tmp_path / "study", data)
+    assert len(trained) == 2
+    assert (again.plans, again.arms) == (summary.plans, summary.arms)
 
 
 @pytest.mark.slow
