@@ -20,6 +20,7 @@ target: {task: harness:choice.yaml, metric: acc, name: learned}
 retain:
   - {task: harness:choice.yaml, margin: 4, shots: 1}
   - {task: harness:prose.yaml}
+held_out: {task: harness:choice.yaml, name: aside}
 arms: [prompt, lora]
 prompt: {shots: [0, 2], draws: 2}
 lora: {rates: [0.001]}
@@ -76,6 +77,7 @@ def test_a_study_learns_one_and_keeps_others(keeptune: Callable[..., Any], tasks
         ("choice", "acc"),
         ("prose", "bits_per_byte"),
     ]
+    assert [(each["task"], each["before"]["n"]) for each in summary["held_out"]] == [("aside", 40)]
     assert summary["cards"][0]["counts"] == {"train": 50, "validation": 10, "test": 40}
     assert "lm_eval" in summary["manifest"]["versions"]
     again = keeptune("study", "recipe.yaml")

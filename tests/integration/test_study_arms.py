@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,14 +28,17 @@ from keeptune.evaluate.runner import Evaluation
 from keeptune.models.language_model import hash_parameters
 from keeptune.retention.matched import matched
 from keeptune.study.arms import ArmRecord, SweepRecord, TrialRecord
+from keeptune.study.bench import Bench
 from keeptune.study.build import build
 from keeptune.study.config import StudyConfig
 from keeptune.study.jobs import Ask, Train
+from keeptune.study.plan import Estimates
 from keeptune.study.run import run_study
 from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial
+from keeptune.study.trials import Trial, run_trial
 from keeptune.study.workers import Processes
 from keeptune.train import loop
+from keeptune.train.estimate import Needs
 
 ARMS = ["prompt", "full", "full+replay:20%", "full+guard", "full+interpolate", "lora", "lora+kl+interpolate"]
 
@@ -204,9 +208,10 @@ def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_f
     for name in ("one", "two"):
         rows = [{**row, "split": "test" if (i < 30) == (name == "two") else "train"} for i, row in enumerate(long)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    values = recipe(tiny_folder, target=entry("one", split={}), retain=[entry("two", split={})], held_out=[])
+    ends = {"retain": [entry("two", split={})], "held_out": [], "arms": ["prompt", "lora"]}
+    values = recipe(tiny_folder, target=entry("one", split={}), **ends)
     config = parse_recipe(StudyConfig, yaml.safe_dump(values))
-    with pytest.raises(DataError, match="train rows are test rows of another task") as caught:
+    with pytest.raises(DataError, match="train rows are asked by another task") as caught:
         build(config, tmp_path / "run", Console(quiet=True), tmp_path)
     assert "on_leak: drop" in caught.value.remedy
     mended = parse_recipe(
@@ -217,6 +222,44 @@ def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_f
     asked = {example.fields["text"] for example in bench.suites[0].splits.test}
     assert not asked & {example.fields["text"] for example in bench.targets[0].splits.train}
     assert "left out of training" in bench.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("arms", "drawn_on"),
+    [(["full+guard", "lora+self-replay"], False), (["lora+replay:20%"], True), (["full+ewc+interpolate"], True)],
+)
+def test_rows_to_replay_are_not_those_that_another_task_asks(
+    arms: list[str], drawn_on: bool, data: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    numbers = {
+        "kept": {"train": range(50), "validation": range(50, 70), "test": range(70, 90)},
+        "other": {"train": range(100, 120), "validation": range(10, 20), "test": range(20, 40)},
+    }
+    for name, parts in numbers.items():
+        rows = [
+            {"text": f"{i} is a number in a sentence of nine words", "answer": "yes", "split": part}
+            for part, chosen in parts.items()
+            for i in chosen
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "colour.jsonl").write_text((data / "colour.jsonl").read_text())
+
+    def built(on_leak: str) -> Bench:
+        kept = entry("kept", split={"on_leak": on_leak})
+        values = recipe(tiny_folder, retain=[kept], arms=arms, curve=None, held_out=[entry("other")])
+        config = parse_recipe(StudyConfig, yaml.safe_dump(values))
+        return build(config, tmp_path / "run", Console(quiet=True), tmp_path)
+
+    if not drawn_on:
+        assert len(built("error").suites[0].splits.train) == 50
+        return
+    with pytest.raises(DataError, match=r"kept: 30 train rows are asked by another task.*= (validation|test) of other"):
+        built("error")
+    bench = built("drop")
+    assert any("kept: 30 train rows" in line and "left out of training" in line for line in bench.warnings)
+    left = bench.suites[0].splits.train
+    assert {int(row.fields["text"].split()[0]) for row in left} == {*range(10), *range(40, 50)}
+    assert {row.id for row in bench.old_rows(0)["kept"]} == {row.id for row in left}
 
 
 @pytest.mark.parametrize(
@@ -275,7 +318,7 @@ def test_no_test_item_influences_a_choice(
 def test_processes_do_what_one_process_does(
     finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    other = run(recipe(tiny_folder, workers=2), tmp_path / "study", data)
+    other = run(recipe(tiny_folder, workers=2, budget="2h"), tmp_path / "study", data)
     assert choices(tmp_path / "study", other) == choices(*finished)
     for one, two in zip(finished[1].arms, other.arms, strict=True):
         assert one.target == two.target
@@ -293,6 +336,46 @@ def test_an_error_in_a_process_keeps_its_family(data: Path, tiny_folder: Path, t
         runner.close()
     assert caught.value.exit_code == 2
     assert caught.value.remedy
+
+
+def test_a_study_that_outruns_its_budget_ends_with_what_the_plan_keeps(
+    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainings planned at 10 s (replay: 12.5 s) take a minute of a clock that only they move."""
+    trained: list[str] = []
+
+    def a_minute(bench: Bench, trial: Trial, **settings: Any) -> bool:
+        anew = run_trial(bench, trial, **settings)
+        trained.extend([trial.name] * anew)
+        return anew
+
+    needs = Needs(seconds_per_token=1e-3, seconds_per_step=0.0, memory_bytes=None)
+    expected = Estimates({"full": needs, "lora": needs}, 1, 84, 6, 10_000, 0.0, 0.0, 0)
+    monkeypatch.setattr("keeptune.study.plan.estimate", lambda bench, workers: expected)
+    monkeypatch.setattr("keeptune.study.jobs.run_trial", a_minute)
+    monkeypatch.setattr("keeptune.study.run.time", SimpleNamespace(monotonic=lambda: 60.0 * len(trained)))
+    arms = ["prompt", "full", "full+replay:20%", "lora"]
+    changes = {"arms": arms, "curve": {"sizes": [20], "arms": ["lora"]}, "held_out": [], "checkpoints": False}
+    values = recipe(tiny_folder, budget="100s", **changes)
+    summary = run(values, tmp_path / "study", data)
+    assert trained == ["full-lr0.0001-seed0", "lora-lr0.001-seed0"]
+    late = ("20 examples of the learning curve", "the highest rates", "full+replay:20%")
+    assert {(plan.dropped, plan.late) for plan in summary.plans} == {(("seed 1", *late), late)}
+    assert [plan.trials for plan in summary.plans] == [1, 0, 1]
+    reasons = {arm.arm: arm.not_run for arm in summary.arms if arm.family != "prompt"}
+    assert reasons == {
+        "full": None,
+        "lora": None,
+        "full+replay:20%": "jobs took longer than planned, and the budget has no time for it",
+    }
+    assert summary.seeds == (0,) and summary.recommendation.headline
+    dropped, overrun = (line for line in summary.warnings if line.startswith("budget"))
+    assert "6.0 times as long as planned" in dropped and dropped.endswith(f"not run: {', '.join(late)}")
+    assert overrun == "budget: the study took 20 s longer than 100s"
+    assert "not run: jobs took longer than planned" in (tmp_path / "study/report.html").read_text()
+    again = run(values, tmp_path / "study", data)
+    assert len(trained) == 2
+    assert (again.plans, again.arms) == (summary.plans, summary.arms)
 
 
 @pytest.mark.slow

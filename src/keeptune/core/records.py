@@ -293,7 +293,8 @@ class ArmPlan(Record):
     memory_bytes: int | None
     seconds: float | None  # all trainings of the arm
     fits: bool = True
-    dropped: tuple[str, ...] = ()  # what the budget took away: "seed 2", "lr 3e-05"
+    dropped: tuple[str, ...] = ()  # what the budget took away: "seed 2", "the highest rates", an arm's name
+    late: tuple[str, ...] = ()  # of this, what was taken away after the plan, because jobs took longer
 
 
 class Recommendation(Record):

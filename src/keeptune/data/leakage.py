@@ -16,13 +16,14 @@ import json
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from keeptune.core.errors import DataError
+from keeptune.core.records import Part
 from keeptune.data.examples import Example, Splits
 from keeptune.data.groups import hash_of
 from keeptune.data.lazy import Joined, Numbered, Picked, picked, places, settled
@@ -162,36 +163,37 @@ def guard(
 
 
 def asked_elsewhere(
-    tasks: Mapping[str, Splits], fields: Mapping[str, Sequence[str]]
+    tasks: Mapping[str, Splits], fields: Mapping[str, Sequence[str]], trained: Collection[str]
 ) -> dict[str, tuple[LeakPair, ...]]:
-    """Task -> its train rows that are test rows of another task, alike but for case, punctuation and white space.
+    """Task -> its train rows that another task asks on validation or test, alike but for case, punctuation and blanks.
 
     A short text recurs by itself, asked something else in every task: only texts of `TELLING` words are compared.
 
     Args:
         tasks: the parts of every task.
         fields: the fields that may be compared (a layout's prompt columns), where they are known.
+        trained: the tasks whose train rows are trained on; those of others are not read.
     """
 
-    def texts(name: str, part: Literal["train", "test"]) -> Iterable[tuple[str, Example]]:
-        examples = tasks[name].part(part)
-        names = own_fields(examples, fields.get(name))
-        for example in examples:
-            text = normalise(_text(example, names))
-            if text.count(" ") >= TELLING - 1:
-                yield text, example
+    def texts(name: str, *parts: Part) -> Iterator[tuple[str, Part, Example]]:
+        names = own_fields(Joined([tasks[name].part(part) for part in parts]), fields.get(name))
+        for part in parts:
+            for example in tasks[name].part(part):
+                text = normalise(_text(example, names))
+                if text.count(" ") >= TELLING - 1:
+                    yield text, part, example
 
-    asked: dict[int, list[tuple[str, str, str]]] = defaultdict(list)  # hash of the text -> task, id and place
-    for name in tasks if len(tasks) > 1 else ():
-        for text, example in texts(name, "test"):
-            asked[hash(text)].append((name, example.id, location(example)))
+    asked: dict[int, list[tuple[str, str, str, str]]] = defaultdict(list)  # hash of the text -> task, part, id, place
+    for name in tasks if len(tasks) > 1 and trained else ():
+        for text, part, example in texts(name, "validation", "test"):
+            asked[hash(text)].append((name, part, example.id, location(example)))
     found: dict[str, list[LeakPair]] = defaultdict(list)
     for name in tasks if asked else ():
-        for text, example in texts(name, "train"):
-            for other, ident, where in asked.get(hash(text), ()):
+        for text, part, example in texts(name, "train") if name in trained else ():
+            for other, asked_part, ident, where in asked.get(hash(text), ()):
                 if other != name:
-                    at = (location(example), f"test of {other}", ident, where)
-                    found[name].append(LeakPair("normalised", "train", example.id, *at, 1.0))
+                    at = (location(example), f"{asked_part} of {other}", ident, where)
+                    found[name].append(LeakPair("normalised", part, example.id, *at, 1.0))
                     break
     return {name: tuple(pairs) for name, pairs in found.items()}
 

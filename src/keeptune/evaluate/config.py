@@ -113,7 +113,7 @@ class HarnessConfig(Config):
     task: str  # harness: and the name of a task or group, or of a YAML file
     name: str = ""  # default: the name of the task or file
     metric: str | None = None  # as lm-eval names it, with a filter behind a comma; default: the first one
-    shots: int | None = Field(default=None, ge=0)  # demonstrations of a retained task
+    shots: int | None = Field(default=None, ge=0)  # demonstrations of a retained task; one held out has none
     max_new_tokens: int | None = Field(default=None, gt=0)
     limit: int | None = Field(default=None, gt=0)  # items of a part that are scored
     margin: float | str | None = None  # points, default 2; for bits per byte a share, default 1%
@@ -140,6 +140,13 @@ class HarnessConfig(Config):
         return _safe_name(self.name or stem, "task")
 
 
+class TextSplitConfig(SplitConfig):
+    """The same for free text: more is measured, and little of it is ever replayed."""
+
+    validation: float = Field(default=0.2, ge=0, lt=1)
+    test: float = Field(default=0.6, ge=0, lt=1)
+
+
 class TextConfig(Config):
     """Free text as a retained suite, measured in bits per byte (see `text`)."""
 
@@ -148,7 +155,7 @@ class TextConfig(Config):
     margin: float | str = "1%"  # relative
     block_bytes: int = Field(default=1024, ge=64)
     limit: int | None = Field(default=1000, gt=0)  # blocks of a part that are scored
-    split: SplitConfig = SplitConfig(validation=0.2, test=0.6)
+    split: TextSplitConfig = TextSplitConfig()
 
     @field_validator("margin")
     @classmethod

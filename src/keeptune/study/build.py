@@ -21,7 +21,7 @@ from keeptune.data.splits import freeze
 from keeptune.data.token_view import excerpt, row_tokens
 from keeptune.data.turns import PLAIN_NOTE
 from keeptune.evaluate.cache import EvaluationCache
-from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
+from keeptune.evaluate.config import HarnessConfig, TaskConfig
 from keeptune.evaluate.harness import build_harness
 from keeptune.evaluate.runner import chosen_items
 from keeptune.evaluate.task import Task, build_task, build_text
@@ -29,7 +29,7 @@ from keeptune.models.load import load
 from keeptune.retention.precheck import margin_warning
 from keeptune.study import standard
 from keeptune.study.bench import Bench
-from keeptune.study.config import StudyConfig, TaskFile, relative_to
+from keeptune.study.config import Entry, StudyConfig, TaskFile, relative_to
 from keeptune.study.sequence import check_order
 
 CARD_TOKENS = 400  # of the example in a data card
@@ -55,7 +55,7 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     everything = [*targets, *suites, *held_out]
     _distinct(everything)
     _possible(config, targets, suites)
-    targets, crossing = _apart(config, targets, everything)
+    (targets, suites), crossing = _apart(config, targets, suites, held_out)
     everything = [*targets, *suites, *held_out]
     lm = load(config.model, device=config.device, precision=config.precision)
     encoder = Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong)
@@ -94,9 +94,7 @@ def _say_format(bench: Bench, task: Task) -> None:
         bench.warn(f"{task.name}: {PLAIN_NOTE}")
 
 
-def build_entry(
-    entry: TaskFile | TaskConfig | TextConfig | HarnessConfig, data_root: Path = Path(), *, target: bool = False
-) -> Task:
+def build_entry(entry: Entry, data_root: Path = Path(), *, target: bool = False) -> Task:
     """The task or text of one entry of a recipe."""
     if isinstance(entry, HarnessConfig):
         return build_harness(entry, data_root, target=target)
@@ -189,39 +187,56 @@ def _possible(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Tas
             )
 
 
-def _apart(config: StudyConfig, targets: Sequence[Task], tasks: Sequence[Task]) -> tuple[list[Task], list[str]]:
-    """The targets without train rows that another task of the study asks on its test part; and what left.
+def _apart(
+    config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task], held_out: Sequence[Task]
+) -> tuple[tuple[list[Task], list[Task]], list[str]]:
+    """Targets and suites without train rows that another task asks on validation or test; and what left.
+
+    A suite's train rows count only where a remedy draws on them.
 
     Raises:
-        DataError: such rows, of a target whose split does not say on_leak: drop.
+        DataError: such rows, of a task whose split does not say on_leak: drop.
     """
+    tasks = [*targets, *suites, *held_out]
+    trained = [*targets, *(suites if _draws_on_suites(config) else ())]
     found = asked_elsewhere(
         {task.name: task.splits for task in tasks},
         {task.name: task.loaded.layout.prompt_columns for task in tasks if task.loaded and task.loaded.layout},
+        {task.name for task in trained},
     )
-    cleaned, said = [], []
-    for entry, task in zip(config.target, targets, strict=True):
+    said: list[str] = []
+
+    def clean(entry: Entry, task: Task) -> Task:
         pairs = found.get(task.name, ())
-        if pairs:
-            text = f"{task.name}: {len(pairs)} train rows are test rows of another task of this study"
-            if _on_leak(entry) == "error":
-                raise DataError(
-                    f"{text}; the first: {pairs[0]}", path=task.source, remedy="leave them out: split: {on_leak: drop}"
-                )
-            said.append(f"{text}; they were left out of training")
-            gone = {pair.id for pair in pairs}
-            task = replace(task, splits=replace(task.splits, train=_without(task.splits.train, gone)))
-        cleaned.append(task)
-    return cleaned, said
+        if not pairs:
+            return task
+        text = f"{task.name}: {len(pairs)} train rows are asked by another task of this study"
+        if _on_leak(entry) == "error":
+            raise DataError(
+                f"{text}; the first: {pairs[0]}", path=task.source, remedy="leave them out: split: {on_leak: drop}"
+            )
+        said.append(f"{text}; they were left out of training")
+        gone = {pair.id for pair in pairs}
+        return replace(task, splits=replace(task.splits, train=_without(task.splits.train, gone)))
+
+    return (
+        [clean(entry, task) for entry, task in zip(config.target, targets, strict=True)],
+        [clean(entry, task) for entry, task in zip(config.retain, suites, strict=True)],
+    ), said
+
+
+def _draws_on_suites(config: StudyConfig) -> bool:
+    """Whether an arm trains on rows of the retained suites; a sequence replays the targets before."""
+    return any(name in ("replay", "ewc") for spec in config.specs for name, _ in spec.remedies)
 
 
 def _without(examples: Sequence[Example], gone: set[str]) -> Sequence[Example]:
     return picked(examples, places(examples, lambda example: example.id not in gone))
 
 
-def _on_leak(entry: TaskFile | TaskConfig | HarnessConfig) -> str:
+def _on_leak(entry: Entry) -> str:
     config = entry.read() if isinstance(entry, TaskFile) else entry
-    return config.split.on_leak if isinstance(config, TaskConfig) else "drop"
+    return "drop" if isinstance(config, HarnessConfig) else config.split.on_leak
 
 
 def _distinct(tasks: list[Task]) -> None:

@@ -211,6 +211,17 @@ class StudyConfig(Config):
     def _one_target(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict | Config) else value
 
+    @field_validator("held_out")
+    @classmethod
+    def _zero_shot(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What carries over is asked without demonstrations, however many a task of lm-eval says."""
+        for entry in value:
+            if isinstance(entry, HarnessConfig) and entry.shots:
+                raise ValueError(f"{entry.task} is held out, and those are asked zero-shot: leave out its shots")
+        return tuple(
+            entry.model_copy(update={"shots": 0}) if isinstance(entry, HarnessConfig) else entry for entry in value
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _none(cls, values: Any) -> Any:

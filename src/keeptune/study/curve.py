@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from keeptune.study.arms import Curve, Tuned
+from keeptune.study.arms import Curve
 from keeptune.study.bench import Bench
-from keeptune.study.jobs import ScoreTest, Train
-from keeptune.study.trials import Trial, artifact_of, read_arm, scored
+from keeptune.study.jobs import TrainAndTest
+from keeptune.study.spec import ArmSpec
+from keeptune.study.trials import Trial, artifact_of, read_arm, read_trial
 from keeptune.study.workers import Runner
 
 
-def learning_curves(bench: Bench, runner: Runner, tuned: Sequence[Tuned]) -> Mapping[str, Curve]:
-    """Arm -> its curve. Smaller sets are parts of larger ones; the whole set is the arm itself (first seed)."""
-    settings = bench.config.curve
-    if settings is None:
+def learning_curves(bench: Bench, runner: Runner, chosen: Mapping[ArmSpec, Trial]) -> Mapping[str, Curve]:
+    """Arm -> its curve. Smaller sets are parts of larger ones; the whole set is the chosen trial itself."""
+    if bench.config.curve is None:
         return {}
-    whole = {each.spec.name: each for each in tuned if each.spec.name in settings.arms}
-    trials = {name: _trials(each, settings.sizes) for name, each in whole.items()}
-    left = [(trial, whole[name].spec) for name, each in trials.items() for trial in each if not scored(bench, trial)]
-    runner.run([Train(trial, weights=True) for trial, _ in left])
-    runner.run([ScoreTest(trial, spec) for trial, spec in left])
+    whole = {spec: trial for spec, trial in chosen.items() if spec.name in bench.config.curve.arms}
+    tried = {spec: _trials(bench, trial, bench.config.curve.sizes) for spec, trial in whole.items()}
+    runner.run([TrainAndTest(trial, spec) for spec, trials in tried.items() for trial in trials])
+    sizes = bench.config.curve.sizes  # those that a budget left
     curves = {}
-    for name, each in trials.items():
-        arms = [*(read_arm(bench, trial) for trial in each), whole[name].arms[0]]
-        for trial in each:
+    for spec, trials in tried.items():
+        arms = [read_arm(bench, trial) for trial in (*trials, whole[spec]) if trial.examples in (None, *sizes)]
+        for trial in trials:
             shutil.rmtree(artifact_of(bench, trial), ignore_errors=True)
-        curves[name] = [(arm.record.examples or 0, arm) for arm in arms]
+        curves[spec.name] = [(arm.record.examples or 0, arm) for arm in arms]
     return curves
 
 
-def _trials(tuned: Tuned, sizes: Sequence[int]) -> list[Trial]:
+def _trials(bench: Bench, whole: Trial, sizes: Sequence[int]) -> list[Trial]:
     """One training per size below the whole set, at the chosen rate with the first seed."""
-    record = tuned.arms[0].record
-    smaller = sorted(size for size in sizes if size < (record.examples or 0))
-    return [Trial(tuned.spec, record.lr or 0.0, record.seed or 0, size) for size in smaller]
+    rows = read_trial(bench, whole).examples
+    return [replace(whole, examples=size) for size in sorted(sizes) if size < rows]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from keeptune.core.records import Part
 from keeptune.evaluate.runner import Wording
 from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial, run_trial, score_on_test, sweep
+from keeptune.study.trials import Trial, run_trial, score_on_test, scored, sweep
 
 if TYPE_CHECKING:
     from keeptune.study.bench import Bench
@@ -24,8 +24,8 @@ class Job(Protocol):
         """As progress shows it."""
         ...
 
-    def perform(self, bench: Bench) -> None:
-        """Do it, unless its result is there."""
+    def perform(self, bench: Bench) -> bool:
+        """Do it, unless its result is there: then it says False."""
         ...
 
 
@@ -44,9 +44,10 @@ class Ask:
         """As progress shows it."""
         return f"base on {self.task}, {self.part}" + (f", {self.shots}-shot" if self.shots else "")
 
-    def perform(self, bench: Bench) -> None:
+    def perform(self, bench: Bench) -> bool:
         """Score the base."""
         bench.evaluate(self.task, self.part, shots=self.shots, draw=self.draw, wording=self.wording)
+        return True
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,29 @@ class Train:
         """As progress shows it."""
         return self.trial.name
 
-    def perform(self, bench: Bench) -> None:
+    def perform(self, bench: Bench) -> bool:
         """Train and score."""
-        run_trial(bench, self.trial, weights=self.weights)
+        return run_trial(bench, self.trial, weights=self.weights)
+
+
+@dataclass(frozen=True)
+class TrainAndTest:
+    """A point of a learning curve: a training that chooses nothing is scored on the test parts at once."""
+
+    trial: Trial
+    spec: ArmSpec  # the arm that it stands for
+
+    @property
+    def name(self) -> str:
+        """As progress shows it."""
+        return self.trial.name
+
+    def perform(self, bench: Bench) -> bool:
+        """Train and score."""
+        if scored(bench, self.trial):
+            return False
+        run_trial(bench, self.trial, weights=True)
+        return score_on_test(bench, self.trial, self.spec)
 
 
 @dataclass(frozen=True)
@@ -77,9 +98,9 @@ class Sweep:
         """As progress shows it."""
         return f"{self.trial.name}, interpolation"
 
-    def perform(self, bench: Bench) -> None:
+    def perform(self, bench: Bench) -> bool:
         """Score the points."""
-        sweep(bench, self.trial)
+        return sweep(bench, self.trial)
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,6 @@ class ScoreTest:
         """As progress shows it."""
         return f"{self.trial.name}, test"
 
-    def perform(self, bench: Bench) -> None:
+    def perform(self, bench: Bench) -> bool:
         """Score the model."""
-        score_on_test(bench, self.trial, self.spec, self.alpha)
+        return score_on_test(bench, self.trial, self.spec, self.alpha)

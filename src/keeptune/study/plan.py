@@ -7,13 +7,15 @@ comparison stays fair:
 1. further seeds, the last one first;
 2. sizes of the learning curve, the largest first;
 3. rates, from the highest and the lowest in turn, down to one;
-4. arms with remedies, the last one first.
+4. arms with remedies, the last one first, while an arm is left that trains.
+
+Whether what is kept turns out to take as long as planned is watched by `deadline`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +28,14 @@ from keeptune.data.lazy import Made
 from keeptune.study.arms import KeyedRecord, finished
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
+from keeptune.study.jobs import Job, ScoreTest, Sweep, Train, TrainAndTest
+from keeptune.study.sequence import TaskSequence
 from keeptune.study.spec import ArmSpec
 from keeptune.study.trials import ALPHAS
 from keeptune.train.estimate import Needs, probe
 from keeptune.train.memory import available_bytes, used_bytes
 
+FILE = "plan.json"
 BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
 
 
@@ -76,7 +81,7 @@ class Estimates:
         trials = len(config.rates(spec.method)) + len(config.seeds) - 1
         if spec.interpolated:
             own = 0 if spec.trained in config.specs else trials  # of a model that is no arm itself
-            points = len(config.seeds) * ((len(ALPHAS) - 1) * self.validation_seconds + self.test_seconds)
+            points = len(config.seeds) * (self.sweep + self.test_seconds)
             return own, points + own * self.training(config, spec.trained)
         sizes = config.curve.sizes if config.curve and spec.name in config.curve.arms else ()
         curve = sum(size < self.rows for size in sizes)
@@ -87,9 +92,26 @@ class Estimates:
         """(trainings, seconds) of an arm through all orders: every task in its turn, all tasks tested after each."""
         assert config.sequence is not None
         chains = max(1, len(config.sequence.orders)) * len(config.seeds)
-        rates = len(config.rates(spec.method))
-        one = rates * self.training(config, spec) + (self.tasks + 1) * self.test_seconds
-        return chains * self.tasks * rates, chains * one
+        return chains * self.tasks * len(config.rates(spec.method)), chains * self.chain(config, spec)
+
+    def chain(self, config: StudyConfig, spec: ArmSpec) -> float:
+        """Seconds of an arm through one order."""
+        return len(config.rates(spec.method)) * self.training(config, spec) + (self.tasks + 1) * self.test_seconds
+
+    @property
+    def sweep(self) -> float:
+        """Seconds of the points between the base and one model."""
+        return (len(ALPHAS) - 1) * self.validation_seconds
+
+    def job(self, config: StudyConfig, job: Job) -> float:
+        """Seconds that a job has in the plan; what has to be done again is not planned."""
+        if isinstance(job, Train):
+            return 0.0 if job.weights else self.training(config, job.trial.spec)
+        if isinstance(job, TrainAndTest):
+            return self.training(config, job.spec) + self.test_seconds
+        if isinstance(job, TaskSequence):
+            return self.chain(config, job.spec)
+        return self.sweep if isinstance(job, Sweep) else self.test_seconds if isinstance(job, ScoreTest) else 0.0
 
     def total(self, config: StudyConfig) -> float:
         """Seconds of everything that trains, one worker."""
@@ -119,13 +141,62 @@ def estimate(bench: Bench, workers: int) -> Estimates:
 
 
 class PlanRecord(KeyedRecord):
-    """plan.json: what was decided before the first training; a study that goes on keeps to it."""
+    """plan.json: what was decided before the first training or dropped since; a study that goes on keeps to it."""
 
+    estimates: Estimates
     plans: tuple[ArmPlan, ...]
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
     rates: dict[str, tuple[float, ...]]  # by method
     sizes: tuple[int, ...]  # of the learning curve
+
+    @classmethod
+    def of(
+        cls,
+        key: str,
+        config: StudyConfig,
+        kept: StudyConfig,
+        estimates: Estimates,
+        fits: Mapping[str, bool],
+        workers: int,
+        dropped: Sequence[str],
+        late: Sequence[str] = (),
+    ) -> PlanRecord:
+        """A line for every arm of the recipe ``config``, and what is ``kept`` of it.
+
+        Args:
+            fits: whether there is memory for an arm, by its name.
+            dropped: everything that the budget took away.
+            late: of this, what it took away after the plan.
+        """
+
+        def line(arm: str, spec: ArmSpec, cost: tuple[int, float], fits: bool = True) -> ArmPlan:
+            trials, seconds = cost
+            return ArmPlan(
+                arm=arm,
+                trials=trials,
+                memory_bytes=estimates.memory(spec),
+                seconds=seconds / workers,
+                fits=fits,
+                dropped=tuple(dropped),
+                late=tuple(late),
+            )
+
+        runs = set(kept.specs)
+        plans = [
+            line(spec.name, spec, estimates.arm(kept, spec) if spec in runs else (0, 0.0), fits[spec.name])
+            for spec in config.specs
+        ]
+        plans += [line(f"{spec.name}, in turn", spec, estimates.sequence(kept, spec)) for spec in kept.in_turn]
+        return cls(
+            key=key,
+            estimates=estimates,
+            plans=tuple(plans),
+            arms=kept.arms,
+            seeds=kept.seeds,
+            rates={method: kept.rates(method) for method in kept.methods},
+            sizes=kept.curve.sizes if kept.curve else (),
+        )
 
     def apply(self, config: StudyConfig) -> StudyConfig:
         """The recipe with what was dropped left out."""
@@ -136,35 +207,44 @@ class PlanRecord(KeyedRecord):
             changes["curve"] = config.curve.model_copy(update={"sizes": self.sizes})
         return config.model_copy(update=changes)
 
+    def steps(self, config: StudyConfig) -> list[tuple[StudyConfig, str]]:
+        """What is kept of the recipe, and then ever smaller ones, each with what it drops."""
+        fitting = _fitting(config, {each.arm: each.fits for each in self.plans})
+        return [(fitting, ""), *_smaller(fitting)][len(self.plans[0].dropped) :]
 
-def plan(bench: Bench, workers: int, spent: float) -> PlanRecord:
+    def less(self, config: StudyConfig, kept: StudyConfig, names: Sequence[str], workers: int) -> PlanRecord:
+        """The plan after more of the recipe was dropped."""
+        fits = {each.arm: each.fits for each in self.plans}
+        dropped, late = ((*before, *names) for before in (self.plans[0].dropped, self.plans[0].late))
+        return PlanRecord.of(self.key, config, kept, self.estimates, fits, workers, dropped, late)
+
+
+def plan(bench: Bench, workers: int, clock: Callable[[], float]) -> PlanRecord:
     """What is left of the recipe in memory and budget, and a line for every arm of it; in plan.json from then on.
 
     Args:
         workers: trainings at the same time.
-        spent: seconds since the study started.
+        clock: seconds since the study started.
     """
-    path, key = bench.folder / "plan.json", bench.key("plan", bench.config.digest())
+    path, key = bench.folder / FILE, bench.key("plan", bench.config.digest())
     found = finished(path, PlanRecord, key)
     if found is not None and all(each.fits for each in found.plans):  # memory may be free by now
         return found
-    record = _plan(bench, workers, spent, key)
+    record = _plan(bench, workers, clock, key)
     write_json(path, record)
     bench.console.print(plan_table(record.plans))
     return record
 
 
-def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
+def _plan(bench: Bench, workers: int, clock: Callable[[], float], key: str) -> PlanRecord:
     config, estimates = bench.config, estimate(bench, workers)
     free = available_bytes(bench.lm.device)
     room = None if free is None else free + (used_bytes(bench.lm.device) or 0)  # what is held now is in the need, too
-    fits = {spec: room is None or workers * (estimates.memory(spec) or 0) <= room for spec in config.specs}
-    kept = config.model_copy(
-        update={"arms": tuple(arm for arm in config.arms if arm == "prompt" or fits[ArmSpec.parse(arm)])}
-    )
+    fits = {spec.name: room is None or workers * (estimates.memory(spec) or 0) <= room for spec in config.specs}
+    kept = _fitting(config, fits)
     dropped: list[str] = []
     if config.budget is not None:
-        allowed = parse_duration(config.budget) - spent
+        allowed = parse_duration(config.budget) - clock()
         kept, dropped = within(kept, estimates, allowed * workers)
         least = estimates.total(kept) / workers
         if least > allowed:
@@ -172,32 +252,12 @@ def _plan(bench: Bench, workers: int, spent: float, key: str) -> PlanRecord:
                 f"budget: with all dropped that may be dropped {human_seconds(least)} of training are left, more than"
                 f" the {human_seconds(max(0.0, allowed))} there are"
             )
+    return PlanRecord.of(key, config, kept, estimates, fits, workers, dropped)
 
-    def line(arm: str, spec: ArmSpec, cost: tuple[int, float], fits: bool = True) -> ArmPlan:
-        trials, seconds = cost
-        return ArmPlan(
-            arm=arm,
-            trials=trials,
-            memory_bytes=estimates.memory(spec),
-            seconds=seconds / workers,
-            fits=fits,
-            dropped=tuple(dropped),
-        )
 
-    runs = set(kept.specs)
-    plans = [
-        line(spec.name, spec, estimates.arm(kept, spec) if spec in runs else (0, 0.0), fits[spec])
-        for spec in config.specs
-    ]
-    plans += [line(f"{spec.name}, in turn", spec, estimates.sequence(kept, spec)) for spec in kept.in_turn]
-    return PlanRecord(
-        key=key,
-        plans=tuple(plans),
-        arms=kept.arms,
-        seeds=kept.seeds,
-        rates={method: kept.rates(method) for method in kept.methods},
-        sizes=kept.curve.sizes if kept.curve else (),
-    )
+def _fitting(config: StudyConfig, fits: Mapping[str, bool]) -> StudyConfig:
+    """The recipe without arms that do not fit."""
+    return config.model_copy(update={"arms": tuple(arm for arm in config.arms if fits.get(arm, True))})
 
 
 def within(config: StudyConfig, estimates: Estimates, allowed: float) -> tuple[StudyConfig, list[str]]:
@@ -234,7 +294,7 @@ def _smaller(config: StudyConfig) -> Iterator[tuple[StudyConfig, str]]:
         config = config.model_copy(update=changes)
         yield config, f"the {'highest' if highest else 'lowest'} rates"
         highest = not highest
-    while any(not spec.plain for spec in config.specs):
+    while len(config.specs) > 1 and any(not spec.plain for spec in config.specs):
         last = next(spec for spec in reversed(config.specs) if not spec.plain)
         config = config.model_copy(update={"arms": tuple(arm for arm in config.arms if arm != last.name)})
         yield config, last.name

@@ -6,27 +6,30 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from keeptune.core.errors import DataError
-from keeptune.core.records import ArmPlan, Summary, read_json, write_json
+from keeptune.core.records import Summary, read_json, write_json
+from keeptune.core.units import human_seconds, parse_duration
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.bench import Bench
 from keeptune.study.build import build, chance_of, data_card, margin_warnings
 from keeptune.study.config import StudyConfig
 from keeptune.study.curve import learning_curves
-from keeptune.study.jobs import Ask, Job
+from keeptune.study.deadline import Deadline
+from keeptune.study.jobs import Ask, Job, Train
 from keeptune.study.manifest import engines, manifest_of
-from keeptune.study.plan import plan
+from keeptune.study.plan import FILE, PlanRecord, plan
 from keeptune.study.prompting import prompting_arms
-from keeptune.study.sequence import sequences
+from keeptune.study.sequence import sequence_jobs, sequences
 from keeptune.study.summarise import Measured, summarise
-from keeptune.study.tuning import base_point, tuned_arms
-from keeptune.study.workers import choose_runner
+from keeptune.study.tuning import base_point, first_seed, further_trials, tuned_arms
+from keeptune.study.workers import Runner, choose_runner
 
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
@@ -52,12 +55,12 @@ def run_study(
         KeeptuneError: anything foreseen; finished arms are kept.
     """
     console = console or Console()
-    started, clock = datetime.now(UTC), time.monotonic()
+    started, began = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
     config = bench.config  # with what is retained by default
     for task in bench.tasks.values():
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
-    measured = measure(bench, data_root)
+    measured = measure(bench, data_root, lambda: time.monotonic() - began)
     manifest = manifest_of(
         bench.lm,
         config.model_dump(mode="json"),
@@ -71,7 +74,7 @@ def run_study(
         measured,
         manifest,
         title=config.title or folder.name,
-        wall_seconds=time.monotonic() - clock,
+        wall_seconds=time.monotonic() - began,
         indifference=config.indifference / 100,
         requests=config.requests,
         harmless=config.forgetting == "harmless",
@@ -89,24 +92,30 @@ def run_study(
     return summary
 
 
-def measure(bench: Bench, data_root: Path = Path()) -> Measured:
-    """Run every arm that is not finished; what was measured before is read."""
+def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measured:
+    """Run every arm that is not finished; what was measured before is read.
+
+    Args:
+        bench: what every arm needs.
+        data_root: relative data paths of the recipe are below it.
+        clock: seconds since the study started.
+    """
     for line in margin_warnings(bench):
         bench.warn(line)
-    started = time.monotonic()
     runner = choose_runner(bench, data_root)
     try:
         runner.run(base_jobs(bench))
         prompting, best = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "")
-        plans: tuple[ArmPlan, ...] = ()
-        if bench.config.methods:
-            planned = plan(bench, runner.workers, time.monotonic() - started)
-            bench.config, plans = planned.apply(bench.config), planned.plans
-        tuned, frontier = tuned_arms(bench, runner)
-        curves = learning_curves(bench, runner, tuned)
-        in_turn = sequences(bench, runner)
+        trains = bool(bench.config.methods)
+        if trains:
+            follow_plan(bench, runner, clock)
+        chosen = first_seed(bench, runner)
+        curves = learning_curves(bench, runner, chosen)
+        runner.run([*sequence_jobs(bench), *map(Train, further_trials(bench, chosen))])
+        tuned, frontier = tuned_arms(bench, runner, chosen)
     finally:
         runner.close()
+    _say_overrun(bench, clock())
     return Measured(
         metrics={task.name: (task.metric.name, task.metric.kind) for task in bench.targets},
         suites={suite.name: suite.suite() for suite in bench.suites},
@@ -118,12 +127,28 @@ def measure(bench: Bench, data_root: Path = Path()) -> Measured:
         tuned=tuned,
         frontier=[base_point(bench), *frontier] if frontier else [],
         curves=curves,
-        sequences=in_turn,
-        plans=plans,
+        sequences=sequences(bench),
+        plans=read_json(bench.folder / FILE, PlanRecord).plans if trains else (),
         chance=chance_of(bench),
         warnings=bench.warnings,
         cards=[data_card(bench, task) for task in bench.targets],
     )
+
+
+def follow_plan(bench: Bench, runner: Runner, clock: Callable[[], float]) -> None:
+    """Plan, and let recipe and runner keep to it."""
+    recipe = bench.config
+    planned = plan(bench, runner.workers, clock)
+    bench.config = planned.apply(recipe)
+    if recipe.budget is not None:
+        runner.schedule = Deadline(bench, recipe, planned, runner.workers, clock)
+
+
+def _say_overrun(bench: Bench, seconds: float) -> None:
+    """Where the least that is run took longer than the budget, that is said."""
+    budget = bench.config.budget
+    if budget is not None and seconds > parse_duration(budget):
+        bench.warn(f"budget: the study took {human_seconds(seconds - parse_duration(budget))} longer than {budget}")
 
 
 def base_jobs(bench: Bench) -> list[Job]:

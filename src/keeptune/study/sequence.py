@@ -23,7 +23,6 @@ from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick
 from keeptune.study.remedies import Surroundings, build_remedies, describe, limited, remedy_settings
 from keeptune.study.spec import ArmSpec
-from keeptune.study.workers import Runner
 from keeptune.train.loop import fit
 from keeptune.train.progress import Progress
 
@@ -62,12 +61,12 @@ class TaskSequence:
         settings = [config.method_settings(self.spec.method), remedy_settings(config, self.spec)]
         return bench.test_key("sequence", self.order, settings, self.rates, self.seed, config.train.digest())
 
-    def perform(self, bench: Bench) -> None:
+    def perform(self, bench: Bench) -> bool:
         """Go through the tasks; the bench's model is the base again afterwards."""
         folder = self.folder(bench)
         if finished(folder / "sequence.json", SequenceRecord, self.key(bench)):
             bench.say(f"{self.name}: finished before, skipped")
-            return
+            return False
         shutil.rmtree(folder, ignore_errors=True)
         _write_row(folder, 0, {task: bench.evaluate(task, "test").items for task in self.order})
         rates, seconds, label = [], [], ""
@@ -79,6 +78,7 @@ class TaskSequence:
                 _write_row(folder, stage, {each: bench.evaluate(each, "test").items for each in self.order})
         record = SequenceRecord(key=self.key(bench), label=label, rates=tuple(rates), seconds=tuple(seconds))
         write_json(folder / "sequence.json", record)
+        return True
 
     def _stage(self, bench: Bench, stage: int, task: str) -> tuple[float, float, str]:
         """Learn one task from the model as it is, which then holds what was learned: (rate, seconds, what it was)."""
@@ -122,19 +122,22 @@ class TaskSequence:
         return best.cost, seconds, label
 
 
-def sequences(bench: Bench, runner: Runner) -> list[SequenceSummary]:
-    """Every arm through every order of the recipe, summarised."""
+def sequence_jobs(bench: Bench) -> list[TaskSequence]:
+    """Every arm through every order of the recipe."""
     settings = bench.config.sequence
     if settings is None:
         return []
-    jobs = [
+    return [
         TaskSequence(spec, order, seed, bench.config.rates(spec.method))
         for order in settings.orders or (tuple(task.name for task in bench.targets),)
         for spec in bench.config.in_turn
         for seed in bench.config.seeds
     ]
-    runner.run(jobs)
-    return [_summary(bench, job) for job in jobs]
+
+
+def sequences(bench: Bench) -> list[SequenceSummary]:
+    """What came of the jobs, once they are done."""
+    return [_summary(bench, job) for job in sequence_jobs(bench)]
 
 
 def check_order(order: Sequence[str], names: Sequence[str]) -> None:

@@ -86,7 +86,8 @@ def summarise(
     def gap(a: str, b: str) -> tuple[float, Interval]:
         return difference(everyone[a].pooled(), everyone[b].pooled())
 
-    rows = (*rows, *(_not_run(measured, plan) for plan in measured.plans if not plan.fits))
+    left_out = [(plan, why) for plan in measured.plans if (why := _why_not_run(plan))]
+    rows = (*rows, *(_not_run(measured, plan, why) for plan, why in left_out))
     candidates = [row for row in rows if row.family != "prompt" or row.name == measured.best_prompting]
     recommendation = recommend(
         candidates,
@@ -169,7 +170,16 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
     )
 
 
-def _not_run(measured: Measured, plan: ArmPlan) -> ArmSummary:
+def _why_not_run(plan: ArmPlan) -> str | None:
+    """Why an arm was left out; None where it was run."""
+    if not plan.fits:
+        return f"needs {human_bytes(plan.memory_bytes or 0)}"
+    if plan.arm in plan.late:
+        return "jobs took longer than planned, and the budget has no time for it"
+    return "the budget has no time for it" if plan.arm in plan.dropped else None
+
+
+def _not_run(measured: Measured, plan: ArmPlan, why: str) -> ArmSummary:
     """An arm that stands in the table without a number."""
     nothing = Score(metric=_metric(measured), mean=0.0, interval=Interval(low=0.0, high=0.0), n=0, clusters=0)
     return ArmSummary(
@@ -178,7 +188,7 @@ def _not_run(measured: Measured, plan: ArmPlan) -> ArmSummary:
         family=plan.arm.split("+")[0],
         arm=plan.arm,
         target=nothing,
-        not_run=f"needs {human_bytes(plan.memory_bytes or 0)}",
+        not_run=why,
     )
 
 

@@ -88,8 +88,8 @@ def read_trial(bench: Bench, trial: Trial) -> TrialRecord:
     return required(folder_of(bench, trial) / "trial.json", TrialRecord, trial_key(bench, trial))
 
 
-def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> None:
-    """Train, score the best checkpoint on validation items, leave trial.json and the weights.
+def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> bool:
+    """Train, score the best checkpoint on validation items, leave trial.json and the weights; False if done before.
 
     Args:
         bench: what every arm needs.
@@ -100,7 +100,7 @@ def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> None:
     there = not weights or artifact_of(bench, trial).is_dir()
     if there and finished(folder / "trial.json", TrialRecord, key):
         bench.say(f"{trial.name}: trained before, skipped")
-        return
+        return False
     for record in ("trial.json", "arm.json", "sweep.json"):
         (folder / record).unlink(missing_ok=True)
     base = bench.remember_base()
@@ -152,6 +152,7 @@ def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> None:
         bench.lm.restore(method)
     write_json(folder / "trial.json", done)
     bench.say(f"{trial.name}: target {100 * np.mean(done.target_scores):.1f} on validation")
+    return True
 
 
 class _Watch(Callback):
@@ -241,11 +242,14 @@ def read_sweep(bench: Bench, trial: Trial) -> SweepRecord:
     return required(folder_of(bench, trial) / "sweep.json", SweepRecord, trial_key(bench, trial))
 
 
-def sweep(bench: Bench, trial: Trial) -> None:
-    """Score the points between base and tuned model on validation items; no training. Leaves sweep.json."""
+def sweep(bench: Bench, trial: Trial) -> bool:
+    """Score the points between base and tuned model on validation items; no training. Leaves sweep.json.
+
+    Returns False where that was done before.
+    """
     path, key = folder_of(bench, trial) / "sweep.json", trial_key(bench, trial)
     if finished(path, SweepRecord, key):
-        return
+        return False
     done, base = read_trial(bench, trial), bench.remember_base()
     points = []
     for alpha in ALPHAS[:-1]:  # the last is the trial itself
@@ -264,6 +268,7 @@ def sweep(bench: Bench, trial: Trial) -> None:
     )
     write_json(path, SweepRecord(key=key, points=(*points, last)))
     bench.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")
+    return True
 
 
 def arm_folder(bench: Bench, trial: Trial, alpha: float | None = None) -> Path:
@@ -298,11 +303,14 @@ def scored(bench: Bench, trial: Trial, alpha: float | None = None) -> Arm | None
     return finished_arm(arm_folder(bench, trial, alpha), _test_key(bench, trial), *names)
 
 
-def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = None) -> None:
-    """Score the trial's model, or the point ``alpha`` between base and it, on all test parts; leaves arm.json."""
+def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None = None) -> bool:
+    """Score the trial's model, or the point ``alpha`` between base and it, on all test parts; leaves arm.json.
+
+    Returns False where that was done before.
+    """
     if scored(bench, trial, alpha):
         bench.say(f"{trial.name}: scored before, skipped")
-        return
+        return False
     done, folder, base = read_trial(bench, trial), arm_folder(bench, trial, alpha), bench.remember_base()
     with loaded(bench, trial) as method:
         artifact = artifact_of(bench, trial)
@@ -348,3 +356,4 @@ def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None
             views,
         )
     )
+    return True

@@ -9,7 +9,7 @@ done at the same time is given to the runner at once.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,18 +37,37 @@ def first_trials(bench: Bench) -> list[Trial]:
     return sorted(trials, key=lambda trial: -len(trial.spec.remedies))
 
 
-def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[FrontierPoint]]:
-    """The arms of the recipe that train, and every model that was looked at as a point of the frontier."""
-    config, trials = bench.config, first_trials(bench)
-    runner.run([Train(trial) for trial in trials])
+def first_seed(bench: Bench, runner: Runner) -> dict[ArmSpec, Trial]:
+    """The picked rate of everything that trains; what is not interpolated is scored on test items."""
+    tried = first_trials(bench)
+    runner.run([Train(trial) for trial in tried])
+    trials = first_trials(bench)  # those that a budget left
     chosen = {trials_of[0].spec: pick_trial(bench, trials_of) for trials_of in _by_spec(trials)}
     runner.run([Train(trial, weights=True) for trial in chosen.values() if not artifact_of(bench, trial).is_dir()])
-    others = {spec: [Trial(spec, best.lr, seed) for seed in config.seeds[1:]] for spec, best in chosen.items()}
-    later = [trial for each in others.values() for trial in each]
-    follow: list[Job] = [Train(trial) for trial in later]
-    follow += [Sweep(chosen[spec.trained]) for spec in config.specs if spec.interpolated]
-    follow += [ScoreTest(chosen[spec], spec) for spec in config.specs if not spec.interpolated]
+    specs = bench.config.specs
+    follow: list[Job] = [Sweep(chosen[spec.trained]) for spec in specs if spec.interpolated]
+    follow += [ScoreTest(chosen[spec], spec) for spec in specs if not spec.interpolated]
     runner.run(follow)
+    for trial in tried:
+        if trial not in chosen.values():
+            shutil.rmtree(artifact_of(bench, trial), ignore_errors=True)
+    return chosen
+
+
+def further_trials(bench: Bench, chosen: Mapping[ArmSpec, Trial]) -> list[Trial]:
+    """The picked rates with all seeds but the first."""
+    return [Trial(spec, best.lr, seed) for seed in bench.config.seeds[1:] for spec, best in chosen.items()]
+
+
+def tuned_arms(
+    bench: Bench, runner: Runner, chosen: Mapping[ArmSpec, Trial]
+) -> tuple[list[Tuned], list[FrontierPoint]]:
+    """The arms of the recipe that train, and every model that was looked at as a point of the frontier.
+
+    All is trained by now: the trials of `first_seed` and the `further_trials`.
+    """
+    config, later = bench.config, further_trials(bench, chosen)
+    others = {spec: [trial for trial in later if trial.spec == spec] for spec in chosen}
     alphas = {spec: _alpha(bench, chosen[spec.trained]) for spec in config.specs if spec.interpolated}
     last: list[Job] = [ScoreTest(chosen[spec.trained], spec, alpha) for spec, alpha in alphas.items()]
     last += [ScoreTest(trial, spec, alphas.get(spec)) for spec in config.specs for trial in others[spec.trained]]
@@ -59,10 +78,8 @@ def tuned_arms(bench: Bench, runner: Runner) -> tuple[list[Tuned], list[Frontier
         models = [chosen[spec.trained], *others[spec.trained]]
         tuned.append(Tuned(spec, [read_arm(bench, trial, alphas.get(spec)) for trial in models]))
     keep = {*chosen.values(), *later}
-    for trial in trials:
-        if trial not in keep:
-            shutil.rmtree(artifact_of(bench, trial), ignore_errors=True)
-    points = [point for trial in (*trials, *later) for point in trial_points(bench, trial, picked=trial in keep)]
+    trials = (*first_trials(bench), *later)
+    points = [point for trial in trials for point in trial_points(bench, trial, picked=trial in keep)]
     for spec, alpha in alphas.items():
         for trial in (chosen[spec.trained], *others[spec.trained]):
             points += _sweep_points(bench, spec, trial, alpha)

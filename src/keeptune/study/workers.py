@@ -7,11 +7,13 @@ Small models leave cores idle: two processes with one thread each train about 1.
 from __future__ import annotations
 
 import io
+import itertools
 import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -33,13 +35,54 @@ OVERHEAD = 700_000_000  # bytes: libraries and data of a process
 PER_PARAMETER = 26  # bytes: masters, moments, sums and gradients of full fine-tuning, and a copy of the base
 
 
+@dataclass(frozen=True)
+class _Report:
+    """What a process brings back of a job."""
+
+    anew: bool
+    said: list[str]
+    warnings: list[str]
+
+
+class Schedule(Protocol):
+    """Decides what is done of the jobs that a runner is given (see `deadline`)."""
+
+    def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """The jobs in the order in which they begin."""
+        ...
+
+    def wants(self, job: Job) -> bool:
+        """Whether a job that is about to begin is to be done."""
+        ...
+
+    def did(self, job: Job, anew: bool) -> None:
+        """Take note that a job is done; ``anew``: its result was not there."""
+        ...
+
+
+class Everything:
+    """All jobs, as they come."""
+
+    def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """As given."""
+        return jobs
+
+    def wants(self, job: Job) -> bool:
+        """Always."""
+        return True
+
+    def did(self, job: Job, anew: bool) -> None:
+        """Nothing to note."""
+
+
 class Runner(Protocol):
     """Does jobs in whatever order and place; those that are done when it returns have left their results."""
 
     workers: int  # jobs at the same time
+    schedule: Schedule
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Do all of them.
+        """Do all of them that the schedule wants.
 
         Raises:
             Exception: the first error of a job; what other jobs finished is kept.
@@ -58,11 +101,12 @@ class InProcess:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
+        self.schedule: Schedule = Everything()
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """In the order given."""
-        for job in jobs:
-            job.perform(self.bench)
+        """In the order of the schedule."""
+        for job in filter(self.schedule.wants, self.schedule.order(jobs)):
+            self.schedule.did(job, job.perform(self.bench))
 
     def close(self) -> None:
         """Nothing was opened."""
@@ -73,6 +117,7 @@ class Processes:
 
     def __init__(self, bench: Bench, workers: int, data_root: Path) -> None:
         self.bench, self.workers, self._stopped = bench, workers, False
+        self.schedule: Schedule = Everything()
         threads = max(1, torch.get_num_threads() // workers)
         settings = (bench.config, bench.folder.resolve(), data_root.resolve(), threads, Path.cwd(), allocator.kept())
         self._pool = ProcessPoolExecutor(
@@ -81,19 +126,26 @@ class Processes:
 
     def run(self, jobs: Sequence[Job]) -> None:
         """As processes get free; what a job said is printed when it is done."""
-        waiting = {self._pool.submit(_perform, job): job for job in jobs}
+        left = filter(self.schedule.wants, self.schedule.order(jobs))  # asked when a process is free
+        running: dict[Future[_Report], Job] = {}
         console = self.bench.console
         columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
             shown = bar.add_task("jobs", total=len(jobs))
+
+            def start() -> None:
+                for job in itertools.islice(left, self.workers - len(running)):
+                    running[self._pool.submit(_perform, job)] = job
+
             try:
-                for future in as_completed(waiting):
-                    said, warnings = future.result()
-                    for line in said:
-                        self.bench.say(line)
-                    for line in warnings:
-                        self.bench.warn(line)
-                    bar.update(shown, advance=1, description=f"done: {waiting[future].name}")
+                start()
+                while running:
+                    done = wait(running, return_when=FIRST_COMPLETED).done
+                    for future in [each for each in running if each in done]:  # an error before what it led to
+                        job = running.pop(future)
+                        self._take(job, future.result())
+                        bar.update(shown, advance=1, description=f"done: {job.name}")
+                    start()
             except BrokenProcessPool as error:
                 self._stop()
                 raise ConfigError(
@@ -109,6 +161,13 @@ class Processes:
         """End the processes."""
         if not self._stopped:
             self._pool.shutdown()
+
+    def _take(self, job: Job, report: _Report) -> None:
+        for line in report.said:
+            self.bench.say(line)
+        for line in report.warnings:
+            self.bench.warn(line)
+        self.schedule.did(job, report.anew)
 
     def _stop(self) -> None:
         """No further job begins, and those that run end at once: their arms start again when the study goes on."""
@@ -153,16 +212,16 @@ def _start(config: StudyConfig, folder: Path, data_root: Path, threads: int, pla
     _bench = build(config, folder, Console(file=io.StringIO(), width=200), data_root)
 
 
-def _perform(job: Job) -> tuple[list[str], list[str]]:
-    """(lines said, warnings) of one job."""
+def _perform(job: Job) -> _Report:
+    """Do a job in this process."""
     global _bench
     bench = _bench
     if bench is None:
         raise RuntimeError("an earlier job of this process failed")
     bench.said.clear()
     try:
-        job.perform(bench)
+        anew = job.perform(bench)
     except BaseException:
         _bench = None  # whatever it left behind is not built upon
         raise
-    return list(bench.said), list(bench.warnings)
+    return _Report(anew, list(bench.said), list(bench.warnings))

@@ -291,13 +291,39 @@ def test_train_rows_that_another_task_asks_are_found() -> None:
     ours = parts([row(text(1), 1), row("short texts recur", 2), row(text(3), 3)], [row(text(4), 4)])
     copies = [row(text(1).upper() + "!", 11), row("short texts recur", 12), row(text(4), 14)]
     theirs = parts([row(text(4) + ".", 15)], copies)
-    found = asked_elsewhere({"ours": ours, "theirs": theirs}, {"ours": ("input",), "theirs": ("input",)})
+    tasks = {"ours": ours, "theirs": theirs}
+    fields = {"ours": ("input",), "theirs": ("input",)}
+    found = asked_elsewhere(tasks, fields, {"ours", "theirs"})
     assert {name: [pair.where for pair in pairs] for name, pairs in found.items()} == {
         "ours": ["data.jsonl:1"],
         "theirs": ["data.jsonl:15"],
     }
     assert "test of theirs data.jsonl:11" in str(found["ours"][0])
-    assert not asked_elsewhere({"ours": ours}, {})  # its own test rows are its splits' business
+    assert not asked_elsewhere({"ours": ours}, {}, {"ours"})  # its own test rows are its splits' business
+    assert list(asked_elsewhere(tasks, fields, {"theirs"})) == ["theirs"]
+    assert not asked_elsewhere(tasks, fields, ())
+
+
+def test_train_rows_that_another_task_validates_on_are_found() -> None:
+    ours = parts([row(text(1), 1), row(text(2), 2)], [row(text(3), 3)])
+    theirs = parts([row(text(4), 4)], [row(text(5), 5)], [row(text(2), 12)])
+    found = asked_elsewhere({"ours": ours, "theirs": theirs}, {}, {"ours"})
+    assert [(pair.where, pair.other_part) for pair in found["ours"]] == [("data.jsonl:2", "validation of theirs")]
+
+
+class Unread(Splits):
+    """Parts whose train rows nobody may read."""
+
+    def part(self, name: str) -> Sequence[Example]:
+        assert name != "train"
+        return super().part(name)
+
+
+def test_train_rows_that_nobody_trains_on_are_not_read() -> None:
+    untrained = Unread([row(text(1), 1)], [row(text(2), 2)], [row(text(3), 3)])
+    ours = parts([row(text(3), 4), row(text(6), 6)], [row(text(5), 5)])
+    found = asked_elsewhere({"ours": ours, "theirs": untrained}, {}, {"ours"})
+    assert list(found) == ["ours"]
 
 
 def test_near_duplicates_in_validation_leave_train_and_are_no_reason_to_refuse() -> None:

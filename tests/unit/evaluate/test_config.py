@@ -54,3 +54,8 @@ def test_task_titles_are_file_names(data: str, title: str) -> None:
 @pytest.mark.parametrize(("text", "title"), [("notes/*.txt", "notes"), ("a/grimm.txt", "grimm"), ("*.txt", "text")])
 def test_text_titles(text: str, title: str) -> None:
     assert TextConfig(text=text).title == title
+
+
+def test_a_text_keeps_the_shares_that_its_split_does_not_name() -> None:
+    split = parse_recipe(TextConfig, "text: a.txt\nsplit: {on_leak: drop, validation: 0.1}").split
+    assert (split.on_leak, split.validation, split.test) == ("drop", 0.1, 0.6)

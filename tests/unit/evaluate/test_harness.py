@@ -24,6 +24,7 @@ from keeptune.evaluate.standard import STANDARD_V1
 from keeptune.evaluate.task import Task
 from keeptune.models.language_model import LanguageModel
 from keeptune.study import standard
+from keeptune.study.build import build_entry
 from keeptune.study.config import StudyConfig
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'keeptune[harness]'")
@@ -558,3 +559,16 @@ def test_the_standard_tasks_item_by_item(tiny: Any, tmp_path: Path, name: str) -
         assert found[ident].score == pytest.approx(float(sample[metric]), abs=TOLERANCE)
         if name == "gsm8k":
             assert found[ident].prediction == sample["filtered_resps"][0]
+
+
+def test_tasks_held_out_are_asked_zero_shot(tiny: Any, write_task: WriteTask) -> None:
+    path = write_task({**CHOICE, "num_fewshot": 2}, train=30, test=12)
+    config = recipe(f"held_out: [{{task: 'harness:{path}'}}, {{data: other.jsonl}}]")
+    held_out = build_entry(config.held_out[0])
+    assert (held_out.asked_shots(0), harness(path).asked_shots(0)) == (0, 2)
+    assert ours(tiny, held_out) == ours(tiny, harness(path, shots=0))
+    bare, own = (evaluate(tiny, task, "test").tokens_per_request for task in (held_out, harness(path)))
+    assert bare < own
+    with pytest.raises(ConfigError, match="animals.yaml is held out, and those are asked zero-shot"):
+        recipe(f"held_out: [{{task: 'harness:{path}', shots: 2}}]")
+    assert recipe(f"held_out: [{{task: 'harness:{path}', shots: 0}}]").held_out == config.held_out[:1]

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import pytest
-import yaml
+from planned import config, estimates
 
-from keeptune.core.config import parse_recipe
 from keeptune.core.errors import ConfigError
 from keeptune.core.units import parse_duration
 from keeptune.study.config import StudyConfig
-from keeptune.study.plan import Estimates, within
+from keeptune.study.jobs import Job, ScoreTest, Sweep, Train, TrainAndTest
+from keeptune.study.plan import within
+from keeptune.study.sequence import TaskSequence
 from keeptune.study.spec import ArmSpec
-from keeptune.train.estimate import Needs
-
-
-def config(**changes: object) -> StudyConfig:
-    values = {
-        "model": "builtin",
-        "target": {"task": "builtin:orders"},
-        "arms": ["prompt", "full", "lora", "lora+replay:5%"],
-        "seeds": [0, 1, 2],
-        "curve": {"sizes": [50, 100], "arms": ["lora"]},
-        "full": {"rates": [1e-5, 1e-4, 1e-3]},
-        "lora": {"rates": [1e-4, 1e-3, 1e-2]},
-        **changes,
-    }
-    return parse_recipe(StudyConfig, yaml.safe_dump(values))
-
-
-def estimates(**changes: object) -> Estimates:
-    needs = Needs(seconds_per_token=1e-3, seconds_per_step=0.0, memory_bytes=1000)
-    values = {
-        "needs": {"full": needs, "lora": needs},
-        "tasks": 1,
-        "rows": 1000,
-        "steps": 10,
-        "tokens": 10_000,
-        "validation_seconds": 0.0,
-        "test_seconds": 0.0,
-        "bytes_of_model": 400,
-        **changes,
-    }
-    return Estimates(**values)  # type: ignore[arg-type]
+from keeptune.study.trials import Trial
 
 
 def total(recipe: StudyConfig) -> float:
@@ -75,6 +46,11 @@ def test_no_more_is_dropped_than_needed() -> None:
     kept, dropped = within(recipe, estimates(), total(recipe) - 1)
     assert dropped == ["seed 2"]
     assert total(kept) <= total(recipe) - 1
+
+
+def test_an_arm_that_trains_is_left() -> None:
+    kept, dropped = within(config(arms=["lora+kl", "lora+replay:5%"], curve=None), estimates(), 0.0)
+    assert (kept.arms, dropped[-1]) == (("lora+kl",), "lora+replay:5%")
 
 
 def test_all_methods_keep_the_same_number_of_rates() -> None:
@@ -111,6 +87,31 @@ def test_a_budget_holds_for_sequences() -> None:
     kept, dropped = within(recipe, found, 0.0)
     assert dropped == ["seed 2", "seed 1", "the highest rates", "the lowest rates"]
     assert kept.rates("full") == (1e-4,)
+
+
+def test_the_plan_is_the_sum_of_its_jobs() -> None:
+    recipe = config(
+        arms=["prompt", "full", "lora", "lora+replay:5%", "full+interpolate", "lora+kl+interpolate"],
+        sequence={"orders": [["a", "b"], ["b", "a"]], "arms": ["full", "lora+replay:10%"]},
+    )
+    found = estimates(test_seconds=2.0, validation_seconds=3.0, tasks=2)
+    jobs: list[Job] = [
+        TaskSequence(spec, order, seed, recipe.rates(spec.method))
+        for spec in recipe.in_turn
+        for order in (("a", "b"), ("b", "a"))
+        for seed in recipe.seeds
+    ]
+    for spec in dict.fromkeys(spec.trained for spec in recipe.specs):
+        jobs += [Train(Trial(spec, lr, 0)) for lr in recipe.rates(spec.method)]
+        jobs += [Train(Trial(spec, 1e-3, seed)) for seed in (1, 2)]
+    for spec in recipe.specs:
+        for seed in recipe.seeds:
+            trial = Trial(spec.trained, 1e-3, seed)
+            jobs += [ScoreTest(trial, spec), *([Sweep(trial)] if spec.interpolated else [])]
+    lora = ArmSpec.parse("lora")
+    jobs += [TrainAndTest(Trial(lora, 1e-3, 0, size), lora) for size in (50, 100)]
+    assert found.total(recipe) == pytest.approx(sum(found.job(recipe, job) for job in jobs))
+    assert found.job(recipe, Train(Trial(lora, 1e-3, 0), weights=True)) == 0
 
 
 @pytest.mark.parametrize(
