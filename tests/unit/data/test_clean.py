@@ -58,6 +58,15 @@ def test_rows_of_a_later_part_leave_the_earlier_one(tmp_path: Path) -> None:
     assert clean(str(cleaned.out), tmp_path / "again.jsonl").removed == {}
 
 
+def test_rows_of_two_parts_in_one_file_keep_apart(tmp_path: Path) -> None:
+    train, test = rows(60), rows(20, 100)
+    source = tmp_path / "in.json"
+    source.write_text(json.dumps({"train": [*train[:4], train[0], *train[4:]], "test": test}), encoding="utf-8")
+    cleaned = clean(str(source), tmp_path / "out.jsonl")
+    assert [row for row in read(cleaned.out) if row["split"] == "test"] == [{**row, "split": "test"} for row in test]
+    assert [(row["path"], row["line"]) for row in read(cleaned.listed)] == [(f"{source}/train", 5)]
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", rows(30))
     for out in ("in.jsonl", "out.csv"):
