@@ -254,7 +254,7 @@ def _read_tokens(fields: Fields, taken: Sequence[str], supervise: Supervise | No
     if not ids or not _is_ids(ids) or not all(type(item) is int and item >= 0 for item in ids):
         raise UnusableValue("field 'input_ids' is not a list of token ids")
     labels, seen = (
-        fields.get(names.get(name, "")) or default
+        fields.get(names[name]) if name in names else default
         for name, default in (("labels", ids), ("attention_mask", [1] * len(ids)))
     )
     if not isinstance(labels, list | tuple) or not isinstance(seen, list | tuple):

@@ -251,6 +251,8 @@ def test_a_format_that_is_not_there(tmp_path: Path) -> None:
         ({"messages": "hello"}, "no format fits"),
         ({"input_ids": [3, 4], "labels": [5, 4]}, "label 5 at token 0 is neither"),
         ({"input_ids": [3, 4], "labels": [-100, -100]}, "no token is supervised"),
+        ({"input_ids": [3, 4], "labels": None}, "'labels' or 'attention_mask' is not a list"),
+        ({"input_ids": [3, 4], "labels": []}, "2 input_ids, 0 labels"),
         ({"input_ids": [3, 4], "labels": [3]}, "2 input_ids, 1 labels"),
         ({"segments": [{"label": False, "text": "a"}]}, "no segment to learn from"),
         ({"segments": [{"label": "yes", "text": "a"}]}, "true or false was expected"),
