@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keeptune.data.conversation import Supervise, asked_turn, own_text, plain_prompt, read_tools, read_turns, supervised
+from keeptune.data.conversation import (
+    WEIGHTS,
+    Supervise,
+    asked_turn,
+    own_text,
+    plain_prompt,
+    read_tools,
+    read_turns,
+    supervised,
+)
 from keeptune.data.quarantine import Quarantined
 from keeptune.data.readers import Row
 from keeptune.data.recognise import COMPLETION, Layout, canonical
@@ -184,7 +193,8 @@ def _read_both_sides(fields: Fields, taken: Sequence[str], supervise: Supervise 
     sides = [_items(fields, column) for column in taken[:2]]
     if not all(isinstance(turn, Mapping) for side in sides for turn in side):
         raise UnusableValue("prompt or completion is not a list of turns")
-    turns = [{**turn, "weight": weight} for weight, side in enumerate(sides) for turn in side]
+    turns = [{**turn, "weight": 0} for turn in sides[0]]
+    turns += [turn if any(turn.get(key) is not None for key in WEIGHTS) else {**turn, "weight": 1} for turn in sides[1]]
     yield conversation(turns, "prompt + completion", fields, taken[2:], supervise)
 
 

@@ -134,6 +134,12 @@ def test_weights_decide_where_they_are_given(tmp_path: Path, key: str, off: Any,
     assert trained == {None: [False, True], "weights": [False, True], "all": [True, True], "last": [False, True]}
 
 
+def test_weights_inside_a_completion_decide_too(tmp_path: Path) -> None:
+    completion = [{**OPENAI[1], "weight": 0}, *OPENAI[2:]]
+    example = load(tmp_path, [{"prompt": OPENAI[:1], "completion": completion}]).examples[0]
+    assert [turn["trained"] for turn in example.fields["messages"][1::2]] == [False, True]
+
+
 def test_turns_behind_the_last_trained_one_are_left_out(tmp_path: Path) -> None:
     messages = [dict(turn) for turn in OPENAI]
     messages[3]["weight"] = 0
