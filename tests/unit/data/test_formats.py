@@ -183,6 +183,7 @@ def test_one_broken_conversation_among_many_is_set_aside(tmp_path: Path) -> None
     [
         ({"weight": 0.5}, "weight 0.5; only 0 and 1"),
         ({"weight": 0}, "all have weight 0"),
+        ({"training_detail": [{"begin_offset": 0, "end_offset": 0, "train": False}]}, "as a whole or not at all"),
         ({"content": "", "tool_calls": [{"function": {"arguments": "{}"}}]}, "without a name"),
         ({"content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}, "should hold JSON"),
     ],
