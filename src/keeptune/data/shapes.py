@@ -202,13 +202,16 @@ def _is_history(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value)
 
 
+ASKED_WITH = ("input", "context")  # columns that stand behind the instruction in its turn
+
+
 def _history(columns: Columns) -> Sequence[str]:
     found = [c for c in columns.any_of("history") if columns.values[c] and all(map(_is_history, columns.values[c]))]
     ask = columns.any_of("instruction", "query", "question")[:1]
     answer = columns.any_of("output", "response", "answer")[:1]
     if not (found and ask and answer and any(columns.values[found[0]])):
         return ()
-    return [*found, *ask, *answer, *columns.any_of("input"), *columns.any_of("system")]
+    return [*found, *ask, *answer, *columns.any_of(*ASKED_WITH, "system", "system_prompt", "tools", "functions")]
 
 
 def _read_history(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
@@ -218,10 +221,10 @@ def _read_history(fields: Fields, taken: Sequence[str], supervise: Supervise | N
         raise UnusableValue(f"field '{history}' is not a list of question and answer")
     for question, reply in fields.get(history) or ():
         turns += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-    given = [as_text(fields.get(c), c) for c in (ask, *(c for c in more if canonical(c) == "input"))]
+    given = [as_text(fields.get(c), c) for c in (ask, *(c for c in more if canonical(c) in ASKED_WITH))]
     turns.append({"role": "user", "content": "\n".join(text for text in given if text.strip())})
     turns.append({"role": "assistant", "content": as_text(fields.get(answer), answer)})
-    yield conversation(turns, history, fields, [c for c in more if canonical(c) == "system"], supervise)
+    yield conversation(turns, history, fields, [c for c in more if canonical(c) not in ASKED_WITH], supervise)
 
 
 def _segments(columns: Columns) -> Sequence[str]:

@@ -91,6 +91,19 @@ def test_a_system_turn_is_a_field_and_may_be_a_column(tmp_path: Path) -> None:
     assert first.id == second.id
 
 
+def test_a_history_may_have_a_system_prompt_a_context_and_tools(tmp_path: Path) -> None:
+    row = {
+        "instruction": "Add",
+        "context": "3 + 3",
+        "output": "6",
+        "history": [["2 + 2", "4"]],
+        "system_prompt": "Be brief.",
+    }
+    fields = load(tmp_path, [{**row, "tools": [{"name": "add"}]}]).examples[0].fields
+    assert (fields["system"], fields["prompt"]) == ("Be brief.", "User: 2 + 2\n\nAssistant: 4\n\nUser: Add\n3 + 3")
+    assert fields["tools"] == [{"type": "function", "function": {"name": "add"}}]
+
+
 def test_tool_calls_of_both_spellings_are_one(tmp_path: Path) -> None:
     call = {"name": "add", "arguments": {"a": 3, "b": 3}}
     described = {"name": "add", "description": "adds", "parameters": {"type": "object"}}
