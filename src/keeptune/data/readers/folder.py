@@ -1,4 +1,4 @@
-"""A folder of part files: train, validation (valid, val, dev) and test, in any of the file formats."""
+"""A folder of part files: train, validation (valid, val, dev, eval) and test, in any of the file formats."""
 
 from __future__ import annotations
 

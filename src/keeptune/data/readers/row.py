@@ -16,6 +16,8 @@ PART_NAMES: Mapping[str, Part] = {
     "val": "validation",
     "dev": "validation",
     "development": "validation",
+    "eval": "validation",
+    "evaluation": "validation",
     "test": "test",
     "testing": "test",
 }
