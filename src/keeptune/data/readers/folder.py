@@ -61,6 +61,12 @@ def part_files(folder: Path) -> list[tuple[Path, Part | None]]:
     return [(path, part) for path, part in parts if part]
 
 
+def unread_files(folder: Path) -> list[Path]:
+    """Data files beside the part files, whose names name no part."""
+    read = [path for path, _ in part_files(folder)]
+    return [path for path in _data_files(read[0].parent) if path not in read]
+
+
 def _data_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
