@@ -133,6 +133,17 @@ def test_tool_calls_of_both_spellings_are_one(tmp_path: Path) -> None:
     assert first.notes == ("2 of 2 assistant turns are learned from (all)",)
 
 
+def test_arguments_of_other_calls_in_a_parquet_file_are_no_arguments(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    calls = [[{"name": "f", "arguments": arguments}] for arguments in ({"a": 1}, {"b": 2})]
+    turns = [[OPENAI[0], {"role": "assistant", "content": "", "tool_calls": call}] for call in calls]
+    pq.write_table(pa.table({"messages": turns}), tmp_path / "rows.parquet")
+    rows = load_examples(str(tmp_path / "rows.parquet")).examples
+    assert [json.loads(row.fields["completion"])["arguments"] for row in rows] == [{"a": 1}, {"b": 2}]
+
+
 @pytest.mark.parametrize(
     ("key", "off", "on"),
     [("weight", 0, 1), ("loss_weight", 0.0, 1.0), ("training", False, True), ("loss", False, True)],
