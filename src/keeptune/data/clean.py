@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keeptune.core.errors import ConfigError
+from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.files import whole
 from keeptune.data.examples import Example, Splits
 from keeptune.data.lazy import picked, places
@@ -37,7 +37,7 @@ def clean(source: str, out: Path, *, fields: Mapping[str, str] | None = None, cl
 
     Raises:
         ConfigError: ``out`` is no .jsonl file, or exists already.
-        DataError: the source cannot be read (see `load_examples`).
+        DataError: the source cannot be read (see `load_examples`), or its rows hold several examples each.
     """
     listed = out.with_name(f"{out.stem}.removed.jsonl")
     if out.suffix != ".jsonl":
@@ -72,6 +72,12 @@ def _reasons(
     """Path and line -> why the row goes, and the row that it repeats."""
     loaded = load_examples(source, fields=fields, cluster=cluster)
     assert loaded.layout is not None  # without templates of the caller, no layout is an error
+    if loaded.layout.name == "natural-instructions":
+        raise DataError(
+            "a row holds several examples, so no example can be left out alone",
+            path=source,
+            remedy="write every instance as a row of its own: instruction, input, output",
+        )
     train, validation, test = (_in_part(loaded.examples, part) for part in ("train", "validation", "test"))
     report = find_leaks(Splits(train, validation, test), loaded.layout.prompt_columns)
     found: dict[tuple[str, int], tuple[str, str | None]] = {

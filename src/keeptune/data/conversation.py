@@ -23,6 +23,7 @@ ROLES: Mapping[str, str] = {
 }
 CALLERS = ("function_call", "tool_call")  # roles whose text is the call itself
 WEIGHTS = ("weight", "loss_weight", "loss_scale", "loss", "training", "train")
+DETAILS = ("training_detail", "train_detail")  # axolotl's weights of single characters
 NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}  # in the plain layout
 
 
@@ -202,8 +203,11 @@ def _weight(message: Mapping[str, Any], field: str) -> int | None:
     """0, 1, or None where the message has no weight.
 
     Raises:
-        UnusableValue: a weight between: a token is trained or it is not.
+        UnusableValue: a weight between: a token is trained or it is not; weights of parts of the text.
     """
+    detail = next((key for key in DETAILS if message.get(key)), None)
+    if detail is not None:
+        raise UnusableValue(f"field '{field}' has '{detail}'; a turn is learned from as a whole or not at all")
     value = next((message[key] for key in WEIGHTS if message.get(key) is not None), None)
     if value is None:
         return None

@@ -144,13 +144,12 @@ class Encoder:
         """Token ids of a completion and its end token.
 
         Raises:
-            DataError: the text is empty or spells the end token itself.
+            DataError: the text is empty or spells an end token itself.
         """
         if not text.strip():
             raise _empty()
         ids = self.choice(text)
-        if self.end_id in ids:
-            raise self._spelled_end()
+        self._refuse_spelled_end(ids)
         return (*ids, self.end_id)
 
     def choice(self, text: str) -> tuple[int, ...]:
@@ -327,8 +326,7 @@ class Encoder:
 
     def _answer(self, text: str) -> tuple[int, ...]:
         ids = self._completion_body(text)
-        if self.end_id in ids:
-            raise self._spelled_end()
+        self._refuse_spelled_end(ids)
         return ids
 
     def _behind_end(self, text: str) -> tuple[int, ...]:
@@ -377,11 +375,18 @@ class Encoder:
         start = self.start_ids if tuple(prompt_ids[: len(self.start_ids)]) == self.start_ids else ()
         return (*start, *prompt_ids[len(prompt_ids) - (room - len(start)) :])
 
-    def _spelled_end(self) -> DataError:
-        return DataError(
-            f"a completion contains the end token {self.tokenizer.convert_ids_to_tokens(self.end_id)!r} as text",
-            remedy="remove it from the data; it is put there by the encoder",
-        )
+    def _refuse_spelled_end(self, ids: Sequence[int]) -> None:
+        """Nothing, unless an answer holds a token at which generation stops: the end token, or EOS.
+
+        Raises:
+            DataError: it does.
+        """
+        found = next((id for id in ids if id in (self.end_id, self.tokenizer.eos_token_id)), None)
+        if found is not None:
+            raise DataError(
+                f"a completion contains the end token {self.tokenizer.convert_ids_to_tokens(found)!r} as text",
+                remedy="remove it from the data; it is put there by the encoder",
+            )
 
     def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:
         fits = completion < self.context - len(self.start_ids)

@@ -10,6 +10,7 @@ from keeptune.data.recognise import PATTERNS, fitting, foreign, listed
 from keeptune.data.shapes import SHAPES, Columns, Shape
 
 FORMATS = (*(shape.name for shape in SHAPES), *(pattern.name for pattern in PATTERNS))
+ANSWERED = ("messages", "conversations", "completion", "completions")  # what a label may judge
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 
 
@@ -79,8 +80,9 @@ def _refuse(seen: Columns, columns: Sequence[str], path: str | None) -> None:
     error = foreign(columns, path)
     if error is not None:
         raise error
-    judged = seen.any_of("label", "kto_tag")
-    if judged and seen.any_of("messages", "conversations") and seen.holding(lambda value: isinstance(value, bool)):
+    names = ("kto_tag", "label", "labels") if seen.any_of(*ANSWERED) else ("kto_tag",)
+    judged = [column for column in seen.any_of(*names) if column in seen.holding(_is_judgement)]
+    if judged:
         raise DataError(
             f"rows are judged answers (columns {listed(columns)}), which cannot be read",
             path=path,
@@ -97,6 +99,12 @@ def _refuse(seen: Columns, columns: Sequence[str], path: str | None) -> None:
 
 def _is_source(value: object) -> bool:
     return isinstance(value, Mapping) and ("file_name" in value or "hf_hub_url" in value)
+
+
+def _is_judgement(value: object) -> bool:
+    """True or false; a list of them judges the steps of an answer."""
+    values = value if isinstance(value, list) else [value]
+    return bool(values) and all(isinstance(item, bool) for item in values)
 
 
 def _filled(value: object) -> bool:

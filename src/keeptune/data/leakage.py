@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -225,8 +227,19 @@ def own_fields(examples: Sequence[Example], among: Sequence[str] | None = None) 
 
 
 def normalise(text: str) -> str:
-    """Lower case, letters and digits only, single blanks; the text itself where nothing would be left."""
-    return " ".join(re.findall(r"\w+", text.lower())) or " ".join(text.split())
+    """Lower case, letters with their marks and digits only, single blanks; the text itself where nothing would be left.
+
+    A letter and its mark are the same however Unicode spells them.
+    """
+    lower = unicodedata.normalize("NFC", text).lower()
+    return " ".join(_words().findall(lower)) or " ".join(text.split())
+
+
+@cache
+def _words() -> re.Pattern[str]:
+    """Letters and digits, and the marks behind them: vowels of Indic scripts, accents that do not compose."""
+    marks = "".join(mark for mark in map(chr, range(0x300, 0x10000)) if unicodedata.category(mark)[0] == "M")
+    return re.compile(rf"\w[\w{marks}]*")
 
 
 def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[str, Int], Texts]:

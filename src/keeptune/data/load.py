@@ -20,8 +20,8 @@ from keeptune.data.formats import find_shape
 from keeptune.data.groups import few_answers, share_clusters
 from keeptune.data.lazy import Made, settled
 from keeptune.data.quarantine import Quarantined, refuse_many, write_quarantine
-from keeptune.data.readers import Row, read_rows, source_files
-from keeptune.data.recognise import COMPLETION, Layout, columns_of, recognise
+from keeptune.data.readers import Row, read_rows, source_files, unread
+from keeptune.data.recognise import COMPLETION, Layout, columns_of, listed, recognise
 from keeptune.data.shapes import converted
 from keeptune.data.spill import Kept
 from keeptune.data.values import UnusableValue, as_choices, as_references, as_text, chosen
@@ -129,6 +129,10 @@ def load_examples(
             completion = layout.completion
             examples = settled(Made(examples, lambda row: replace(row, label=row.fields[completion])))
     notes = (*renamings(names), *builder.notes())
+    notes += tuple(f"'{name}' is not read: its name names no part" for name in unread(source))
+    unused = [c for c in layout.metadata if c not in builder.left_out] if layout and not layout.shape else []
+    if unused and not templated:
+        notes += (f"columns that the model is not shown: {listed(unused)}",)
     if layout is not None and layout.talks:
         notes += _turn_notes(examples, supervise)
     return Loaded(source, examples, layout, builder.quarantined.settled(), digest, notes)

@@ -76,7 +76,8 @@ def wordings(layout: Layout | None, texts: Sequence[str] = ()) -> TemplateSet:
     """
     if layout is None:
         return TemplateSet(_parsed(texts))
-    answers: str | tuple[str, ...] | None = layout.choices
+    known = tuple(dict.fromkeys(choice.strip() for choice in layout.choices or ()))
+    answers: str | tuple[str, ...] | None = known if len(known) > 1 else None
     if "choices" in layout.roles:
         answers = f"{{{{ {layout.roles['choices']} | join(' ||| ') }}}}"
     system = f"{{{{ {layout.roles['system']} }}}}" if "system" in layout.roles else None

@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from keeptune.data.conversation import Supervise, asked_turn, own_text, plain_prompt, read_tools, read_turns, supervised
+from keeptune.data.conversation import (
+    WEIGHTS,
+    Supervise,
+    asked_turn,
+    own_text,
+    plain_prompt,
+    read_tools,
+    read_turns,
+    supervised,
+)
 from keeptune.data.quarantine import Quarantined
 from keeptune.data.readers import Row
 from keeptune.data.recognise import COMPLETION, Layout, canonical
@@ -184,12 +193,16 @@ def _read_both_sides(fields: Fields, taken: Sequence[str], supervise: Supervise 
     sides = [_items(fields, column) for column in taken[:2]]
     if not all(isinstance(turn, Mapping) for side in sides for turn in side):
         raise UnusableValue("prompt or completion is not a list of turns")
-    turns = [{**turn, "weight": weight} for weight, side in enumerate(sides) for turn in side]
+    turns = [{**turn, "weight": 0} for turn in sides[0]]
+    turns += [turn if any(turn.get(key) is not None for key in WEIGHTS) else {**turn, "weight": 1} for turn in sides[1]]
     yield conversation(turns, "prompt + completion", fields, taken[2:], supervise)
 
 
 def _is_history(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value)
+
+
+ASKED_WITH = ("input", "context")  # columns that stand behind the instruction in its turn
 
 
 def _history(columns: Columns) -> Sequence[str]:
@@ -198,7 +211,7 @@ def _history(columns: Columns) -> Sequence[str]:
     answer = columns.any_of("output", "response", "answer")[:1]
     if not (found and ask and answer and any(columns.values[found[0]])):
         return ()
-    return [*found, *ask, *answer, *columns.any_of("input"), *columns.any_of("system")]
+    return [*found, *ask, *answer, *columns.any_of(*ASKED_WITH, "system", "system_prompt", "tools", "functions")]
 
 
 def _read_history(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
@@ -208,10 +221,10 @@ def _read_history(fields: Fields, taken: Sequence[str], supervise: Supervise | N
         raise UnusableValue(f"field '{history}' is not a list of question and answer")
     for question, reply in fields.get(history) or ():
         turns += [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-    given = [as_text(fields.get(c), c) for c in (ask, *(c for c in more if canonical(c) == "input"))]
+    given = [as_text(fields.get(c), c) for c in (ask, *(c for c in more if canonical(c) in ASKED_WITH))]
     turns.append({"role": "user", "content": "\n".join(text for text in given if text.strip())})
     turns.append({"role": "assistant", "content": as_text(fields.get(answer), answer)})
-    yield conversation(turns, history, fields, [c for c in more if canonical(c) == "system"], supervise)
+    yield conversation(turns, history, fields, [c for c in more if canonical(c) not in ASKED_WITH], supervise)
 
 
 def _segments(columns: Columns) -> Sequence[str]:
@@ -254,7 +267,7 @@ def _read_tokens(fields: Fields, taken: Sequence[str], supervise: Supervise | No
     if not ids or not _is_ids(ids) or not all(type(item) is int and item >= 0 for item in ids):
         raise UnusableValue("field 'input_ids' is not a list of token ids")
     labels, seen = (
-        fields.get(names.get(name, "")) or default
+        fields.get(names[name]) if name in names else default
         for name, default in (("labels", ids), ("attention_mask", [1] * len(ids)))
     )
     if not isinstance(labels, list | tuple) or not isinstance(seen, list | tuple):

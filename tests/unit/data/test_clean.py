@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from keeptune.cli.data import app
-from keeptune.core.errors import ConfigError
+from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.clean import clean
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve".split()
@@ -56,6 +56,24 @@ def test_rows_of_a_later_part_leave_the_earlier_one(tmp_path: Path) -> None:
     assert cleaned.removed == {"train row is in test (exact)": 1}
     assert read(cleaned.listed)[0]["line"] == 6
     assert clean(str(cleaned.out), tmp_path / "again.jsonl").removed == {}
+
+
+def test_rows_of_two_parts_in_one_file_keep_apart(tmp_path: Path) -> None:
+    train, test = rows(60), rows(20, 100)
+    source = tmp_path / "in.json"
+    source.write_text(json.dumps({"train": [*train[:4], train[0], *train[4:]], "test": test}), encoding="utf-8")
+    cleaned = clean(str(source), tmp_path / "out.jsonl")
+    assert [row for row in read(cleaned.out) if row["split"] == "test"] == [{**row, "split": "test"} for row in test]
+    assert [(row["path"], row["line"]) for row in read(cleaned.listed)] == [(f"{source}/train", 5)]
+
+
+def test_rows_with_several_examples_are_refused(tmp_path: Path) -> None:
+    instances = [{"input": row["prompt"], "output": row["completion"]} for row in rows(3)]
+    many = [{"instruction": f"Do {i}.", "instances": [*instances, instances[0]]} for i in range(30)]
+    source = write(tmp_path / "in.jsonl", many)
+    with pytest.raises(DataError, match="several examples"):
+        clean(source, tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

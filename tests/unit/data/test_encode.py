@@ -240,6 +240,11 @@ def test_the_end_token_spelled_in_a_completion() -> None:
         Encoder(gpt2_like(), context=50).encode(row("a", " b<|endoftext|> c"))
 
 
+def test_eos_spelled_in_an_answer_that_ends_in_another_token() -> None:
+    with pytest.raises(DataError, match=r"d\.jsonl:4.*contains the end token '</s>'"):
+        Encoder(byte_level(), context=50, chat=True).encode(row("a", "b</s> c", chat=True))
+
+
 def test_rendered_for_chat_and_encoded_as_plain_text() -> None:
     with pytest.raises(ValueError, match="rendered with chat=True"):
         Encoder(byte_level(), context=50).encode(row("a", "b", chat=True))

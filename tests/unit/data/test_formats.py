@@ -91,6 +91,19 @@ def test_a_system_turn_is_a_field_and_may_be_a_column(tmp_path: Path) -> None:
     assert first.id == second.id
 
 
+def test_a_history_may_have_a_system_prompt_a_context_and_tools(tmp_path: Path) -> None:
+    row = {
+        "instruction": "Add",
+        "context": "3 + 3",
+        "output": "6",
+        "history": [["2 + 2", "4"]],
+        "system_prompt": "Be brief.",
+    }
+    fields = load(tmp_path, [{**row, "tools": [{"name": "add"}]}]).examples[0].fields
+    assert (fields["system"], fields["prompt"]) == ("Be brief.", "User: 2 + 2\n\nAssistant: 4\n\nUser: Add\n3 + 3")
+    assert fields["tools"] == [{"type": "function", "function": {"name": "add"}}]
+
+
 def test_tool_calls_of_both_spellings_are_one(tmp_path: Path) -> None:
     call = {"name": "add", "arguments": {"a": 3, "b": 3}}
     described = {"name": "add", "description": "adds", "parameters": {"type": "object"}}
@@ -120,6 +133,17 @@ def test_tool_calls_of_both_spellings_are_one(tmp_path: Path) -> None:
     assert first.notes == ("2 of 2 assistant turns are learned from (all)",)
 
 
+def test_arguments_of_other_calls_in_a_parquet_file_are_no_arguments(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    calls = [[{"name": "f", "arguments": arguments}] for arguments in ({"a": 1}, {"b": 2})]
+    turns = [[OPENAI[0], {"role": "assistant", "content": "", "tool_calls": call}] for call in calls]
+    pq.write_table(pa.table({"messages": turns}), tmp_path / "rows.parquet")
+    rows = load_examples(str(tmp_path / "rows.parquet")).examples
+    assert [json.loads(row.fields["completion"])["arguments"] for row in rows] == [{"a": 1}, {"b": 2}]
+
+
 @pytest.mark.parametrize(
     ("key", "off", "on"),
     [("weight", 0, 1), ("loss_weight", 0.0, 1.0), ("training", False, True), ("loss", False, True)],
@@ -132,6 +156,12 @@ def test_weights_decide_where_they_are_given(tmp_path: Path, key: str, off: Any,
         loaded = load(tmp_path, [{"messages": messages}], supervise=supervise)
         trained[supervise] = [turn["trained"] for turn in loaded.examples[0].fields["messages"][1::2]]
     assert trained == {None: [False, True], "weights": [False, True], "all": [True, True], "last": [False, True]}
+
+
+def test_weights_inside_a_completion_decide_too(tmp_path: Path) -> None:
+    completion = [{**OPENAI[1], "weight": 0}, *OPENAI[2:]]
+    example = load(tmp_path, [{"prompt": OPENAI[:1], "completion": completion}]).examples[0]
+    assert [turn["trained"] for turn in example.fields["messages"][1::2]] == [False, True]
 
 
 def test_turns_behind_the_last_trained_one_are_left_out(tmp_path: Path) -> None:
@@ -177,6 +207,7 @@ def test_one_broken_conversation_among_many_is_set_aside(tmp_path: Path) -> None
     [
         ({"weight": 0.5}, "weight 0.5; only 0 and 1"),
         ({"weight": 0}, "all have weight 0"),
+        ({"training_detail": [{"begin_offset": 0, "end_offset": 0, "train": False}]}, "as a whole or not at all"),
         ({"content": "", "tool_calls": [{"function": {"arguments": "{}"}}]}, "without a name"),
         ({"content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}, "should hold JSON"),
     ],
@@ -243,11 +274,16 @@ def test_a_format_that_is_not_there(tmp_path: Path) -> None:
         ({"conversations": SHAREGPT, "chosen": "a", "rejected": "b"}, "preference pairs"),
         ({"chosen_messages": OPENAI, "rejected_messages": OPENAI}, "preference pairs"),
         ({"messages": OPENAI, "label": True}, "judged answers"),
+        ({"prompt": "a", "completion": "b", "label": False}, "judged answers"),
+        ({"prompt": "a", "completions": ["b", "c"], "labels": [True, False]}, "judged answers"),
+        ({"instruction": "a", "output": "b", "kto_tag": True}, "judged answers"),
         ({"messages": OPENAI, "images": ["a.jpg"]}, "pictures, sound or video in 'images'"),
         ({"a": {"file_name": "a.json"}, "b": {"hf_hub_url": "x/y"}}, "lists data sets"),
         ({"messages": "hello"}, "no format fits"),
         ({"input_ids": [3, 4], "labels": [5, 4]}, "label 5 at token 0 is neither"),
         ({"input_ids": [3, 4], "labels": [-100, -100]}, "no token is supervised"),
+        ({"input_ids": [3, 4], "labels": None}, "'labels' or 'attention_mask' is not a list"),
+        ({"input_ids": [3, 4], "labels": []}, "2 input_ids, 0 labels"),
         ({"input_ids": [3, 4], "labels": [3]}, "2 input_ids, 1 labels"),
         ({"segments": [{"label": False, "text": "a"}]}, "no segment to learn from"),
         ({"segments": [{"label": "yes", "text": "a"}]}, "true or false was expected"),

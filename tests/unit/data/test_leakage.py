@@ -71,6 +71,12 @@ def test_normalised_copy_is_refused() -> None:
         guard(parts(TRAIN, [*TEST, shouted]))
 
 
+def test_a_mark_belongs_to_its_letter_in_either_spelling() -> None:
+    assert normalise("मेल") != normalise("माल") != normalise("मूल")
+    assert normalise("Où est le café?") == normalise("ou\u0300 est le cafe\u0301")
+    assert normalise("Où est le café?") != normalise("ou est le cafe")
+
+
 def test_five_pairs_are_shown_and_the_rest_counted() -> None:
     with pytest.raises(DataError, match="20 rows repeat.*and 15 more") as error:
         guard(parts(TRAIN, [*TEST, *(row(text(i), 3_000 + i) for i in range(20))]))

@@ -268,3 +268,19 @@ def test_random_rows_load_or_are_refused(tmp_path: Path, rows: list[dict[str, An
         completion = example.fields[loaded.layout.completion]
         assert completion
         assert isinstance(completion, str) or all(isinstance(text, str) for text in completion)
+
+
+def test_files_of_a_folder_that_are_not_read_are_said(tmp_path: Path) -> None:
+    for name in ("train.jsonl", "train2.jsonl", "test.jsonl"):
+        (tmp_path / name).write_text(json.dumps({"prompt": f"say {name}", "completion": "b"}) + "\n", encoding="utf-8")
+    loaded = load_examples(str(tmp_path))
+    assert len(loaded.examples) == 2
+    assert loaded.notes == ("'train2.jsonl' is not read: its name names no part",)
+
+
+def test_columns_that_the_model_is_not_shown_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {"id": 1, "question": "Which?", "A": "one", "B": "two", "answer": "A"}
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert load_examples(str(path)).notes == ("columns that the model is not shown: 'A', 'B'",)
+    assert load_examples(str(path), templated=True).notes == ()

@@ -83,6 +83,12 @@ def test_wordings() -> None:
     assert system.fixed(Example.make({"system": "s", "instruction": "i", "output": "o"})).system == "s"
 
 
+def test_answers_that_differ_in_outer_spaces_are_one_choice() -> None:
+    layout = Layout("classification", {"text": "text", "completion": "label"}, choices=("no", "yes", "yes "))
+    row = Example.make({"text": "a", "label": "yes "})
+    assert wordings(layout).fixed(row).choices == (" no", " yes")
+
+
 def test_the_wording_is_named(encoder: Encoder) -> None:
     two = wordings(LAYOUT, ["{{ input }} ||| {{ output }}", "Now: {{ input }} ||| {{ output }}"])
     for row in preview_rows(EXAMPLES, two, encoder, rows=6):

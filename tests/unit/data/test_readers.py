@@ -153,7 +153,7 @@ def test_folder_without_parts(tmp_path: Path, names: list[str], match: str) -> N
 
 
 def test_part_of() -> None:
-    assert part_of("valid") == part_of("DEV") == part_of("dialogsum.val") == "validation"
+    assert part_of("valid") == part_of("DEV") == part_of("dialogsum.val") == part_of("eval") == "validation"
     assert part_of("train_1") == "train"
     assert part_of("constraint") is None
     assert part_of("latest") is None

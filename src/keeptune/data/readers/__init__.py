@@ -8,11 +8,11 @@ from pathlib import Path
 
 from keeptune.core.errors import DataError
 from keeptune.data.readers.files import read_file, refuse_dead_link
-from keeptune.data.readers.folder import part_files, read_folder
+from keeptune.data.readers.folder import part_files, read_folder, unread_files
 from keeptune.data.readers.hub import PREFIX, read_hub
 from keeptune.data.readers.row import Row
 
-__all__ = ["Row", "read_rows", "source_files"]
+__all__ = ["Row", "read_rows", "source_files", "unread"]
 
 
 def read_rows(source: str) -> Iterator[Row]:
@@ -38,6 +38,12 @@ def source_files(source: str) -> list[Path]:
         return []
     path = existing(source)
     return [file for file, _ in part_files(path)] if path.is_dir() else [path]
+
+
+def unread(source: str) -> list[str]:
+    """Names of the data files in a folder that are not read, because they name no part."""
+    path = None if source.startswith(PREFIX) else existing(source)
+    return [file.name for file in unread_files(path)] if path is not None and path.is_dir() else []
 
 
 def existing(source: str) -> Path:

@@ -1,4 +1,4 @@
-"""A folder of part files: train, validation (valid, val, dev) and test, in any of the file formats."""
+"""A folder of part files: train, validation (valid, val, dev, eval) and test, in any of the file formats."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ def part_files(folder: Path) -> list[tuple[Path, Part | None]]:
             remedy="name one of the files as the data, or rename them after their parts",
         )
     return [(path, part) for path, part in parts if part]
+
+
+def unread_files(folder: Path) -> list[Path]:
+    """Data files beside the part files, whose names name no part."""
+    read = [path for path, _ in part_files(folder)]
+    return [path for path in _data_files(read[0].parent) if path not in read]
 
 
 def _data_files(folder: Path) -> list[Path]:

@@ -68,7 +68,9 @@ def _sequence(text: str, start: int, path: Path) -> Iterator[Row]:
 
 
 def _parts(value: dict[str, Any], path: Path) -> Iterator[Row]:
-    """The rows of {"train": [...], ...} or {"data": [...]} (lines are then row numbers); any other object is one row.
+    """The rows of {"train": [...], ...} or {"data": [...]}; any other object is one row.
+
+    Lines are then row numbers below the key: 'file.json/test:3'.
 
     Raises:
         DataError: a part that is no list, or a key beside the parts.
@@ -81,8 +83,9 @@ def _parts(value: dict[str, Any], path: Path) -> Iterator[Row]:
         if key.lower() not in {*PART_NAMES, *ROW_LISTS} or not isinstance(rows, list):
             raise DataError(f"'{key}' is not a part, or not a list of rows", path=path, field=key, remedy=REMEDY)
     for key, rows in value.items():
+        place = path / key
         for number, row in enumerate(rows, 1):
-            yield Row(as_object(row, path, number), str(path), number, PART_NAMES.get(key.lower()))
+            yield Row(as_object(row, place, number), str(place), number, PART_NAMES.get(key.lower()))
 
 
 def _skip(text: str, position: int) -> int:

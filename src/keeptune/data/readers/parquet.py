@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keeptune.core.errors import DataError, ResourceError
-from keeptune.data.readers.row import Row
+from keeptune.data.readers.row import Row, without_nulls
 
 ROWS_PER_BATCH = 1024
 
@@ -52,10 +52,11 @@ def _refuse_repeated(columns: Sequence[str], path: Path) -> None:
 
 
 def named_classes(fields: Mapping[str, Any], names: Mapping[str, list[str]]) -> Mapping[str, Any]:
-    """The row with class numbers replaced by their names; -1 (the hub's 'no label') becomes None."""
-    if not names:
-        return fields
-    row = dict(fields)
+    """The row with class numbers replaced by their names, and no nulls in nested objects (see `without_nulls`).
+
+    The class number -1 (the hub's 'no label') becomes None.
+    """
+    row = {column: without_nulls(value) for column, value in fields.items()}
     for column, classes in names.items():
         value = row.get(column)
         if isinstance(value, int):

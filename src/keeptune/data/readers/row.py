@@ -16,6 +16,8 @@ PART_NAMES: Mapping[str, Part] = {
     "val": "validation",
     "dev": "validation",
     "development": "validation",
+    "eval": "validation",
+    "evaluation": "validation",
     "test": "test",
     "testing": "test",
 }
@@ -42,3 +44,10 @@ def part_of(name: str) -> Part | None:
     """
     pieces = name.strip().lower().replace("-", ".").replace("_", ".").split(".")
     return PART_NAMES.get(pieces[0]) or PART_NAMES.get(pieces[-1])
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without keys that are null: a typed column gives every object the keys of all others."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
