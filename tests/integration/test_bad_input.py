@@ -167,6 +167,7 @@ FAULTS: dict[str, tuple[str, bytes, int | None, str, str]] = {
     # CSV
     "field too many": ("r.csv", b"text,label\na,b\n\na,b,c\n", 4, "3 fields, but the header has 2", "quotes"),
     "field too few": ("r.tsv", b"text\tlabel\na\tb\na\n", 3, "1 fields, but the header has 2", "a tab"),
+    "quotes over rows": ("r.tsv", b'text\tlabel\na\tb\n"good\t1\nfine."\t0\n', 3, "tabs and line ends", "JSON"),
     "quote not closed": ("r.csv", b'text,label\na,b\n"open,b\nc,d\n', 3, "broken quoting", "JSON Lines"),
     "column twice": ("r.csv", b"text,label,text\na,b,c\n", 1, "repeats 'text'", "each once"),
     "column without a name": ("r.csv", b"text,,label\na,b,c\n", 1, "without a name", "name every column"),
@@ -223,6 +224,10 @@ FAULTS: dict[str, tuple[str, bytes, int | None, str, str]] = {
     "answer beyond the choices": (
         *("r.jsonl", b'{"question": "a", "choices": ["x", "y"], "answer": 2}'),
         *(1, "choices count from 0 to 1", ROWS_REMEDY),
+    ),
+    "answer that is a choice and a number": (
+        *("r.jsonl", b'{"question": "a", "choices": [1, 2, 3, 4], "answer": 3}'),
+        *(1, "'answer' is 3: that choice, or", ROWS_REMEDY),
     ),
     "answer of 5,000 digits": (
         *("r.jsonl", b'{"question": "a", "choices": ["x", "y"], "answer": "' + b"9" * 5_000 + b'"}'),

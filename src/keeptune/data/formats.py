@@ -82,11 +82,13 @@ def _refuse(seen: Columns, columns: Sequence[str], path: str | None) -> None:
         raise error
     names = ("kto_tag", "label", "labels") if seen.any_of(*ANSWERED) else ("kto_tag",)
     judged = [column for column in seen.any_of(*names) if column in seen.holding(_is_judgement)]
+    if seen.any_of("question") and seen.any_of("answer") and not seen.any_of("choices", "options"):
+        judged += [column for column in seen.any_of("label") if set(seen.values[column]) <= {0, 1}]
     if judged:
         raise DataError(
             f"rows are judged answers (columns {listed(columns)}), which cannot be read",
             path=path,
-            remedy=f"keep the rows where '{judged[0]}' is true, and remove that column",
+            remedy=f"keep the rows that '{judged[0]}' calls good, and remove that column",
         )
     media = [column for column in seen.any_of(*MEDIA) if any(map(_filled, seen.values[column]))]
     if media:

@@ -19,13 +19,14 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Part
+from keeptune.data.conversation import asked_turn, own_text
 from keeptune.data.examples import Example, Splits
 from keeptune.data.groups import hash_of
 from keeptune.data.lazy import Joined, Numbered, Picked, picked, places, settled
@@ -37,6 +38,8 @@ SHARED = 0.5  # a field whose commonest value stands in more than this share of 
 _SHORT_WORDS = 50  # a text of fewer says something else where its numbers are others
 _SHOWN = 5
 TELLING = 8  # words of a text that two rows do not have in common by chance
+SYMBOLS = "$+<=>|~"  # of ASCII
+OPERATORS = "*-/%^"
 _ORDER = ("train", "validation", "test")
 
 Kind = Literal["exact", "normalised", "near", "cluster"]
@@ -106,6 +109,8 @@ def find_leaks(splits: Splits, fields: Sequence[str] | None = None) -> LeakRepor
                     leaving.setdefault(row, pair)
                 elif kind != "cluster" and _same_answer(examples[row], examples[first], names):
                     duplicates.setdefault(row, pair)
+    for row, other in _answered(examples, rank):
+        leaving.setdefault(row, _pair("normalised", examples, rank, row, other, 1.0))
     near, touched = _near(examples, plain, rank, {*leaving, *duplicates})
     for row in leaving:
         duplicates.pop(row, None)
@@ -227,19 +232,43 @@ def own_fields(examples: Sequence[Example], among: Sequence[str] | None = None) 
 
 
 def normalise(text: str) -> str:
-    """Lower case, letters with their marks and digits only, single blanks; the text itself where nothing would be left.
+    """Lower case, words and symbols with single blanks between; the text itself where nothing would be left.
 
-    A letter and its mark are the same however Unicode spells them.
+    Punctuation goes, but not what changes the meaning: C is not C++, 12 + 7 is not 12 - 7. A letter and its mark are
+    the same however Unicode spells them.
     """
     lower = unicodedata.normalize("NFC", text).lower()
-    return " ".join(_words().findall(lower)) or " ".join(text.split())
+    letters = set(lower)
+    rare = any(_is_symbol(letter) for letter in letters if letter > "\x7f")
+    calculates = not letters.isdisjoint("0123456789") and not letters.isdisjoint(OPERATORS)
+    words = _words(rare or not letters.isdisjoint(SYMBOLS), rare, calculates)
+    return " ".join(words.findall(lower)) or " ".join(text.split())
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_symbol(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Sm", "Sc", "So")  # not Sk: a backtick quotes
 
 
 @cache
-def _words() -> re.Pattern[str]:
-    """Letters and digits, and the marks behind them: vowels of Indic scripts, accents that do not compose."""
-    marks = "".join(mark for mark in map(chr, range(0x300, 0x10000)) if unicodedata.category(mark)[0] == "M")
-    return re.compile(rf"\w[\w{marks}]*")
+def _words(symbols: bool, rare: bool, calculates: bool) -> re.Pattern[str]:
+    """Letters and digits with the marks behind them (vowels of Indic scripts, accents that do not compose); symbols.
+
+    What a text does not have is not looked for: the class of all symbols is thirty times as slow.
+
+    Args:
+        symbols: of which a text may have any.
+        rare: all of them, not only those of ASCII.
+        calculates: signs between two numbers count, too.
+    """
+    high = [*map(chr, (*range(0x80, 0x10000), *range(0x1F000, 0x1FB00)))]
+    marks = "".join(letter for letter in high if unicodedata.category(letter)[0] == "M")
+    pattern = rf"\w[\w{marks}]*"
+    if symbols:
+        pattern += f"|[{re.escape(SYMBOLS)}{''.join(filter(_is_symbol, high)) if rare else ''}]"
+    if calculates:
+        pattern += rf"|(?:(?<=\d)|(?<=\d\s))[{re.escape(OPERATORS)}](?=\s?\d)"
+    return re.compile(pattern)
 
 
 def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[str, Int], Texts]:
@@ -255,6 +284,41 @@ def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[
         plain.append(plain_text)
     arrays = {"exact": exact, "normalised": normalised, "cluster": cluster}
     return {kind: np.array(values, dtype=np.int64) for kind, values in arrays.items()}, plain
+
+
+def _answered(examples: Sequence[Example], rank: Int) -> Iterator[tuple[int, int]]:
+    """Conversations with a turn, and its answer, that a row of a later part asks; and that row.
+
+    Whatever was said before: the rest of the conversation may be longer, shorter or another.
+    """
+    asked: dict[int, int] = {}
+    for row in np.flatnonzero(rank > 0).tolist():
+        turns = _turns(examples[row])
+        for exchange in _exchanges(turns, [asked_turn(turns)] if turns else []):
+            asked[exchange] = row
+    for row, example in enumerate(examples if asked else ()):
+        turns = _turns(example)
+        others = [asked[each] for each in _exchanges(turns, range(len(turns))) if each in asked]
+        later = [other for other in others if rank[other] > rank[row]]
+        if later:
+            yield row, later[0]
+
+
+def _turns(example: Example) -> Sequence[Mapping[str, Any]]:
+    """Of a conversation as `conversation.supervised` left it; of another row none."""
+    turns = example.fields.get("messages")
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) and "trained" in turn for turn in turns):
+        return ()
+    return turns if any(turn["trained"] for turn in turns) else ()
+
+
+def _exchanges(turns: Sequence[Mapping[str, Any]], answers: Iterable[int]) -> Iterator[int]:
+    """Hashes of a user's turn and the trained answer behind it, where both have `TELLING` words together."""
+    for number in answers:
+        if number and turns[number]["trained"] and turns[number - 1]["role"] == "user":
+            words = [normalise(own_text(turns[place])) for place in (number - 1, number)]
+            if " ".join(words).count(" ") >= TELLING - 1:
+                yield hash(tuple(words))
 
 
 def _near(examples: Sequence[Example], plain: Texts, rank: Int, skip: set[int]) -> tuple[list[LeakPair], set[int]]:

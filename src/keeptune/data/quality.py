@@ -15,15 +15,16 @@ from keeptune.data.recognise import Layout
 
 # A hint, not a proof: what looks like it is counted, and the first place is shown. Most texts hold none of the pieces
 # of which a match needs one, and finding that out costs a twentieth of the search.
-NEEDED = {"e-mail address": ("@",), "phone number": ("+", "(", "0"), "key": ("-----BEGIN", "AKIA", "_", "sk-")}
+NEEDED = {"e-mail address": ("@",), "phone number": ("+", "(", "0", "-"), "key": ("-----BEGIN", "A", "_", "sk-")}
 PERSONAL = {
     "e-mail address": re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}\b", re.IGNORECASE),
     "phone number": re.compile(
-        r"(?<![\w.,-])(?:\+\d{1,3}[ .-]?|\(\d{2,5}\) ?|0)\d{2,4}[ .-]\d{3,4}(?:[ .-]?\d{2,4}){0,2}(?![\w.,]\d)"
+        r"(?<![\w.,-])(?:(?:\+\d{1,3}[ .-]?|\(\d{2,5}\) ?|0)\d{2,4}[ .-]\d{3,4}(?:[ .-]?\d{2,4}){0,2}"
+        r"|\+\d{10,14}|0\d(?: \d\d){4}|\d{3}-\d{3}-\d{4})(?![\w.,-]?\d)"
     ),
     "key": re.compile(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----|\bAKIA[0-9A-Z]{16}\b|\bgh[opsu]_[A-Za-z0-9]{36}\b|\bhf_[A-Za-z0-9]{30,}\b"
-        r"|\bsk-[A-Za-z0-9_-]{32,}"
+        r"|\bsk-[A-Za-z0-9_-]{32,}|\bgithub_pat_\w{20,}|\bAIza[\w-]{35}"
     ),
 }
 

@@ -17,6 +17,7 @@ COMPLETION = "completion"
 
 ANSWERS = ("output", "outputs", "response", "completion", "answer", "answers", "target", "targets", "generation")
 LABELS = ("label_text", "label_name", "label", "labels", "category", "class", "sentiment", "intent", "emotion")
+CLASSES = frozenset(("category", "class", "sentiment", "intent", "emotion"))  # labels that say of what kind they are
 REPLIES = tuple(name for name in ANSWERS if name not in {"answer", "answers"})
 
 
@@ -37,6 +38,12 @@ PATTERNS: tuple[Pattern, ...] = (
         "instruction",
         {"instruction": ("instruction", "instructions")},
         {"input": ("input", "inputs", "context"), "system": ("system", "system_prompt")},
+        ANSWERS,
+    ),
+    Pattern(
+        "instruction",
+        {"instruction": ("prompt",), "input": ("input", "inputs", "context")},
+        {"system": ("system", "system_prompt")},
         ANSWERS,
     ),
     Pattern(
@@ -252,7 +259,10 @@ def _match(pattern: Pattern, columns: Sequence[str], path: str | None) -> Layout
     completion = _find_completion(pattern.completion, answers)
     if completion is None:
         return None
-    if pattern.completion is not LABELS and len({_stem(column) for column in answers} - {"label"}) > 1:
+    different = {_stem(column) for column in answers} - {"label"}
+    if pattern.completion is LABELS:
+        different &= CLASSES if _stem(completion) in CLASSES else set()
+    if len(different) > 1:
         raise DataError(
             f"several columns may be the completion: {listed(answers)} (read as {pattern.name})",
             path=path,

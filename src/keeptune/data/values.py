@@ -75,12 +75,14 @@ def chosen(answer: Any, texts: Sequence[str], labels: Sequence[str], field: str)
     """The text of the right choice: the answer is that text, its number from 0 (a JSON number), or its label.
 
     Raises:
-        UnusableValue: the answer is none of the choices.
+        UnusableValue: the answer is none of the choices, or a number that may mean two of them.
     """
     if isinstance(answer, list | tuple) and len(answer) == 1:
         answer = answer[0]
     if isinstance(answer, int) and not isinstance(answer, bool):
         if 0 <= answer < len(texts):
+            if str(answer) in texts and texts[answer] != str(answer):
+                raise UnusableValue(f"field '{field}' is {answer}: that choice, or the one with this number from 0?")
             return texts[answer]
         raise UnusableValue(f"field '{field}' is {answer}, but choices count from 0 to {len(texts) - 1}")
     text = as_text(answer, field)

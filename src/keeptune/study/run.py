@@ -60,6 +60,8 @@ def run_study(
     config = bench.config  # with what is retained by default
     for task in bench.tasks.values():
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
+        for note in task.loaded.notes if task.loaded else ():
+            bench.say(f"{task.name}: {note}")
     measured = measure(bench, data_root, lambda: time.monotonic() - began)
     manifest = manifest_of(
         bench.lm,

@@ -277,6 +277,7 @@ def test_a_format_that_is_not_there(tmp_path: Path) -> None:
         ({"prompt": "a", "completion": "b", "label": False}, "judged answers"),
         ({"prompt": "a", "completions": ["b", "c"], "labels": [True, False]}, "judged answers"),
         ({"instruction": "a", "output": "b", "kto_tag": True}, "judged answers"),
+        ({"question": "a", "answer": "b", "label": 0}, "judged answers"),
         ({"messages": OPENAI, "images": ["a.jpg"]}, "pictures, sound or video in 'images'"),
         ({"a": {"file_name": "a.json"}, "b": {"hf_hub_url": "x/y"}}, "lists data sets"),
         ({"messages": "hello"}, "no format fits"),
@@ -293,6 +294,11 @@ def test_a_format_that_is_not_there(tmp_path: Path) -> None:
 def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(tmp_path, [row])
+
+
+def test_a_number_beside_choices_is_no_judgement(tmp_path: Path) -> None:
+    row = {"question": "a", "choices": ["b", "c"], "answer": "b", "label": 1}
+    assert load(tmp_path, [row]).examples[0].fields["answer"] == "b"
 
 
 def test_empty_pictures_are_no_pictures(tmp_path: Path) -> None:

@@ -77,6 +77,55 @@ def test_a_mark_belongs_to_its_letter_in_either_spelling() -> None:
     assert normalise("Où est le café?") != normalise("ou est le cafe")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is C?", "What is C++?"),
+        ("12 + 7", "12 - 7"),
+        ("Is 3*4 more?", "Is 3/4 more?"),
+        ("a < b", "a > b"),
+        ("So \U0001f600", "So \U0001f621"),
+    ],
+)
+def test_symbols_make_a_difference(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
+    assert normalise(one) == normalise(f"  {one.upper()}!!")
+    assert not find_leaks(parts([*TRAIN, row(one, 300)], [*TEST, row(other, 2000)])).copies
+
+
+def test_signs_of_punctuation_make_none() -> None:
+    assert normalise("- well-known: `x`, 'y'") == normalise("well known x y")
+
+
+def talk(line: int, *said: str, system: str = "") -> Example:
+    """Turns of user and assistant by turns, all answers trained."""
+    turns = [{"role": "system", "content": system, "trained": False}] if system else []
+    turns += [
+        {"role": ("user", "assistant")[i % 2], "content": content, "trained": i % 2 == 1}
+        for i, content in enumerate(said)
+    ]
+    fields = {"prompt": "\n\n".join([*said[:-1], system]), "completion": said[-1], "messages": turns}
+    return Example.make(fields, path="data.jsonl", line=line)
+
+
+def test_an_answered_turn_is_a_leak_whatever_stands_around_it() -> None:
+    question, answer = text(1, 12), text(2, 12)
+    test = [talk(2000, question, answer)]
+    others = [talk(i, text(100 + 2 * i), text(101 + 2 * i)) for i in range(3, 100)]
+    longer = talk(100, question, answer, text(3), text(4))
+    later = talk(101, text(5), text(6), question.upper(), f" {answer}.")
+    behind = talk(102, question, answer, system=text(7, 200))
+    another = talk(103, question, text(8), text(9), text(10))
+    found = find_leaks(parts([*others, longer, later, behind, another], test), ["prompt"])
+    assert sorted(pair.where for pair in found.normalised) == [f"data.jsonl:{line}" for line in (100, 101, 102)]
+    assert {pair.other_where for pair in found.normalised} == {"data.jsonl:2000"}
+
+
+def test_a_short_exchange_recurs_by_itself() -> None:
+    train = [talk(i, "Hello!", "Hello, how can I help?", text(2 * i), text(2 * i + 1)) for i in range(50)]
+    assert not find_leaks(parts(train, [talk(2000, "Hello!", "Hello, how can I help?")]), ["prompt"]).copies
+
+
 def test_five_pairs_are_shown_and_the_rest_counted() -> None:
     with pytest.raises(DataError, match="20 rows repeat.*and 15 more") as error:
         guard(parts(TRAIN, [*TEST, *(row(text(i), 3_000 + i) for i in range(20))]))

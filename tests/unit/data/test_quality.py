@@ -51,6 +51,11 @@ def test_a_benchmark_with_other_columns_is_found_in_the_data(tmp_path: Path) -> 
         ("write to jane.doe@example.org today", "e-mail address"),
         ("call +44 20 7946 0123 now", "phone number"),
         ("call (030) 1234 5678", "phone number"),
+        ("call 555-123-4567", "phone number"),
+        ("call +15551234567", "phone number"),
+        ("appelez le 06 12 34 56 78", "phone number"),
+        ("github_pat_" + "11ABCDEFG0123456789abc", "key"),
+        ("AIza" + "SyA1234567890abcdefghijklmnopqrstuv", "key"),
         ("AKIA" + "ABCDEFGH12345678", "key"),
         ("-----BEGIN RSA PRIVATE " + "KEY-----", "key"),
     ],
@@ -58,7 +63,8 @@ def test_a_benchmark_with_other_columns_is_found_in_the_data(tmp_path: Path) -> 
 def test_personal_data_are_hinted_at_with_the_first_place(value: str, kind: str) -> None:
     rows = [Example.make({"text": each}, line=line) for line, each in enumerate(["nothing", value, value + "!"], 1)]
     assert [(hint.kind, hint.rows, hint.shown) for hint in hints(rows)] == [(kind, 2, tuple(rows[1:]))]
-    assert redacted(f"so {value}.") == f"so [{kind}]."
+    assert f"[{kind}]" in redacted(value)
+    assert not hints([Example.make({"text": redacted(value)})])
 
 
 @pytest.mark.parametrize("value", ["3.14159 and 1,234,567", "2021-03-04 10:30", "a @ b", "from 1990 to 2000", "0.05"])

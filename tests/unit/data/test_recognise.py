@@ -16,6 +16,8 @@ CASES = [
     ("instruction input output text", "instruction: instruction + input -> output"),
     ("instruction context response category", "instruction: instruction + context -> response"),
     ("instruction response", "instruction: instruction -> response"),
+    ("prompt input output", "instruction: prompt + input -> output"),
+    ("system prompt context answer", "instruction: system + prompt + context -> answer"),
     ("question answer", "question: question -> answer"),
     ("id title context question answers", "question: context + question -> answers"),
     ("question choices answer", "question: question + choices -> answer"),
@@ -33,6 +35,7 @@ CASES = [
     ("text label", "classification: text -> label"),
     ("Text Label", "classification: Text -> Label"),
     ("text label label_text", "classification: text -> label_text"),
+    ("text label category", "classification: text -> label"),
     ("review sentiment", "classification: review -> sentiment"),
     ("sentence label idx", "classification: sentence -> label"),
     ("source target", "source-target: source -> target"),
@@ -91,6 +94,7 @@ def test_only_raw_rows_are_left_as_they_are() -> None:
             "--field completion=",
         ),
         ("instruction output response", "'output', 'response'", "--field completion="),
+        ("text sentiment category", "'sentiment', 'category'", "--field completion="),
     ],
 )
 def test_no_single_reading(columns: str, message: str, remedy: str) -> None:

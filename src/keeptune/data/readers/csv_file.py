@@ -17,7 +17,8 @@ def read_csv(path: Path) -> Iterator[Row]:
     """Rows of a .csv (comma, or semicolon where the header has no comma) or .tsv file.
 
     Raises:
-        DataError: broken quoting, a row with too few or too many fields, a header that repeats a name.
+        DataError: broken quoting, a row with too few or too many fields, a header that repeats a name; a quote in a
+            .tsv file that runs over tabs and line ends.
     """
     delimiter = _delimiter(path)
     lines = (line for _, line in decoded_lines(path))
@@ -39,6 +40,14 @@ def read_csv(path: Path) -> Iterator[Row]:
                     path=path,
                     line=line,
                     remedy=f'put quotes (") around texts that contain {_named(delimiter)} or a line break',
+                )
+            if delimiter == "\t" and any("\t" in value and "\n" in value for value in values):
+                raise DataError(
+                    'a text in quotes holds tabs and line ends: a quote (") that opens a text joins it to later rows',
+                    path=path,
+                    line=line,
+                    remedy='write a text that begins with a quote as """like this"" ..."; or save the table as JSON'
+                    " Lines",
                 )
             yield Row({name: value for name, value in zip(header, values, strict=True) if name}, str(path), line)
     except csv.Error as error:
