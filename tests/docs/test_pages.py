@@ -136,6 +136,18 @@ def test_recipes_parse(where: str, text: str, folder: Path) -> None:
     parse_recipe(StudyConfig, whole, source=where)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [*(ROOT / "recipes").glob("*.yaml"), *(ROOT / "recipes" / "laws").glob("*.yaml")],
+    ids=lambda path: path.stem,
+)
+def test_kept_recipes_parse(path: Path) -> None:
+    from keeptune.core.config import read_recipe
+    from keeptune.study.config import StudyConfig
+
+    read_recipe(StudyConfig, path)
+
+
 def test_the_data_commands_run(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "keeptune", "data", "check", "rows.jsonl"], capture_output=True, text=True, check=False

@@ -57,6 +57,20 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400}[match[2]]
 
 
+def parse_share(value: object) -> float:
+    """'5%', '0.05' or 0.05 -> 0.05.
+
+    Raises:
+        ValueError: neither a number nor a percentage.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", str(value))
+    if match is None:
+        raise ValueError("write a share as 5% or 0.05")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
 def points(fraction: float, signed: bool = False, digits: int = 1) -> str:
     """0.1234 -> '12.3'; signed: '+12.3'. A typographic minus keeps columns readable."""
     text = f"{100 * fraction:{'+' if signed else ''}.{digits}f}"

@@ -7,7 +7,6 @@ Ibrahim et al. 2024, arXiv 2403.08763). The rows may be old data or made by the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -16,21 +15,18 @@ from pydantic import BeforeValidator
 from keeptune.batching.mixture import passes
 from keeptune.core.config import Config
 from keeptune.core.errors import DataError
+from keeptune.core.units import parse_share
 from keeptune.data.examples import Encoded
 from keeptune.train.remedies.base import Remedy, Steps
 
 
-def parse_share(value: Any) -> float:
+def replayed_share(value: Any) -> float:
     """'5%', '0.05' or 0.05 -> 0.05.
 
     Raises:
         ValueError: not a share from 0 to below 1.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        share = float(value)
-    else:
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", str(value))
-        share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    share = parse_share(value)
     if not 0 <= share < 1:
         raise ValueError("write a share of the trained tokens as 5% or 0.05, below 100%")
     return share
@@ -39,7 +35,7 @@ def parse_share(value: Any) -> float:
 class ReplayConfig(Config):
     """How much is replayed; what, is said by who builds it."""
 
-    share: Annotated[float, BeforeValidator(parse_share)] = 0.05  # of the trained tokens
+    share: Annotated[float, BeforeValidator(replayed_share)] = 0.05  # of the trained tokens
 
     def build(self, pools: Mapping[str, Sequence[Encoded]], name: str = "replay") -> Replay:
         """A fresh instance for one training."""
@@ -71,7 +67,7 @@ class Replay(Remedy):
     def __init__(self, pools: Mapping[str, Sequence[Encoded]], share: float, name: str = "replay") -> None:
         self.name = name
         self.pools = dict(sorted(pools.items()))
-        self.share = parse_share(share)
+        self.share = replayed_share(share)
         if share and not pools:
             raise DataError("nothing to replay", remedy="name what to retain, or let the base make the rows")
         for source, rows in self.pools.items():

@@ -78,3 +78,14 @@ def test_something_has_to_train(tiny: LanguageModel) -> None:
     with pytest.raises(ConfigError, match="nothing is left to train"):
         tiny.adapt(arm)
     assert hash_parameters(tiny.model) == base
+
+
+@pytest.mark.parametrize("share", ["25%", "0.25", 0.25])
+def test_a_share_may_be_written_as_a_percentage(share: str | float) -> None:
+    assert FreezeConfig.model_validate({"share": share}).share == 0.25
+
+
+@pytest.mark.parametrize("share", ["110%", "-5%", "half", True])
+def test_what_is_no_share_is_refused(share: object) -> None:
+    with pytest.raises(ValueError, match="share"):
+        FreezeConfig.model_validate({"share": share})
