@@ -37,10 +37,9 @@ def caption(report: Report) -> str:
     """Where a report comes from."""
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     amx = {True: ", AMX", False: ", no AMX", None: ""}[report["amx"]]
-    return (
-        f"**{report['model']}, {report['hardware']}, {report['threads']} threads{amx}**, {report['date']}"
-        f" (Python {report['python']}, {versions})"
-    )
+    threads = f"{report['threads']} thread{'s' if report['threads'] != 1 else ''}"
+    where = ", ".join(filter(None, (report.get("model"), report["hardware"], threads)))
+    return f"**{where}{amx}**, {report['date']} (Python {report['python']}, {versions})"
 
 
 def times(figure: Report) -> str:
