@@ -33,3 +33,9 @@ def whole(path: Path) -> Iterator[Path]:
             where=str(path),
             remedy="free disk space, or write to a folder that you may write to",
         ) from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all (see `whole`)."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from keeptune.core.errors import DataError
-from keeptune.core.files import whole
+from keeptune.core.files import write_whole
 
 Verdict = Literal["Not measurable", "Retained", "Harmed", "Inconclusive"]
 Part = Literal["train", "validation", "test"]
@@ -396,8 +396,7 @@ def write_records(path: Path, records: Iterable[Record], *, append: bool = False
         with path.open("a", encoding="utf-8") as file:
             file.write(lines)
         return
-    with whole(path) as partial:
-        partial.write_text(lines, encoding="utf-8")
+    write_whole(path, lines)
 
 
 def read_records(path: Path, kind: type[R]) -> Iterator[R]:
@@ -422,8 +421,7 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
 def write_json(path: Path, record: Record) -> None:
     """Write one record as indented JSON, whole or not at all."""
     text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    with whole(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, text + "\n")
 
 
 def read_json(path: Path, kind: type[R]) -> R:

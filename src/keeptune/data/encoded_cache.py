@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from keeptune import __version__
 from keeptune.core.errors import ResourceError
-from keeptune.core.files import whole
+from keeptune.core.files import whole, write_whole
 from keeptune.core.processes import be_a_worker
 from keeptune.core.units import content_hash
 from keeptune.data.encode import EncodedSet, Encoder, Overlong
@@ -144,8 +144,7 @@ def _build(place: Path, encoder: Encoder, rows: Sequence[Rendered], processes: i
             _here(encoder, rows, size, missing, finished)
     else:
         _here(encoder, rows, size, missing, finished)
-    with whole(place / INDEX) as partial:
-        partial.write_text(json.dumps({"shards": [path.name for path in paths]}), encoding="utf-8")
+    write_whole(place / INDEX, json.dumps({"shards": [path.name for path in paths]}))
 
 
 def _here(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeptune.core.errors import DataError
-from keeptune.core.files import whole
+from keeptune.core.files import write_whole
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
 from keeptune.data.lazy import picked
@@ -162,5 +162,4 @@ def freeze(splits: Splits, path: Path) -> None:
         "duplicates": splits.duplicates,
         "notes": list(splits.notes),
     }
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

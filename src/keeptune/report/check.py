@@ -11,7 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from keeptune import __version__
-from keeptune.core.files import whole
+from keeptune.core.files import write_whole
 from keeptune.core.findings import Case, CheckPage
 from keeptune.report.page import filled
 from keeptune.report.plots import bar
@@ -38,9 +38,7 @@ class Bar:
 
 def write_check(page: CheckPage, path: Path) -> None:
     """Write the page, whole or not at all."""
-    text = render_check(page)
-    with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_whole(path, render_check(page))
 
 
 def render_check(page: CheckPage) -> str:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from keeptune.core.files import whole
+from keeptune.core.files import write_whole
 from keeptune.core.records import Summary, read_json
 from keeptune.report import arms, wording
 from keeptune.report.page import filled
@@ -65,8 +65,7 @@ def write_report(run: Path) -> Path:
     """
     page = render(read_json(run / "summary.json", Summary), run)
     path = run / "report.html"
-    with whole(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keeptune import __version__
-from keeptune.core.files import whole
+from keeptune.core.files import write_whole
 from keeptune.core.tokens import TokenPage
 from keeptune.report.page import filled
 
@@ -18,9 +18,7 @@ OUTCOMES = {
 
 def write_preview(page: TokenPage, path: Path) -> None:
     """Write the page, whole or not at all."""
-    text = render_preview(page)
-    with whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_whole(path, render_preview(page))
 
 
 def render_preview(page: TokenPage) -> str:
