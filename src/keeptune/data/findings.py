@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from keeptune.core.findings import Case, CheckPage, Finding, Quoted
 from keeptune.data.check import CheckReport, answer_text, prompt_text
 from keeptune.data.examples import Example, place
-from keeptune.data.leakage import LeakPair
 from keeptune.data.quality import Contamination, redacted
 from keeptune.data.quarantine import Quarantined
 from keeptune.data.recognise import Layout
@@ -36,64 +35,63 @@ def check_page(report: CheckReport) -> CheckPage:
 def _findings(report: CheckReport) -> Iterator[Finding]:
     copies, layout = report.copies, report.layout
     text = f"{copies.exact:,} rows repeat an earlier prompt and completion"
-    yield Finding("copies", copies.exact == 0, text, *_pairs(copies.repeats, copies.exact, layout))
+    yield _finding("copies", copies.exact, text, _pairs(copies.repeats, layout))
     text = f"{copies.prompts:,} rows give another completion to an earlier prompt, case and white space aside"
-    yield Finding("answers", copies.prompts == 0, text, *_pairs(copies.conflicts, copies.prompts, layout))
+    yield _finding("answers", copies.prompts, text, _pairs(copies.conflicts, layout))
     text = f"{report.alike:,} rows nearly repeat another one that is to be divided; they stay in its part"
-    yield Finding("alike", report.alike == 0, text)
+    yield _finding("alike", report.alike, text)
     if report.leaks is not None:
         total = len(report.leaks.copies) + len(report.leaks.near)
-        yield Finding("leaks", total == 0, report.leaks.sentence(), *_leaks(report.leaking, total, report))
+        yield _finding("leaks", total, report.leaks.sentence(), _leaks(report))
     for found in report.contaminations:
-        yield _against(found, layout)
+        text = f"{len(found.pairs):,} rows are in {found.benchmark} too, which has {found.rows:,}"
+        yield _finding("against", len(found.pairs), text, _shared(found, layout))
     for hint in report.hints:
         text = f"{hint.rows:,} rows look as if they held a {hint.kind}"
-        yield Finding("personal", False, text, *_rows(hint.shown, hint.rows, layout))
+        yield _finding("personal", hint.rows, text, _rows(hint.shown, layout))
     for each in report.outliers:
-        yield Finding(each.kind, False, f"{each.rows:,} rows {each.what}", *_rows(each.shown, each.rows, layout))
+        yield _finding(each.kind, each.rows, f"{each.rows:,} rows {each.what}", _rows(each.shown, layout))
     unusable = sum(n for _, n, _ in report.quarantined)
-    cases = tuple(
+    reasons = [
         Case(f"{n:,} x {why} (first: {row.path}:{row.line})", (_raw(row),)) for why, n, row in report.quarantined
-    )
-    yield Finding("unusable", not unusable, f"{unusable:,} rows are left out", cases)
+    ]
+    yield Finding("unusable", not unusable, f"{unusable:,} rows are left out", tuple(reasons))
 
 
-Shown = tuple[tuple[Case, ...], int]  # the first cases, and how many more there are
+def _finding(kind: str, total: int, text: str, cases: Sequence[Case] = ()) -> Finding:
+    """What was found ``total`` times, with its first cases, if any are shown."""
+    return Finding(kind, total == 0, text, tuple(cases), total - len(cases) if cases else 0)
 
 
-def _rows(rows: Sequence[Example], total: int, layout: Layout) -> Shown:
-    return tuple(Case(place(row), (quoted(row, layout),)) for row in rows), total - len(rows)
+def _rows(rows: Sequence[Example], layout: Layout) -> list[Case]:
+    return [Case(place(row), (quoted(row, layout),)) for row in rows]
 
 
-def _pairs(pairs: Sequence[tuple[Example, Example]], total: int, layout: Layout) -> Shown:
-    cases = [
+def _pairs(pairs: Sequence[tuple[Example, Example]], layout: Layout) -> list[Case]:
+    return [
         Case(f"{place(first)} and {place(other)}", (quoted(first, layout), quoted(other, layout)))
         for first, other in pairs
     ]
-    return tuple(cases), total - len(cases)
 
 
-def _leaks(leaking: Sequence[tuple[LeakPair, Example, Example]], total: int, report: CheckReport) -> Shown:
-    cases = [
+def _leaks(report: CheckReport) -> list[Case]:
+    return [
         Case(
             str(pair).replace(f"{report.source}:", "line "),
             (quoted(row, report.layout, pair.part), quoted(other, report.layout, pair.other_part)),
         )
-        for pair, row, other in leaking
+        for pair, row, other in report.leaking
     ]
-    return tuple(cases), total - len(cases)
 
 
-def _against(found: Contamination, layout: Layout) -> Finding:
-    text = f"{len(found.pairs):,} rows are in {found.benchmark} too, which has {found.rows:,}"
-    cases = [
+def _shared(found: Contamination, layout: Layout) -> list[Case]:
+    return [
         Case(
             f"{place(row)} = its {place(other)} ({pair.kind}, {pair.similarity:.2f})",
             (quoted(row, layout), quoted(other, found.layout, found.benchmark)),
         )
         for pair, row, other in found.shown
     ]
-    return Finding("against", not found.pairs, text, tuple(cases), len(found.pairs) - len(cases))
 
 
 def quoted(row: Example, layout: Layout, part: str = "") -> Quoted:

@@ -291,6 +291,8 @@ def _answered(examples: Sequence[Example], rank: Int) -> Iterator[tuple[int, int
 
     Whatever was said before: the rest of the conversation may be longer, shorter or another.
     """
+    if not len(examples) or "messages" not in examples[0].fields:  # rows of a source have one shape: none is read
+        return
     asked: dict[int, int] = {}
     for row in np.flatnonzero(rank > 0).tolist():
         turns = _turns(examples[row])

@@ -91,8 +91,11 @@ def quoted_pairs(
     pairs: Sequence[LeakPair], examples: Iterable[Example], others: Iterable[Example] | None = None
 ) -> tuple[tuple[LeakPair, Example, Example], ...]:
     """Pairs with their rows, which are looked up; ``others`` are the examples of the other side, if not the same."""
-    ours = _at(examples, {(pair.where, pair.id) for pair in pairs})
-    theirs = _at(examples if others is None else others, {(pair.other_where, pair.other_id) for pair in pairs})
+    here, there = {(pair.where, pair.id) for pair in pairs}, {(pair.other_where, pair.other_id) for pair in pairs}
+    if others is None:
+        ours = theirs = _at(examples, here | there)  # read once
+    else:
+        ours, theirs = _at(examples, here), _at(others, there)
     return tuple((pair, ours[pair.where, pair.id], theirs[pair.other_where, pair.other_id]) for pair in pairs)
 
 
