@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from keeptune.core.errors import DataError
 from keeptune.core.files import write_whole
 
-Verdict = Literal["Not measurable", "Retained", "Harmed", "Inconclusive"]
+Verdict = Literal["Not measurable", "Retained", "Harmed", "Worse", "Inconclusive"]
 Part = Literal["train", "validation", "test"]
 
 
@@ -105,17 +105,23 @@ class SuiteVerdict(Record):
     chance: float | None  # larger of 1/k and the majority share; None where there is none
     change: float  # fraction, or relative change for bits per byte
     interval: Interval | None  # two-sided 95 % of change
-    lower_bound: float | None  # one-sided 95 % lower bound of change
+    lower_bound: float | None  # one-sided 95 % lower bound of change: Retained where it is above -margin
+    upper_bound: float | None  # one-sided upper bound at Holm's level: Harmed where it is below -margin
     margin: float
+    margin_share: float | None = None  # of what the base has above chance
+    largest_margin: float | None = None  # half of what the base has above chance; None where there is no limit
+    measured_on: Literal["validation", "judged"] = "validation"  # items that decided what the base can do
     p: float | None  # one-sided: is it worse than before?
     p_holm: float | None  # adjusted over the suites of this arm
+    p_harm: float | None = None  # one-sided: is the loss larger than the margin? Adjusted over the suites of this arm
     gained: int | None  # items 0 -> 1
     lost: int | None  # items 1 -> 0
     flips: float | None  # share of items that changed
     smallest_decidable: float | None  # smallest margin that this many items can decide with power .8
-    n_needed: int | None  # items that would settle the margin; only where Inconclusive
+    n_needed: int | None  # items that would settle the margin; only where Worse or Inconclusive
     small_loss: bool = False  # Retained, yet the two-sided interval excludes 0
     relative: bool = False  # change and margin are relative (bits per byte)
+    documents: int | None = None  # of a text with few: what is said is about these alone
 
 
 class Costs(Record):

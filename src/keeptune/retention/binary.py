@@ -49,14 +49,28 @@ def _null_variance(change: float, lost: float, gained: float, n: float) -> float
     return max(n * (2 * share_lost + change * (1 - change)), 0.0)
 
 
-def mcnemar_worse(lost: int, gained: int) -> float:
-    """Exact one-sided McNemar p: P(X >= lost), X binomial over lost + gained fair coins. 1.0 without flips."""
-    return float(betainc(lost, gained + 1, 0.5)) if lost else 1.0
+def tango_z(lost: float, gained: float, n: float, change: float) -> float:
+    """Score statistic of a true change of `change` against what was seen: large and negative where less was seen.
+
+    Standard normal where the true change is `change` (Tango 1998, eq. 7); 0 where nothing speaks for either side.
+    """
+    error = math.sqrt(_null_variance(change, lost, gained, n))
+    off = gained - lost - n * change
+    return off / error if error > 0 else (0.0 if off == 0 else math.copysign(math.inf, off))
 
 
-def mcnemar_two_sided(lost: int, gained: int) -> float:
-    """Exact two-sided McNemar p: twice the smaller tail, at most 1."""
-    return min(1.0, 2 * min(mcnemar_worse(lost, gained), mcnemar_worse(gained, lost)))
+def mcnemar_mid_p(lost: int, gained: int) -> float:
+    """One-sided mid-p McNemar (Fagerland et al. 2013): P(X > lost) + P(X = lost) / 2 over lost + gained fair coins.
+
+    The exact p is too large by half of the probability of what was seen; the mid-p holds its level on average. 1.0
+    without flips.
+    """
+    n = lost + gained
+    if not n:
+        return 1.0
+    above = float(betainc(lost + 1, gained, 0.5)) if gained else 0.0
+    seen = math.exp(math.lgamma(n + 1) - math.lgamma(lost + 1) - math.lgamma(gained + 1) - n * math.log(2))
+    return above + seen / 2
 
 
 def wilson(mean: float, n: float, z: float) -> tuple[float, float]:

@@ -11,57 +11,29 @@ R[t, i] is the score on task i after stage t; row 0 is the base, and stage t tra
 All divide by the number of terms. TRACE (arXiv 2310.06762) divides backward transfer by T, which makes its figure
 smaller by (T-1)/T; that variant isn't used.
 
-Each number is a mean over tasks of a contrast between stages on the same items, so that the intervals are those of a
-paired cluster bootstrap within each task, studentised as in `bootstrap`. The maximum of noisy scores lies too high;
-every resample takes its own maximum, so that the interval of forgetting reaches as far down as that makes it.
-Shapes: `T` tasks, `N` items, `K` clusters, `L` contrasts, `R` resamples.
+Each number is a mean over tasks of a contrast between stages on the same items; its error is the cluster jackknife's
+within each task (`clusters`), and the tasks are independent. The maximum of noisy scores lies too high, which made
+forgetting of nothing in one run of seven: so one half of a task's clusters says which stage was best and the other
+half by how much, and the other way about (cross-fitting). A stage that was best by chance is not so on the other half.
+
+Shapes: `T` tasks, `N` items, `K` clusters.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Estimate, Interval, SequenceSummary
-from keeptune.retention.binary import wilson, z_quantile
-from keeptune.retention.bootstrap import (
-    FEW_CHANGED,
-    MIN_CLUSTERS,
-    Bootstrap,
-    FloatArray,
-    cluster_codes,
-    resample,
-)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Sums over the clusters of one task."""
-
-    sums: FloatArray  # [K, T + 1] of item scores, by stage
-    items: FloatArray  # [K]
-
-    @property
-    def means(self) -> FloatArray:
-        """Column of the score matrix, [T + 1]."""
-        return np.asarray(self.sums.sum(axis=0) / self.items.sum())
-
-
-@dataclass(frozen=True)
-class _Contrast:
-    """One task's part in one number: the largest of its contrasts, as seen and in every resample."""
-
-    value: float
-    variance: float  # of the mean, linearised and clustered
-    clusters: FloatArray  # [K] cluster means of the contrast that is largest as seen
-    weight: FloatArray  # [K] share of the task's items
-    drawn: FloatArray  # [R]
-    drawn_variance: FloatArray  # [R]
+from keeptune.retention.binary import tango_lower, wilson, z_quantile
+from keeptune.retention.change import FEW_CHANGED
+from keeptune.retention.clusters import FloatArray, IntArray, Ratio, cluster_codes, ratio
+from keeptune.retention.intervals import FEW_DIFFERENT
 
 
 def score_matrix(scores: Sequence[Sequence[ArrayLike]]) -> FloatArray:
@@ -78,12 +50,10 @@ def sequence_summary(
     label: str,
     seed: int,
     level: float = 0.95,
-    resamples: int = 10_000,
-    bootstrap_seed: int = 0,
 ) -> SequenceSummary:
     """The score matrix of one arm, with average accuracy, transfer and forgetting, each with its interval.
 
-    The intervals are about this sequence of checkpoints (items are drawn again, trainings are not): another order
+    The intervals are about this sequence of checkpoints (items vary, trainings do not): another order
     or training seed is another sequence.
 
     Args:
@@ -95,33 +65,31 @@ def sequence_summary(
         label: how people read it.
         seed: of the training.
         level: of the two-sided intervals.
-        resamples: of the bootstrap.
-        bootstrap_seed: of the bootstrap.
 
     Raises:
         DataError: fewer than two tasks, a row or task that is missing, or items that differ between rows.
     """
     _check(scores, clusters, order)
-    tasks = [_sums([row[i] for row in scores], clusters[i]) for i in range(len(order))]
-    contrasts = _contrasts(len(tasks))
-    parts: dict[str, list[_Contrast]] = {name: [] for name in contrasts}
-    for index, task in enumerate(tasks):
-        wanted = {name: rows[index] for name, rows in contrasts.items() if index in rows}
-        drawn = _resampled(task, wanted, resamples, _task_seed(bootstrap_seed, index))
-        for name, part in drawn.items():
-            parts[name].append(part)
-    estimates = {name: _estimate(found, level, accuracy=name == "average_accuracy") for name, found in parts.items()}
+    tasks = [
+        np.array([np.asarray(row[i], dtype=np.float64) for row in scores]) for i in range(len(order))
+    ]  # [T + 1, N]
+    codes = [cluster_codes(names) for names in clusters]
+    last, tested = len(order), range(len(order) - 1)
+    accuracy = [_part(task[last], own) for task, own in zip(tasks, codes, strict=True)]
+    backward = [_part(tasks[i][last] - tasks[i][i + 1], codes[i]) for i in tested]
+    forward = [_part(tasks[i][i] - tasks[i][0], codes[i]) for i in range(1, last)]
+    forgetting = [_part(_best_stage(tasks[i], codes[i]) - tasks[i][last], codes[i]) for i in tested]
     return SequenceSummary(
         arm=arm,
         label=label,
         order=tuple(order),
-        matrix=tuple(tuple(float(x) for x in row) for row in np.stack([task.means for task in tasks], axis=1)),
-        n=tuple(int(task.items.sum()) for task in tasks),
+        matrix=tuple(tuple(float(x) for x in row) for row in score_matrix(scores)),
+        n=tuple(task.shape[1] for task in tasks),
         seed=seed,
-        average_accuracy=estimates["average_accuracy"],
-        backward_transfer=estimates["backward_transfer"],
-        forward_transfer=estimates["forward_transfer"],
-        forgetting=estimates["forgetting"],
+        average_accuracy=_accuracy(accuracy, level),
+        backward_transfer=_contrast(backward, level),
+        forward_transfer=_contrast(forward, level),
+        forgetting=_contrast(forgetting, level),
     )
 
 
@@ -144,100 +112,63 @@ def _check(scores: Sequence[Sequence[ArrayLike]], clusters: Sequence[ArrayLike],
             raise DataError(f"{name}: an item's score is not a finite number", remedy="look for NaN in the records")
 
 
-def _sums(rows: Sequence[ArrayLike], clusters: ArrayLike) -> _Task:
-    codes = cluster_codes(clusters)
-    sums = np.stack([np.bincount(codes, np.asarray(row, dtype=np.float64)) for row in rows], axis=1).astype(np.float64)
-    return _Task(sums, np.bincount(codes).astype(np.float64))
+def _part(values: FloatArray, codes: IntArray) -> Ratio:
+    """One task's part in one number, over its items [N]."""
+    return ratio(values, np.ones(len(values)), codes)
 
 
-def _contrasts(tasks: int) -> dict[str, dict[int, FloatArray]]:
-    """Number -> task -> weights of the stages [L, T + 1]; tasks that have no part in the number are left out."""
-    stage = np.eye(tasks + 1)
-    last = stage[-1]
-    return {
-        "average_accuracy": dict.fromkeys(range(tasks), last[None]),
-        "backward_transfer": {i: (last - stage[i + 1])[None] for i in range(tasks - 1)},
-        "forward_transfer": {i: (stage[i] - stage[0])[None] for i in range(1, tasks)},
-        "forgetting": dict.fromkeys(range(tasks - 1), stage[:-1] - last),
-    }
+def _best_stage(scores: FloatArray, codes: IntArray) -> FloatArray:
+    """Scores [N] of the best stage before the last, [T + 1, N]: for each half of the clusters the stage that the other
+    half found best. A single cluster has no other half; its own maximum is taken.
+    """
+    earlier = scores[:-1]
+    half = codes % 2 == 1
+    if not half.any():
+        return np.asarray(earlier[int(earlier.mean(axis=1).argmax())])
+    by_even, by_odd = (int(earlier[:, chosen].mean(axis=1).argmax()) for chosen in (~half, half))
+    return np.where(half, earlier[by_even], earlier[by_odd])
 
 
-def _task_seed(seed: int, index: int) -> int:
-    """Tasks are drawn independently of each other, also where they have as many clusters."""
-    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-
-
-def _resampled(task: _Task, wanted: dict[str, FloatArray], resamples: int, seed: int) -> dict[str, _Contrast]:
-    """All contrasts of one task from one set of resamples."""
-    rows = np.concatenate(list(wanted.values()))  # [L, T + 1]
-    k, total = len(task.items), float(task.items.sum())
-    sums = task.sums @ rows.T  # [K, L]
-    values = sums.sum(axis=0) / total
-    residual = sums - values * task.items[:, None]
-    variance = k / (k - 1) * (residual**2).sum(axis=0) / total**2 if k > 1 else np.zeros(len(rows))
-    if k >= MIN_CLUSTERS:
-        shift, drawn_variance = resample(residual, task.items, resamples, seed)
-    else:
-        shift = drawn_variance = np.empty((0, len(rows)))
-    parts, start = {}, 0
-    for name, own in wanted.items():
-        columns = np.arange(start, start + len(own))
-        start += len(own)
-        seen = int(columns[np.argmax(values[columns])])
-        drawn = values[columns] + shift[:, columns]
-        largest = np.argmax(drawn, axis=1)[:, None]
-        parts[name] = _Contrast(
-            value=float(values[seen]),
-            variance=float(variance[seen]),
-            clusters=sums[:, seen] / task.items,
-            weight=task.items / total,
-            drawn=np.take_along_axis(drawn, largest, axis=1)[:, 0],
-            drawn_variance=np.take_along_axis(drawn_variance[:, columns], largest, axis=1)[:, 0],
-        )
-    return parts
-
-
-def _estimate(parts: Sequence[_Contrast], level: float, *, accuracy: bool) -> Estimate:
-    """The mean over tasks, as one studentised bootstrap; fewer than 30 clusters in a task mean Student's t."""
-    boot = _pooled(parts, (0.0, 1.0) if accuracy else (-1.0, 1.0))
-    if not accuracy:
-        low, high = boot.interval(level)
-    else:
-        low, high = boot.resampled_interval(level)
-        if _nearly_constant(parts):
-            wide = wilson(min(max(boot.estimate, 0.0), 1.0), boot.effective, z_quantile((1 + level) / 2))
-            low, high = min(low, wide[0]), max(high, wide[1])
-    return Estimate(mean=boot.estimate, interval=Interval(low=low, high=high, level=level))
-
-
-def _pooled(parts: Sequence[_Contrast], limits: tuple[float, float]) -> Bootstrap:
+def _pooled(parts: Sequence[Ratio]) -> tuple[float, float, float]:
+    """(mean over tasks, its error, degrees of freedom by Welch and Satterthwaite)."""
     m = len(parts)
-    estimate = sum(part.value for part in parts) / m
-    fewest = min(len(part.clusters) for part in parts)
-    weights = np.concatenate([part.weight for part in parts]) / m  # sum to 1
-    changed = np.concatenate([part.clusters for part in parts])
-    t = np.empty(0)
-    if fewest >= MIN_CLUSTERS:
-        drawn = np.sum([part.drawn for part in parts], axis=0) / m
-        variance = np.sum([part.drawn_variance for part in parts], axis=0) / m**2
-        valid = variance > 0
-        t = np.sort((drawn[valid] - estimate) / np.sqrt(variance[valid]))
-    return Bootstrap(
-        estimate=estimate,
-        se=math.sqrt(sum(part.variance for part in parts)) / m,
-        clusters=fewest,  # the smallest task decides whether resampling is to be trusted, and Student's t otherwise
-        effective=1 / float(weights @ weights),
-        lost=int(np.count_nonzero(changed < 0)),
-        gained=int(np.count_nonzero(changed > 0)),
-        t=t,
-        limits=limits,
-    )
+    variances = np.array([part.se**2 for part in parts])
+    total = float(variances.sum())
+    shares = float((variances**2 / np.array([part.freedom for part in parts])).sum())
+    freedom = total**2 / shares if shares > 0 else min(part.freedom for part in parts)
+    return sum(part.estimate for part in parts) / m, math.sqrt(total) / m, freedom
 
 
-def _nearly_constant(parts: Sequence[_Contrast]) -> bool:
-    """True if fewer than ten clusters differ from the commonest cluster mean of their task."""
-    others = 0
+def _contrast(parts: Sequence[Ratio], level: float) -> Estimate:
+    """A mean change over tasks; where it rests on few clusters it reaches as far as Tango's limits over all of them."""
+    mean, error, freedom = _pooled(parts)
+    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    low, high = mean - half, mean + half
+    if sum(part.changed for part in parts) < FEW_CHANGED:
+        n, z = 1 / sum(1 / (len(parts) ** 2 * part.effective) for part in parts), z_quantile((1 + level) / 2)
+        shares = [n / len(parts) * part.change / part.weight.sum() for part in parts]
+        lost = -sum(float(share[share < 0].sum()) for share in shares)
+        gained = sum(float(share[share > 0].sum()) for share in shares)
+        low, high = min(low, tango_lower(lost, gained, n, z)), max(high, -tango_lower(gained, lost, n, z))
+    return Estimate(mean=mean, interval=Interval(low=max(low, -1.0), high=min(high, 1.0), level=level))
+
+
+def _accuracy(parts: Sequence[Ratio], level: float) -> Estimate:
+    """A mean score over tasks; where nearly all clusters agree it's widened to contain Wilson's interval."""
+    mean, error, freedom = _pooled(parts)
+    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    low, high = max(mean - half, 0.0), min(mean + half, 1.0)
+    if _different(parts) < FEW_DIFFERENT:
+        n = 1 / sum(1 / (len(parts) ** 2 * part.effective) for part in parts)
+        wide = wilson(min(max(mean, 0.0), 1.0), n, z_quantile((1 + level) / 2))
+        low, high = min(low, wide[0]), max(high, wide[1])
+    return Estimate(mean=mean, interval=Interval(low=low, high=high, level=level))
+
+
+def _different(parts: Sequence[Ratio]) -> int:
+    """Clusters that differ from the commonest cluster mean of their task."""
+    count = 0
     for part in parts:
-        counts = np.unique(part.clusters.round(12), return_counts=True)[1]
-        others += len(part.clusters) - int(counts.max())
-    return others < FEW_CHANGED
+        means = (part.change / part.weight).round(12)
+        count += len(means) - int(np.unique(means, return_counts=True)[1].max())
+    return count

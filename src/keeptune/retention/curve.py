@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keeptune.core.errors import DataError
-from keeptune.retention.bootstrap import Bootstrap, cluster_bootstrap
+from keeptune.retention.change import Change, change_of_scores
+from keeptune.retention.pairs import PairedScores
 from keeptune.retention.wording import points
 
 ASKED = (500, 1_000)  # "a few hundred examples": the sizes that people ask about
@@ -33,14 +34,12 @@ def enough(
     clusters: ArrayLike | None = None,
     *,
     level: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
 ) -> Enough:
     """The smallest training size whose score is non-inferior to the largest one's, and what that says of 500 to 1,000.
 
     Sizes are tested from the largest down and the first that fails ends the search (a fixed sequence, so that
     testing many sizes needs no correction). One passes where the one-sided lower bound of score(size) -
-    score(largest), by the paired cluster bootstrap, is above -indifference. Enough is said where a size up to 1,000
+    score(largest), is above -indifference. Enough is said where a size up to 1,000
     passes; still rising where the largest size up to 1,000 does not, and its upper bound is below 0.
 
     Args:
@@ -48,8 +47,6 @@ def enough(
         indifference: the difference that does not matter, a fraction.
         clusters: cluster of every item [N]; each item its own where left out.
         level: of the one-sided bounds.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Raises:
         DataError: no size, or sizes with different numbers of items.
@@ -62,8 +59,10 @@ def enough(
         )
     *smaller, largest = scores
     names = np.arange(len(scores[largest])) if clusters is None else clusters
+    index, ones = np.arange(len(scores[largest])), np.ones(len(scores[largest]))
     against = {
-        size: cluster_bootstrap(scores[size] - scores[largest], names, None, resamples, seed) for size in smaller
+        size: change_of_scores(PairedScores(index, np.asarray(names), scores[largest], scores[size], ones))
+        for size in smaller
     }
     found: int | None = None
     for size in reversed(smaller):
@@ -74,7 +73,7 @@ def enough(
 
 
 def _answer(
-    against: Mapping[int, Bootstrap], largest: int, found: int | None, indifference: float, level: float
+    against: Mapping[int, Change], largest: int, found: int | None, indifference: float, level: float
 ) -> tuple[State, str]:
     few, many = ASKED
     question = f"{few:,} to {many:,} examples"
@@ -87,24 +86,19 @@ def _answer(
     if asked is None or (asked < few and largest > many):
         measured = f"no size from {few:,} to {many:,} was measured beside {largest:,}"
         return "cannot tell", f"Whether {question} are enough cannot be told: {measured}."
-    boot = against[asked]
+    change = against[asked]
     rest = f" {found:,} are enough." if found is not None else ""
-    if _upper(boot, level) < 0:
+    if change.upper_bound(level) < 0:
         lead = f"{question} are not enough here" if largest > many else f"The score still rises at {largest:,} examples"
-        return "still rising", f"{lead}: {_against(boot, asked, largest, level)}.{rest}"
-    text = f"{_against(boot, asked, largest, level)}, neither within {points(indifference)} nor shown to be lower"
+        return "still rising", f"{lead}: {_against(change, asked, largest, level)}.{rest}"
+    text = f"{_against(change, asked, largest, level)}, neither within {points(indifference)} nor shown to be lower"
     return "cannot tell", f"Whether {question} are enough cannot be told: {text}.{rest}"
 
 
-def _upper(boot: Bootstrap, level: float) -> float:
-    """One-sided upper bound."""
-    return boot.interval(2 * level - 1)[1]
-
-
-def _against(boot: Bootstrap, size: int, largest: int, level: float) -> str:
+def _against(change: Change, size: int, largest: int, level: float) -> str:
     """'with 500 the score is −0.3 points against that with 4,000 (90 % −0.8 to +0.2)'."""
-    low, high = boot.interval(2 * level - 1)
+    low, high = change.interval(2 * level - 1)
     return (
-        f"with {size:,} the score is {points(boot.estimate, signed=True)} points against that with {largest:,}"
+        f"with {size:,} the score is {points(change.estimate, signed=True)} points against that with {largest:,}"
         f" ({100 * (2 * level - 1):g} % {points(low, signed=True)} to {points(high, signed=True)})"
     )

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Interval, Matched
-from keeptune.retention.bootstrap import FloatArray
+from keeptune.retention.clusters import FloatArray
 from keeptune.retention.intervals import MIN_SEEDS, seed_t_interval
 from keeptune.retention.wording import points
 

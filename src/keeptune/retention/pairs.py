@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import ItemRecord
-from keeptune.retention.bootstrap import FloatArray, IntArray, cluster_codes
+from keeptune.retention.clusters import FloatArray, IntArray, cluster_codes
 
 Kind = Literal["binary", "mean", "bits_per_byte"]
 
@@ -26,22 +26,37 @@ class Suite:
         name: as it stands in sentences and tables.
         metric: name of the metric behind the item scores.
         kind: 'binary' (0 or 1), 'mean' (in [0, 1]) or 'bits_per_byte' (positive, lower is better).
-        margin: the loss that is still acceptable; a fraction (0.02 is 2 points), relative for bits per byte.
-        chance: score of guessing (`chance_level`); None where guessing scores nothing.
+        margin: the loss that is still acceptable; a fraction (0.02 is 2 points), relative for bits per byte. None where
+            the recipe names none: then a share of what the base has above chance (`skill`).
+        chance: score of guessing (`chance_level`), of bits per byte that of a model that knows the bytes' frequencies
+            alone; None where guessing scores nothing.
+        documents: of a free text whose clusters are stretches of few documents, their number: verdicts are about these.
     """
 
     name: str
     metric: str
     kind: Kind
-    margin: float
+    margin: float | None = None
     chance: float | None = None
+    documents: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.margin < 1:
+        if self.margin is not None and not 0 < self.margin < 1:
             raise ConfigError(
                 f"margin {self.margin} of suite '{self.name}' is not between 0 and 1",
                 remedy="give a fraction: 0.02 for 2 points, or for 2 % of the bits per byte",
             )
+
+    @property
+    def required_margin(self) -> float:
+        """The margin, once it is known.
+
+        Raises:
+            ValueError: the recipe names none and the base was not looked at yet.
+        """
+        if self.margin is None:
+            raise ValueError(f"the margin of '{self.name}' is not known before the base is scored")
+        return self.margin
 
     @property
     def relative(self) -> bool:
@@ -58,6 +73,7 @@ class PairedScores:
     before: FloatArray
     after: FloatArray
     weights: FloatArray  # bytes of a text block; 1 elsewhere
+    labels: NDArray[Any] | None = None  # the right answer, or the item's class
 
     def __post_init__(self) -> None:
         shapes = {a.shape for a in (self.ids, self.clusters, self.before, self.after, self.weights)}
@@ -112,7 +128,30 @@ def pair(before: Sequence[ItemRecord], after: Sequence[ItemRecord]) -> PairedSco
         before=np.array([r.score for r, _ in rows], dtype=np.float64),
         after=np.array([r.score for _, r in rows], dtype=np.float64),
         weights=np.array([r.weight for r, _ in rows], dtype=np.float64),
+        labels=np.array([r.label or (r.references[0] if r.references else "") for r, _ in rows], dtype=object),
     )
+
+
+def is_binary(scores: ArrayLike) -> bool:
+    """True if every score is exactly 0 or 1."""
+    values = np.asarray(scores, dtype=np.float64)
+    return bool(np.all((values == 0) | (values == 1)))
+
+
+def flip_counts(before: ArrayLike, after: ArrayLike) -> tuple[int, int]:
+    """(lost, gained): how many of the binary items [N] went from 1 to 0 and from 0 to 1.
+
+    Raises:
+        DataError: arrays of different length, empty, or with values other than 0 and 1.
+    """
+    old, new = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if old.shape != new.shape or old.ndim != 1 or not old.size:
+        raise DataError(
+            f"paired scores of shapes {old.shape} and {new.shape}", remedy="give one score per item, before and after"
+        )
+    if not (is_binary(old) and is_binary(new)):
+        raise DataError("a binary score is neither 0 nor 1", remedy="declare the suite's kind as 'mean'")
+    return int(np.count_nonzero(old > new)), int(np.count_nonzero(new > old))
 
 
 def check_bounded(scores: PairedScores, name: str) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from keeptune.core.errors import DataError
-from keeptune.retention.bootstrap import MIN_CLUSTERS
+from keeptune.retention.change import MIN_CLUSTERS
 from keeptune.retention.pairs import Suite
 from keeptune.retention.power import items_needed, smallest_decidable_margin
 from keeptune.retention.wording import margin_text, unit

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from keeptune.core.records import Interval, ItemRecord, Score
-from keeptune.retention.bootstrap import cluster_bootstrap, is_unclustered
-from keeptune.retention.intervals import is_binary, mean_interval, paired_binary_interval
+from keeptune.retention.change import change_of_scores
+from keeptune.retention.intervals import mean_interval
 from keeptune.retention.pairs import Kind, check_bounded, pair
 
 
@@ -36,21 +34,13 @@ def score(items: Sequence[ItemRecord], metric: str, kind: Kind, level: float = 0
 def difference(a: Sequence[ItemRecord], b: Sequence[ItemRecord], level: float = 0.95) -> tuple[float, Interval]:
     """Score of `a` minus score of `b` on the same items, paired: (difference, interval). Scores in [0, 1].
 
-    Tango's interval for unclustered binary scores, else the cluster bootstrap.
+    The method is that of the verdicts (`change`).
 
     Raises:
         DataError: items that only one side has.
     """
     scores = pair(b, a)
     check_bounded(scores, a[0].suite)
-    if (
-        is_binary(scores.before)
-        and is_binary(scores.after)
-        and is_unclustered(scores.codes)
-        and not np.ptp(scores.weights)
-    ):
-        low, high = paired_binary_interval(scores.before, scores.after, level)
-        return float(scores.after.mean() - scores.before.mean()), Interval(low=low, high=high, level=level)
-    boot = cluster_bootstrap(scores.after - scores.before, scores.codes, scores.weights)
-    low, high = boot.interval(level)
-    return boot.estimate, Interval(low=low, high=high, level=level)
+    change = change_of_scores(scores)
+    low, high = change.interval(level)
+    return change.estimate, Interval(low=low, high=high, level=level)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from keeptune.core import units
 from keeptune.core.records import Interval, SuiteVerdict
 from keeptune.retention.pairs import Suite
+from keeptune.retention.skill import Skill
+
+ON_JUDGED = "; that the base can do it was decided on the judged items, for want of validation items"
 
 
 def points(fraction: float, signed: bool = False) -> str:
@@ -21,7 +25,7 @@ def unit(suite: Suite) -> str:
 
 def margin_text(suite: Suite) -> str:
     """The margin with its unit: '2 pt', '0.5 %'."""
-    return f"{100 * suite.margin:.4g} {unit(suite)}"
+    return f"{100 * suite.required_margin:.3g} {unit(suite)}"
 
 
 def spread_text(interval: Interval) -> str:
@@ -35,56 +39,117 @@ def size_text(n: int, clusters: int) -> str:
     return f"n = {n:,}" if n == clusters else f"n = {n:,} in {clusters:,} clusters"
 
 
-def not_measurable(suite: Suite, before: float, n: int, clusters: int) -> str:
-    """The base has nothing that could be seen to be lost."""
+@dataclass(frozen=True)
+class Facts:
+    """What every sentence on a change is made of."""
+
+    suite: Suite
+    change: float
+    interval: Interval | None
+    n: int
+    clusters: int
+
+    @property
+    def size(self) -> str:
+        """'n = 1,546', with clusters where items share them, and the documents where there are few."""
+        text = size_text(self.n, self.clusters)
+        count = self.suite.documents
+        if count is None:
+            return text
+        return f"{text}, on {'this document' if count == 1 else f'these {count:,} documents'} alone"
+
+    @property
+    def seen(self) -> str:
+        """'change −0.3 pt, 95 % CI −1.3 to +0.7, n = 1,546'."""
+        spread = f", {spread_text(self.interval)}" if self.interval else ""
+        return f"change {points(self.change, signed=True)} {unit(self.suite)}{spread}, {self.size}"
+
+
+def not_measurable(suite: Suite, skill: Skill) -> str:
+    """The base has nothing that could be seen to be lost, or less than the margin would let go."""
+    size = f"{size_text(skill.n, skill.clusters)}, {skill.on} items"
+    if skill.present:
+        largest = f"{points(skill.largest_margin)} {unit(suite)}"
+        return (
+            f"a margin of {margin_text(suite)} exceeds half of what the base has above chance on {suite.name}"
+            f" ({points(skill.above)} {unit(suite)}; {size}); the largest usable margin is {largest}"
+        )
+    if suite.relative:
+        return (
+            f"the base needs {skill.before:.3f} bits per byte on {suite.name}, not fewer by three standard errors than"
+            f" the frequencies of the bytes alone ({suite.chance:.3f}; {size}): a loss could not be seen"
+        )
     floor = "zero" if suite.chance is None else f"chance ({points(suite.chance)} pt)"
     return (
-        f"the base scores {points(before)} pt on {suite.name}, not three standard errors above {floor}"
-        f" ({size_text(n, clusters)}): a loss could not be seen"
+        f"the base scores {points(skill.before)} pt on {suite.name}, not three standard errors above {floor}"
+        f" ({size}): a loss could not be seen"
     )
 
 
-def retained(suite: Suite, change: float, interval: Interval, lower: float, size: str, small_loss: bool) -> str:
+def retained(facts: Facts, lower: float) -> str:
     """The margin is excluded."""
+    suite = facts.suite
     text = (
-        f"worst plausible loss on {suite.name} is {points(max(-lower, 0.0))} {unit(suite)} ≤ {margin_text(suite)}"
-        f" (change {points(change, signed=True)} {unit(suite)}, {spread_text(interval)}, {size})"
+        f"worst plausible loss on {suite.name} is {points(max(-lower, 0.0))} {unit(suite)}, within the margin of"
+        f" {margin_text(suite)} ({facts.seen})"
     )
-    return text + f"; small loss shown: {points(-change)} {unit(suite)}" if small_loss else text
+    small = facts.interval is not None and facts.interval.high < 0
+    return text + f"; small loss shown: {points(-facts.change)} {unit(suite)}" if small else text
 
 
-def harmed(suite: Suite, change: float, interval: Interval, p_holm: float, size: str) -> str:
-    """A loss is shown and the margin is not excluded."""
-    p = "< 0.001" if p_holm < 0.001 else f"= {p_holm:.3f}"
-    low, high = points(-interval.high), points(-interval.low)
+def unchanged(facts: Facts) -> str:
+    """Every prediction is the same."""
+    margin = margin_text(facts.suite)
+    return f"nothing changed on {facts.suite.name}: every score is the same (margin {margin}, {facts.size})"
+
+
+def harmed(facts: Facts, upper: float, p_holm: float) -> str:
+    """The loss is larger than the margin."""
+    suite = facts.suite
     return (
-        f"lost {points(-change)} {unit(suite)} on {suite.name}"
-        f" ({100 * interval.level:g} % CI {low} to {high}, {size}, Holm p {p})"
+        f"lost at least {points(-upper)} {unit(suite)} on {suite.name}, more than the margin of {margin_text(suite)}"
+        f" ({facts.seen}, Holm {p_text(p_holm)})"
     )
 
 
-def inconclusive(suite: Suite, interval: Interval, n: int, needed: int, as_harm: bool) -> str:
+def worse(facts: Facts, p_holm: float, needed: int | None) -> str:
+    """A loss is shown; whether it is larger than the margin is not."""
+    suite = facts.suite
+    return (
+        f"lost {points(-facts.change)} {unit(suite)} on {suite.name} ({facts.seen}, Holm {p_text(p_holm)});"
+        f" whether it is more than the margin of {margin_text(suite)} is open: {_would_settle(needed)}"
+    )
+
+
+def inconclusive(facts: Facts, needed: int | None) -> str:
     """Neither the margin is excluded nor a loss shown."""
-    would = (
-        f"would show a loss of the size seen, margin {margin_text(suite)}"
-        if as_harm
-        else f"would settle {margin_text(suite)}"
-    )
-    return f"{_between(suite, interval)} with {n:,} items; {needed:,} items {would}"
+    return f"{_between(facts)} with {facts.size}; margin {margin_text(facts.suite)}: {_would_settle(needed)}"
 
 
-def too_few_clusters(suite: Suite, interval: Interval | None, n: int, clusters: int, needed: int) -> str:
+def too_few_clusters(facts: Facts, needed: int) -> str:
     """Clustered scores from fewer than 30 clusters carry no verdict."""
-    found = f"{_between(suite, interval)} with" if interval else f"no interval on {suite.name} from"
+    found = f"{_between(facts)} with" if facts.interval else f"no interval on {facts.suite.name} from"
     return (
-        f"{found} {n:,} items in {clusters:,} cluster{'s' if clusters != 1 else ''};"
-        f" {needed:,} clusters would settle {margin_text(suite)} (no verdict is given below 30)"
+        f"{found} {facts.n:,} items in {facts.clusters:,} cluster{'s' if facts.clusters != 1 else ''};"
+        f" {needed:,} clusters would settle {margin_text(facts.suite)} (no verdict is given below 30)"
     )
 
 
-def _between(suite: Suite, interval: Interval) -> str:
-    low, high = points(interval.low, signed=True), points(interval.high, signed=True)
-    return f"between {low} and {high} {unit(suite)} on {suite.name} ({100 * interval.level:g} % CI)"
+def p_text(p: float) -> str:
+    """'p = 0.012', 'p < 0.001'."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _would_settle(needed: int | None) -> str:
+    if needed is None:
+        return "what was seen lies so near to it that no practicable number of items would settle it"
+    return f"{needed:,} items would settle it"
+
+
+def _between(facts: Facts) -> str:
+    assert facts.interval is not None
+    low, high = points(facts.interval.low, signed=True), points(facts.interval.high, signed=True)
+    return f"between {low} and {high} {unit(facts.suite)} on {facts.suite.name} ({100 * facts.interval.level:g} % CI)"
 
 
 def arm_sentence(verdicts: Sequence[SuiteVerdict]) -> str:
@@ -101,7 +166,7 @@ def arm_sentence(verdicts: Sequence[SuiteVerdict]) -> str:
         what = f"{100 * margin:.4g} {'%' if relative else 'pt'}" if len(margins) == 1 else "its margin"
         return f"Nothing beyond {what} was lost on any of {len(verdicts)} suites."
     groups = []
-    for state in ("Harmed", "Inconclusive", "Not measurable", "Retained"):
+    for state in ("Harmed", "Worse", "Inconclusive", "Not measurable", "Retained"):
         names = [v.suite for v in verdicts if v.verdict == state]
         if names:
             groups.append(f"{state}: {', '.join(names)}")
