@@ -97,14 +97,14 @@ class Change:
         tango = self.scale * tango_lower(self.lost, self.gained, self.n, z_quantile(1 - tail))
         if self.exact:
             return tango
-        low = self.estimate + stdtrit(self.freedom, tail) * self.se if self.clusters > 1 else self.limits[0]
+        low = self.estimate + float(stdtrit(self.freedom, tail)) * self.se if self.clusters > 1 else self.limits[0]
         return max(min(low, tango) if self.sparse else low, self.limits[0])
 
     def _high(self, tail: float) -> float:
         tango = -self.scale * tango_lower(self.gained, self.lost, self.n, z_quantile(1 - tail))
         if self.exact:
             return tango
-        high = self.estimate + stdtrit(self.freedom, 1 - tail) * self.se if self.clusters > 1 else self.limits[1]
+        high = self.estimate + float(stdtrit(self.freedom, 1 - tail)) * self.se if self.clusters > 1 else self.limits[1]
         return min(max(high, tango) if self.sparse else high, self.limits[1])
 
 
@@ -144,6 +144,8 @@ def change_of_scores(scores: PairedScores, influence: float = 1.0) -> Change:
 
 def rarest_influence(scores: PairedScores) -> float:
     """How much more than one of n items an item of the rarest class weighs in macro-F1: n / (classes * its items)."""
+    if scores.labels is None:
+        return 1.0
     counts = np.unique(scores.labels.astype(str), return_counts=True)[1]
     return max(scores.n / (len(counts) * int(counts.min())), 1.0)
 

@@ -5,8 +5,9 @@ R[t, i] is the score on task i after stage t; row 0 is the base, and stage t tra
 - average accuracy: mean over i of R[T, i]
 - backward transfer: mean over i < T of R[T, i] - R[i, i] (Lopez-Paz & Ranzato 2017, arXiv 1706.08840)
 - forward transfer: mean over i > 1 of R[i-1, i] - R[0, i] (the same; their baseline is a random model, ours the base)
-- forgetting: mean over i < T of max_{t<T} R[t, i] - R[T, i] (Chaudhry et al. 2018, arXiv 1801.10112, eq. 3). Their
-  maximum begins at stage 1; ours takes in row 0, since a language model may know a task before it is trained on it.
+- forgetting: mean over i < T of max_{t<T} R[t, i] - R[T, i], cross-fitted as said below (Chaudhry et al. 2018, arXiv
+  1801.10112, eq. 3). Their maximum begins at stage 1; ours takes in row 0, since a language model may know a task
+  before it is trained on it.
 
 All divide by the number of terms. TRACE (arXiv 2310.06762) divides backward transfer by T, which makes its figure
 smaller by (T-1)/T; that variant isn't used.
@@ -124,7 +125,7 @@ def _best_stage(scores: FloatArray, codes: IntArray) -> FloatArray:
     earlier = scores[:-1]
     half = codes % 2 == 1
     if not half.any():
-        return np.asarray(earlier[int(earlier.mean(axis=1).argmax())])
+        return np.array(earlier[int(earlier.mean(axis=1).argmax())], dtype=np.float64)
     by_even, by_odd = (int(earlier[:, chosen].mean(axis=1).argmax()) for chosen in (~half, half))
     return np.where(half, earlier[by_even], earlier[by_odd])
 
@@ -142,6 +143,8 @@ def _pooled(parts: Sequence[Ratio]) -> tuple[float, float, float]:
 def _contrast(parts: Sequence[Ratio], level: float) -> Estimate:
     """A mean change over tasks; where it rests on few clusters it reaches as far as Tango's limits over all of them."""
     mean, error, freedom = _pooled(parts)
+    if min(part.clusters for part in parts) < 2:  # one cluster knows nothing
+        return Estimate(mean=mean, interval=Interval(low=-1.0, high=1.0, level=level))
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
     low, high = mean - half, mean + half
     if sum(part.changed for part in parts) < FEW_CHANGED:

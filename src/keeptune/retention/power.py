@@ -11,7 +11,7 @@ import math
 from keeptune.retention.binary import z_quantile
 
 
-def smallest_decidable_margin(n: int, flips: float, power: float = 0.8, alpha: float = 0.05) -> float:
+def smallest_decidable_margin(n: float, flips: float, power: float = 0.8, alpha: float = 0.05) -> float:
     """The margin at which `n` items say Retained with probability `power` when nothing changed.
 
     (z_{1-alpha} + z_power) sqrt(flips / n), one-sided.

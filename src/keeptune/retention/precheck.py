@@ -41,7 +41,7 @@ def margin_warning(suite: Suite, n: int, flips_guess: float = 0.1, clusters: int
             f"{suite.name}: {units} clusters can decide no margin; "
             f"at least {MIN_CLUSTERS} are needed for a verdict other than Inconclusive"
         )
-    if suite.relative:
+    if suite.relative or suite.margin is None:
         return None
     variance = flips_guess if suite.kind == "binary" else SPREAD_GUESS**2
     smallest = smallest_decidable_margin(units, variance)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize_scalar
-from scipy.stats import binomtest, norm
+from scipy.stats import binom, binomtest, norm
 
-from keeptune.retention.binary import mcnemar_two_sided, mcnemar_worse, tango_lower, wilson, z_quantile
+from keeptune.retention.binary import mcnemar_mid_p, tango_lower, tango_z, wilson, z_quantile
 
 Z95 = z_quantile(0.975)
 
@@ -97,13 +97,23 @@ def test_limits_are_continuous_at_the_edges(gained: int) -> None:
 
 
 @given(st.integers(0, 300), st.integers(0, 300))
-def test_mcnemar_equals_the_sign_test(lost: int, gained: int) -> None:
-    if lost + gained == 0:
-        assert mcnemar_worse(0, 0) == mcnemar_two_sided(0, 0) == 1.0
-        return
+def test_mid_p_is_the_sign_test_less_half_of_what_was_seen(lost: int, gained: int) -> None:
     flips = lost + gained
-    assert mcnemar_worse(lost, gained) == pytest.approx(binomtest(lost, flips, alternative="greater").pvalue, rel=1e-9)
-    assert mcnemar_two_sided(lost, gained) == pytest.approx(binomtest(lost, flips).pvalue, rel=1e-9)
+    if not flips:
+        assert mcnemar_mid_p(0, 0) == 1.0
+        return
+    exact = binomtest(lost, flips, alternative="greater").pvalue
+    assert mcnemar_mid_p(lost, gained) == pytest.approx(exact - binom.pmf(lost, flips, 0.5) / 2, rel=1e-9, abs=1e-15)
+
+
+@given(tables(), st.floats(-0.9, 0.9))
+def test_the_score_test_and_its_limits_agree(table: tuple[int, int, int], change: float) -> None:
+    lost, gained, n = table
+    low, high = tango(lost, gained, n)
+    if low < change < high and min(change - low, high - change) > 1e-6 and abs(change) > 1e-9:
+        assert abs(tango_z(lost, gained, n, change)) <= Z95 + 1e-6
+    elif change < low - 1e-6 or change > high + 1e-6:
+        assert abs(tango_z(lost, gained, n, change)) >= Z95 - 1e-6
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (777, 1546)])

@@ -29,8 +29,9 @@ def test_spread_and_size() -> None:
 
 
 def test_small_p_is_not_printed_as_zero() -> None:
-    interval = Interval(low=-0.05, high=-0.01)
-    assert wording.harmed(PROSE, -0.03, interval, 0.0002, "n = 80").endswith("Holm p < 0.001)")
-    assert wording.harmed(PROSE, -0.03, interval, 0.0312, "n = 80") == (
-        "lost 3.0 % on prose (95 % CI 1.0 to 5.0, n = 80, Holm p = 0.031)"
+    facts = wording.Facts(PROSE, -0.03, Interval(low=-0.05, high=-0.01), 80, 80)
+    assert wording.harmed(facts, -0.012, 0.0002).endswith("Holm p < 0.001)")
+    assert wording.harmed(facts, -0.012, 0.0312) == (
+        "lost at least 1.2 % on prose, more than the margin of 1 %"
+        " (change −3.0 %, 95 % CI −5.0 to −1.0, n = 80, Holm p = 0.031)"
     )
