@@ -209,8 +209,7 @@ class FrontierPoint(Record):
 class Matched(Record):
     """Two arms at equal target score: which of them lost more of the retained suites? Validation items.
 
-    A difference is drop(a) - drop(b), a fraction; the drop is the mean loss over the retained suites. Negative:
-    `a` lost less.
+    A difference is loss(a) - loss(b) in units of margins, mean over the retained suites. Negative: `a` lost less.
     """
 
     arms: tuple[str, str]  # as the recipe names them
@@ -219,7 +218,7 @@ class Matched(Record):
     seeds: tuple[int, ...] = ()
     differences: tuple[float, ...] = ()  # one per seed
     mean: float | None = None
-    interval: Interval | None = None  # Student's t over seeds, two-sided 95 %; None with fewer than three
+    interval: Interval | None = None  # two-sided 95 %, over seeds and items; None with fewer than three seeds
     upper_bound: float | None = None  # one-sided 95 % upper bound of the mean: a lost at most this much more
     comparable: bool
     sentence: str

@@ -75,7 +75,9 @@ class TaskConfig(Config):
     extract: str | None = None  # regular expression: the answer inside the text, group 1 where there is one
     extract_first: bool = False  # the first match instead of the last
     max_new_tokens: int | None = Field(default=None, gt=0)  # default: by the completions of the train part
-    margin: float | str = 2  # points that may be lost where the task is retained
+    margin: float | str | None = (
+        None  # points that may be lost where retained; default: 5 % of what the base has above chance
+    )
     split: SplitConfig = SplitConfig()
 
     @field_validator("templates", "unseen_templates", mode="before")
@@ -85,8 +87,8 @@ class TaskConfig(Config):
 
     @field_validator("margin")
     @classmethod
-    def _points(cls, value: float | str) -> float | str:
-        if parse_margin(value).relative:
+    def _points(cls, value: float | str | None) -> float | str | None:
+        if value is not None and parse_margin(value).relative:
             raise ValueError("a task's margin is in points: write 2, not 2%")
         return value
 
@@ -116,7 +118,7 @@ class HarnessConfig(Config):
     shots: int | None = Field(default=None, ge=0)  # demonstrations of a retained task; one held out has none
     max_new_tokens: int | None = Field(default=None, gt=0)
     limit: int | None = Field(default=None, gt=0)  # items of a part that are scored
-    margin: float | str | None = None  # points, default 2; for bits per byte a share, default 1%
+    margin: float | str | None = None  # points, by default as for a task; for bits per byte a share, default 1%
 
     @field_validator("task")
     @classmethod

@@ -248,8 +248,10 @@ def _example(leaves: Sequence[Any], document: Document, part: Part, source: str)
     return Example(document.id, document.id, fields, part=part, path=source, line=document.row + 1)
 
 
-def _margin(config: HarnessConfig, *, relative: bool) -> float:
-    given = parse_margin(config.margin if config.margin is not None else "1%" if relative else 2)
+def _margin(config: HarnessConfig, *, relative: bool) -> float | None:
+    if config.margin is None and not relative:
+        return None
+    given = parse_margin("1%" if config.margin is None else config.margin)
     if given.relative != relative:
         raise ConfigError(
             f"the margin of {config.task} is {'relative' if relative else 'in points'}: {config.margin}",

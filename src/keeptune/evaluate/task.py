@@ -32,7 +32,7 @@ from keeptune.data.wordings import load_wordings
 from keeptune.evaluate.answers import Extractor
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
 from keeptune.evaluate.metrics import BITS_PER_BYTE, Metric, Request, find_metric
-from keeptune.evaluate.text import text_examples
+from keeptune.evaluate.text import byte_entropy, divide, text_examples
 from keeptune.retention.pairs import Suite
 from keeptune.retention.precheck import chance_level
 
@@ -96,7 +96,7 @@ class Task:
     metric: Metric
     request: Request
     splits: Splits
-    margin: float  # a fraction; relative for free text
+    margin: float | None  # a fraction; relative for free text; None: a share of what the base has above chance
     templates: TemplateSet | None = None  # None for free text
     unseen: TemplateSet | None = None  # wordings that no training sees
     extractor: Extractor | None = None
@@ -151,7 +151,8 @@ class Task:
     def chance(self, part: str = "test") -> float | None:
         """Score of guessing on a part; None where guessing scores nothing.
 
-        Choices: the larger of 1/k and the majority share; exact answers: the majority share; macro-F1: 1/k.
+        Choices: the larger of 1/k and the majority share; exact answers: the majority share; macro-F1: 1/k. Free text:
+        bits per byte of a model that knows the bytes' frequencies alone.
         """
         if part not in self._chances:  # rendering all rows takes a second
             self._chances[part] = self._chance(part)
@@ -164,6 +165,8 @@ class Task:
     def _chance(self, part: str) -> float | None:
         if self.asker is not None:
             return self.asker.chance(self.splits.part(part))
+        if self.request == "text":
+            return byte_entropy(str(example.fields["text"]) for example in self.splits.part(part)[: self.limit])
         if self.metric.name not in ("accuracy", "accuracy_norm", "exact_match", "macro_f1") or self.templates is None:
             return None
         labels, choices = [], []
@@ -178,7 +181,9 @@ class Task:
 
     def suite(self, part: str = "test") -> Suite:
         """The task as a retained suite, for `retention.judge`."""
-        return Suite(self.name, self.metric.name, self.metric.kind, self.margin, self.chance(part))
+        documents = {example.label for example in self.splits.part(part)} if self.request == "text" else {None}
+        few = None if None in documents else len(documents)
+        return Suite(self.name, self.metric.name, self.metric.kind, self.margin, self.chance(part), few)
 
 
 def build_task(config: TaskConfig) -> Task:
@@ -211,7 +216,7 @@ def build_task(config: TaskConfig) -> Task:
         metric=metric,
         request=request,
         splits=splits,
-        margin=parse_margin(config.margin).value,
+        margin=None if config.margin is None else parse_margin(config.margin).value,
         templates=templates,
         unseen=_unseen(config, templates, sample[0].choices is not None, looked_at),
         extractor=Extractor(config.extract, config.extract_first) if config.extract else None,
@@ -255,7 +260,7 @@ def build_text(config: TextConfig) -> Task:
         name=config.title,
         metric=BITS_PER_BYTE,
         request="text",
-        splits=split(examples, validation=settings.validation, test=settings.test, seed=settings.seed),
+        splits=divide(examples, settings.validation, settings.test, settings.seed),
         margin=parse_margin(config.margin).value,
         limit=config.limit,
         source=config.text,

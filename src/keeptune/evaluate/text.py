@@ -6,8 +6,9 @@ own, from BOS (or the end token where the tokenizer has no BOS), and
 
     bits per byte = -sum log p / (ln 2 * bytes).
 
-Clusters are documents where there are at least `FEWEST_DOCUMENTS` of them, otherwise stretches of
-`STRETCH` consecutive blocks of one document; parts are disjoint by cluster.
+Clusters are documents where there are at least `FEWEST_DOCUMENTS` of them. With fewer, clusters are stretches of
+`STRETCH` consecutive blocks of one document, and what is found is about these documents and no others. Rows that a remedy
+trains on are of documents of their own in either case: from fewer than three none are taken.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from __future__ import annotations
 import glob
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from keeptune.core.errors import DataError
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
-from keeptune.data.examples import Example
+from keeptune.data.examples import Example, Splits
+from keeptune.data.splits import split
 
-FEWEST_DOCUMENTS = 100  # with a half of them in the test part, a cluster bootstrap has 50 clusters
+FEWEST_DOCUMENTS = 100  # with a half of them in the test part, there are 50 clusters
+FEWEST_TO_TRAIN_ON = 3  # documents; with fewer all are judged, and none is left to train on
 STRETCH = 4  # blocks of a cluster that is not a document
 SEPARATOR = "<|endoftext|>"  # ends a document inside a file
 
@@ -88,18 +94,42 @@ def cut_blocks(text: str, block_bytes: int) -> list[str]:
 
 
 def text_examples(pattern: str, block_bytes: int) -> tuple[Example, ...]:
-    """The distinct blocks of all documents as examples with the field 'text', clustered (see the module)."""
+    """The distinct blocks of all documents as examples with the field 'text', clustered (see the module).
+
+    Where documents are few, the label of a block is its document.
+    """
     documents = read_documents(pattern)
     by_document = len(documents) >= FEWEST_DOCUMENTS
     examples: dict[str, Example] = {}
     for path, first_line, text in documents:
         line = first_line
+        document = None if by_document else f"{path.name}:{first_line}"
         for number, block in enumerate(cut_blocks(text, block_bytes)):
             cluster = content_hash([text[:200], len(text), 0 if by_document else number // STRETCH])
-            example = Example.make({"text": block}, cluster=cluster, path=str(path), line=line)
+            example = Example.make({"text": block}, cluster=cluster, label=document, path=str(path), line=line)
             examples.setdefault(example.id, example)
             line += block.count("\n")
     return tuple(examples.values())
+
+
+def divide(examples: Sequence[Example], validation: float, test: float, seed: int) -> Splits:
+    """Parts of a text: by document where there are many; else train is documents of its own, if there are three."""
+    documents = sorted({e.label for e in examples if e.label}, key=lambda name: content_hash([seed, name]))
+    if not documents:
+        return split(examples, validation=validation, test=test, seed=seed)
+    spared: set[str | None] = set()
+    if len(documents) >= FEWEST_TO_TRAIN_ON:
+        spared.update(documents[: max(1, round((1 - validation - test) * len(documents)))])
+    asked = [e for e in examples if e.label not in spared]
+    divided = split(asked, validation=validation / (validation + test), test=0.0, seed=seed)
+    return replace(divided, train=[e for e in examples if e.label in spared], test=divided.train, notes=())
+
+
+def byte_entropy(texts: Iterable[str]) -> float:
+    """Bits per byte of a model that knows how often every byte occurs in these texts and nothing else (order 0)."""
+    counts = np.bincount(np.frombuffer("".join(texts).encode(), dtype=np.uint8), minlength=256)
+    shares = counts[counts > 0] / max(int(counts.sum()), 1)
+    return float(-(shares * np.log2(shares)).sum())
 
 
 def windows(encoder: Encoder, text: str, limit: int | None = None) -> list[tuple[int, ...]]:

@@ -70,6 +70,11 @@ def _checked(lm: LanguageModel, requests: Sequence[Choices]) -> list[Path]:
     return choice_paths(requests)
 
 
+def row_nats(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int | None = None) -> list[float]:
+    """Negative log-likelihood of every row's supervised tokens, nats, without dropout."""
+    return [-value for value in _sums(lm, row_paths(rows), token_budget, None)]
+
+
 def text_nats(
     lm: LanguageModel,
     texts: Sequence[Sequence[int]],

@@ -100,7 +100,7 @@ def mean_change(arm: ArmSummary) -> float | None:
 def verdict_counts(arm: ArmSummary) -> str:
     """'5 Retained, 1 Harmed', in the order of the protocol."""
     found = [verdict.verdict for verdict in arm.suites]
-    order = ("Retained", "Harmed", "Inconclusive", "Not measurable")
+    order = ("Retained", "Harmed", "Worse", "Inconclusive", "Not measurable")
     return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in order if verdict in found)
 
 

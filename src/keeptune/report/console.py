@@ -23,12 +23,20 @@ from keeptune.report.wording import (
     known,
     metric_name,
     metric_number,
+    size_text,
 )
 
-STYLES = {"Retained": "green", "Harmed": "red", "Inconclusive": "yellow", "Not measurable": "dim"}
+STYLES = {
+    "Retained": "green",
+    "Harmed": "red",
+    "Worse": "dark_orange",
+    "Inconclusive": "yellow",
+    "Not measurable": "dim",
+}
 HEADS = {
     "Retained": "Re-\ntained",
     "Harmed": "Harmed",
+    "Worse": "Worse",
     "Inconclusive": "Incon-\nclusive",
     "Not measurable": "Not\nmeas.",
 }
@@ -135,9 +143,13 @@ def _counts() -> list[tuple[str, Callable[[ArmSummary], Text]]]:
 
 
 def _suites(arm: ArmSummary) -> Text | None:
-    """'Full fine-tuning: Harmed addition −31.0 pt; Inconclusive sorting −1.4 pt': all that is not Retained."""
+    """'Full fine-tuning: Harmed addition −31.0 pt (−34.1 to −27.9; margin 3)': all that is not Retained."""
     return _line(
-        arm, {word: [_change(v) for v in _with(arm, word)] for word in ("Harmed", "Inconclusive", "Not measurable")}
+        arm,
+        {
+            word: [_change(v) for v in _with(arm, word)]
+            for word in ("Harmed", "Worse", "Inconclusive", "Not measurable")
+        },
     )
 
 
@@ -148,6 +160,7 @@ def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
             arm,
             {
                 "Harmed": [_loss(v) for v in _with(arm, "Harmed")],
+                "Worse": [_loss(v) for v in _with(arm, "Worse")],
                 "Inconclusive": [v.suite for v in _with(arm, "Inconclusive")],
             },
         )
@@ -174,7 +187,8 @@ def _with(arm: ArmSummary, word: str) -> list[SuiteVerdict]:
 def _change(verdict: SuiteVerdict) -> str:
     if verdict.verdict == "Not measurable":
         return verdict.suite
-    return f"{_loss(verdict)} ({change_interval(verdict.interval)})"
+    margin = f"margin {size_text(verdict.margin)}"
+    return f"{_loss(verdict)} ({change_interval(verdict.interval)}; {margin})"
 
 
 def _loss(verdict: SuiteVerdict) -> str:

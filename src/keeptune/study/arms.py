@@ -10,7 +10,6 @@ from typing import Literal, TypeVar
 from keeptune.core.errors import DataError
 from keeptune.core.records import (
     Costs,
-    FrontierPoint,
     Gauge,
     ItemRecord,
     Record,
@@ -46,6 +45,64 @@ class ArmRecord(KeyedRecord):
     note: str | None = None
 
 
+class SuiteLook(Record):
+    """A retained suite under a model, validation items: the change and how sure it is."""
+
+    suite: str
+    margin: float
+    change: float  # positive is better; relative for bits per byte
+    error: float  # standard error of the change
+    scores: tuple[float, ...]  # of every validation item, in the order of the base's
+
+    @property
+    def kept(self) -> bool:
+        """The loss is within the margin even if the change is a standard error worse than it looks."""
+        return self.change - self.error >= -self.margin
+
+    @property
+    def may_be_kept(self) -> bool:
+        """The loss as it was seen is within the margin."""
+        return self.change >= -self.margin
+
+
+class Look(Record):
+    """A model on validation items: all that choices are made of."""
+
+    target: tuple[float, ...]  # score of every item of all targets, the same items in all looks
+    suites: tuple[SuiteLook, ...]  # those that can lose something
+
+    @property
+    def score(self) -> float:
+        """Mean target score."""
+        return sum(self.target) / len(self.target)
+
+    @property
+    def changes(self) -> tuple[float, ...]:
+        """Change of every suite."""
+        return tuple(suite.change for suite in self.suites)
+
+    @property
+    def tier(self) -> int:
+        """0: every suite is kept, a standard error allowed for; 1: as it was seen; 2: one lost more than its margin."""
+        if all(suite.kept for suite in self.suites):
+            return 0
+        return 1 if all(suite.may_be_kept for suite in self.suites) else 2
+
+    @property
+    def room(self) -> float:
+        """Smallest change in margins: -1 is a loss of a whole margin; 0 without suites."""
+        return min((suite.change / suite.margin for suite in self.suites), default=0.0)
+
+
+class Checkpoint(Record):
+    """A model on the way of a training."""
+
+    step: int
+    validation_loss: float
+    look: Look
+    gauge: Gauge | None = None
+
+
 class TrialRecord(KeyedRecord):
     """trial.json: one rate of one arm, trained, and scored on validation items."""
 
@@ -56,23 +113,22 @@ class TrialRecord(KeyedRecord):
     lr: float
     seed: int
     examples: int  # training rows
-    target_scores: tuple[float, ...]  # per validation item, the same items in all trials
-    retained_changes: tuple[float, ...]  # of every suite that can lose, validation parts; positive is better
+    look: Look
+    row_losses: tuple[float, ...] = ()  # nats of every validation row of the targets; the same rows in all trials
     validation_loss: float | None
     diverged: bool
     best_step: int
     steps: int
     costs: Costs
     gauge: Gauge | None = None
-    checkpoints: tuple[FrontierPoint, ...] = ()  # on the way
+    checkpoints: tuple[Checkpoint, ...] = ()  # on the way
 
 
 class SweepPoint(Record):
     """A model between the base and a tuned one, on validation items."""
 
     alpha: float  # 0 is the base, 1 the tuned model
-    target_scores: tuple[float, ...]  # per validation item, as in the trial
-    retained_changes: tuple[float, ...]
+    look: Look
     gauge: Gauge | None = None
 
 

@@ -29,9 +29,10 @@ from keeptune.evaluate.task import Task
 from keeptune.evaluate.text import windows
 from keeptune.inference.self_replay import self_replay
 from keeptune.models.language_model import LanguageModel
+from keeptune.retention.change import change_of
 from keeptune.retention.pairs import pair
-from keeptune.retention.verdict import is_measurable
-from keeptune.study.arms import View
+from keeptune.retention.skill import Skill, skill_of
+from keeptune.study.arms import Look, SuiteLook, View
 from keeptune.study.config import StudyConfig
 from keeptune.study.progress import progress
 from keeptune.train.gauge import GaugeBase
@@ -152,30 +153,33 @@ class Bench:
         return {suite.name: self.evaluate(suite.name, "validation") for suite in self.suites}
 
     @cached_property
-    def kept(self) -> tuple[Task, ...]:
-        """The suites that can lose something: the base is above chance on their validation items.
+    def kept(self) -> tuple[Skill, ...]:
+        """The suites that can lose something, with their margins, by the base's validation items.
 
-        Ask while the model is the base. On test items the verdict says so by itself.
+        Ask while the model is the base.
         """
+        skills = (skill_of(s.suite(), self.base_validation[s.name].items) for s in self.suites)
+        return tuple(skill for skill in skills if skill.measurable)
 
-        def present(suite: Task) -> bool:
-            items = self.base_validation[suite.name].items
-            return is_measurable(suite.suite("validation"), pair(items, items))
-
-        return tuple(suite for suite in self.suites if present(suite))
-
-    def target_scores(self) -> tuple[float, ...]:
-        """Score of the model as it is now on every validation item of all targets, always in the same order."""
+    def look_at_model(self) -> Look:
+        """The model as it is now on the validation items of all targets and of the suites of `kept`."""
         runs = [self.evaluate(task.name, "validation") for task in self.targets]
-        return tuple(item.score for run in runs for item in run.items)
+        return Look(
+            target=tuple(item.score for run in runs for item in run.items),
+            suites=tuple(self._look_at_suite(skill) for skill in self.kept),
+        )
 
-    def retained_changes(self) -> tuple[float, ...]:
-        """Change of the model as it is now on each suite of `kept`, validation parts; positive is better."""
-        changes = []
-        for suite in self.kept:
-            before, after = self.base_validation[suite.name].value, self.evaluate(suite.name, "validation").value
-            changes.append((before - after) / before if suite.request == "text" else after - before)
-        return tuple(changes)
+    def _look_at_suite(self, skill: Skill) -> SuiteLook:
+        name = skill.suite.name
+        scores = pair(self.base_validation[name].items, self.evaluate(name, "validation").items)
+        change = change_of(skill.suite, scores)
+        return SuiteLook(
+            suite=name,
+            margin=skill.suite.required_margin,
+            change=change.estimate,
+            error=change.se,
+            scores=tuple(scores.after.tolist()),
+        )
 
     @cached_property
     def gauge(self) -> GaugeBase:

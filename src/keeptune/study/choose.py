@@ -26,44 +26,79 @@ class Candidate:
     """One thing to choose between on validation: a rate, or a number of shots."""
 
     name: str
-    cost: float  # what to prefer less of among ties: the rate, the number of shots
+    cost: float  # what to prefer less of among ties: the rate, the number of shots, the way from the base
     scores: NDArray[np.float64]  # per-item validation scores, the same items in the same order for all
+    losses: NDArray[np.float64] | None = None  # nats of every validation row, the same rows for all
+    tier: int = 0  # of what it keeps: `arms.Look.tier`
+    room: float = 0.0  # smallest change of a suite, in margins
     diverged: bool = False
 
 
-def pick(candidates: Sequence[Candidate]) -> Candidate:
-    """The best mean score; whoever is within one standard error of it (paired, on the items) ties; lowest cost wins.
+LEARNED = 0.5  # share of the largest gain that a model which keeps more must have to be preferred
+NOISE = 2.0  # standard errors of a paired loss
 
-    Candidates that diverged are chosen only when all did.
+
+def pick(candidates: Sequence[Candidate]) -> Candidate:
+    """The best of equals by mean score; whoever is within one standard error of it (paired, on the items) ties.
+
+    Of those that tie the cheapest wins, unless its validation loss is the worse by more than its noise: the paired loss
+    tells models apart that an accuracy over a hundred items cannot. Candidates that diverged are chosen only when all
+    did.
     """
     alive = [c for c in candidates if not c.diverged] or list(candidates)
     best = max(alive, key=lambda c: float(c.scores.mean()))
+    tied = [c for c in alive if _gap(best.scores - c.scores) <= 1]
+    known = [c for c in tied if c.losses is not None and len(c.losses)]
+    if len(known) == len(tied):
+        lowest = min(tied, key=lambda c: float(_losses(c).mean()))
+        tied = [c for c in tied if _gap(_losses(c) - _losses(lowest)) <= NOISE]
+    return min(tied, key=lambda c: c.cost)
 
-    def tied(candidate: Candidate) -> bool:
-        gap = best.scores - candidate.scores
-        error = float(gap.std(ddof=1)) / math.sqrt(len(gap)) if len(gap) > 1 else 0.0
-        return float(gap.mean()) <= error
 
-    return min((c for c in alive if tied(c)), key=lambda c: c.cost)
+def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate:
+    """The same under the retention constraint: what keeps the suites comes before what does not.
 
-
-def pick_alpha(points: Sequence[SweepPoint], margins: Sequence[float]) -> float:
-    """How far to go from the base (0) to the tuned model (1), by validation items.
-
-    Among the points that lost no more than the margin on every suite, as `pick` chooses (ties go towards the base).
-    Where there is none, the point that lost least, in margins, among those with half of the largest target score.
+    Candidates are taken in tiers: every suite's change within its margin with a standard error to spare; within it as
+    seen; all others. A tier counts where its best candidate has at least half of the largest gain over the base
+    (`base`: its scores on the same items), so that a model that learned nothing is no choice for keeping everything. Of
+    those that keep too little and have half of the gain, no tier is left: then the target alone decides.
     """
+    alive = [c for c in candidates if not c.diverged] or list(candidates)
+    floor = float(base.mean())
+    largest = max(float(c.scores.mean()) for c in alive) - floor
+    for tier in (0, 1):
+        within = [c for c in alive if c.tier <= tier]
+        if within and largest > 0 and max(float(c.scores.mean()) for c in within) - floor >= LEARNED * largest:
+            return pick(within)
+    return pick(alive)
 
-    def room(point: SweepPoint) -> float:
-        return min((c / m for c, m in zip(point.retained_changes, margins, strict=True)), default=0.0)
 
-    harmless = [point for point in points if room(point) >= -1]
-    if harmless:
-        best = pick([Candidate(f"{p.alpha:g}", p.alpha, np.array(p.target_scores)) for p in harmless])
-        return float(best.name)
-    top = max(float(np.mean(point.target_scores)) for point in points)
-    good = [point for point in points if float(np.mean(point.target_scores)) >= top / 2]
-    return max(good, key=room).alpha
+def _gap(differences: NDArray[np.float64]) -> float:
+    """Mean of paired differences in standard errors; 0 where there are none."""
+    mean = float(differences.mean())
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return mean / error if error > 0 else (0.0 if mean <= 0 else math.inf)
+
+
+def _losses(candidate: Candidate) -> NDArray[np.float64]:
+    assert candidate.losses is not None
+    return candidate.losses
+
+
+def pick_alpha(points: Sequence[SweepPoint], base: NDArray[np.float64]) -> float:
+    """How far to go from the base (0) to the tuned model (1): as `pick_kept` chooses, ties towards the base.
+
+    Where no point keeps the suites and half of the gain, the one that lost least, in margins, among those with half of
+    the largest target score.
+    """
+    candidates = [
+        Candidate(f"{p.alpha:g}", p.alpha, np.array(p.look.target), tier=p.look.tier, room=p.look.room) for p in points
+    ]
+    best = pick_kept(candidates, base)
+    if best.tier == 2:
+        top = max(float(c.scores.mean()) for c in candidates)
+        best = max((c for c in candidates if float(c.scores.mean()) >= top / 2), key=lambda c: c.room)
+    return best.cost
 
 
 def worst_change(arm: ArmSummary) -> float:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from keeptune.core.errors import ConfigError
-from keeptune.core.records import Costs, FrontierPoint, StepRecord, ValidationRecord, write_json
+from keeptune.core.records import Costs, StepRecord, ValidationRecord, write_json
+from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.arms import (
     Arm,
     ArmRecord,
+    Checkpoint,
+    Look,
     SweepPoint,
     SweepRecord,
     TrialRecord,
@@ -138,8 +139,8 @@ def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> bool:
             lr=trial.lr,
             seed=trial.seed,
             examples=len(rows.train),
-            target_scores=bench.target_scores(),
-            retained_changes=bench.retained_changes(),
+            look=bench.look_at_model(),
+            row_losses=tuple(row_nats(bench.lm, rows.validation)) if rows.validation else (),
             validation_loss=result.best_loss,
             diverged=result.diverged,
             best_step=result.best_step,
@@ -151,7 +152,7 @@ def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> bool:
     finally:
         bench.lm.restore(method)
     write_json(folder / "trial.json", done)
-    bench.say(f"{trial.name}: target {100 * np.mean(done.target_scores):.1f} on validation")
+    bench.say(f"{trial.name}: target {100 * done.look.score:.1f} on validation")
     return True
 
 
@@ -161,49 +162,28 @@ class _Watch(Callback):
     def __init__(self, bench: Bench, trial: Trial) -> None:
         self.bench, self.trial = bench, trial
         self.method: Method | None = None  # that the model is adapted by; known once its remedies are
-        self.points: list[FrontierPoint] = []
-        self._changes: tuple[float, ...] | None = None  # of the model as it is now
+        self.points: list[Checkpoint] = []
+        self._look: Look | None = None  # of the model as it is now
 
     def after_step(self, run: Run, record: StepRecord) -> None:
         """What was seen before the step no longer holds."""
-        self._changes = None
+        self._look = None
 
     def after_validation(self, run: Run, record: ValidationRecord) -> None:
         """Note a point of the frontier; the last step is the trial's own."""
         if not self.bench.config.checkpoints or record.step in (0, run.steps):
             return
         moved = gauge(self.bench.lm, self.method, self.bench.gauge) if self.method else None
-        self.points.append(
-            FrontierPoint(
-                arm=self.trial.spec.name,
-                lr=self.trial.lr,
-                seed=self.trial.seed,
-                kind="checkpoint",
-                step=record.step,
-                target=float(np.mean(self.bench.target_scores())),
-                validation_loss=record.loss,
-                picked=False,
-                gauge=moved,
-                **changes_of(self._look()),
-            )
-        )
+        self.points.append(Checkpoint(step=record.step, validation_loss=record.loss, look=self._looked(), gauge=moved))
 
     def harmless(self, lm: LanguageModel) -> bool:
         """No retained suite lost more than its margin, on validation items."""
-        return all(change >= -suite.margin for change, suite in zip(self._look(), self.bench.kept, strict=True))
+        return self._looked().tier < 2
 
-    def _look(self) -> tuple[float, ...]:
-        if self._changes is None:
-            self._changes = self.bench.retained_changes()
-        return self._changes
-
-
-def changes_of(changes: Sequence[float]) -> dict[str, float | None]:
-    """Mean and worst change, as a `FrontierPoint` holds them; None without suites."""
-    return {
-        "retained_change": float(np.mean(changes)) if changes else None,
-        "worst_change": min(changes, default=None),
-    }
+    def _looked(self) -> Look:
+        if self._look is None:
+            self._look = self.bench.look_at_model()
+        return self._look
 
 
 def _training_costs(method: Method, bench: Bench, result: FitResult) -> Costs:
@@ -258,14 +238,11 @@ def sweep(bench: Bench, trial: Trial) -> bool:
             points.append(
                 SweepPoint(
                     alpha=alpha,
-                    target_scores=bench.target_scores(),
-                    retained_changes=bench.retained_changes(),
+                    look=bench.look_at_model(),
                     gauge=gauge(bench.lm, method, base),
                 )
             )
-    last = SweepPoint(
-        alpha=1.0, target_scores=done.target_scores, retained_changes=done.retained_changes, gauge=done.gauge
-    )
+    last = SweepPoint(alpha=1.0, look=done.look, gauge=done.gauge)
     write_json(path, SweepRecord(key=key, points=(*points, last)))
     bench.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")
     return True

@@ -12,22 +12,25 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keeptune.core.records import FrontierPoint
-from keeptune.study.arms import TrialRecord, Tuned
+from keeptune.study.arms import Checkpoint, TrialRecord, Tuned
 from keeptune.study.bench import Bench
-from keeptune.study.choose import Candidate, pick, pick_alpha
+from keeptune.study.choose import Candidate, pick_alpha, pick_kept
 from keeptune.study.jobs import Job, ScoreTest, Sweep, Train
 from keeptune.study.spec import ArmSpec
 from keeptune.study.trials import (
     Trial,
     artifact_of,
-    changes_of,
     read_arm,
     read_sweep,
     read_trial,
 )
 from keeptune.study.workers import Runner
+
+
+Floats = NDArray[np.float64]
 
 
 def first_trials(bench: Bench) -> list[Trial]:
@@ -94,18 +97,40 @@ def base_point(bench: Bench) -> FrontierPoint:
         seed=bench.config.seeds[0],
         kind="checkpoint",
         step=0,
-        target=float(np.mean(bench.target_scores())),
+        target=float(np.mean(base_scores(bench))),
         validation_loss=None,
         picked=False,
         **changes_of([0.0] * len(bench.kept)),
     )
 
 
+def base_scores(bench: Bench) -> Floats:
+    """The base's score on every validation item of the targets, in the order of a look."""
+    runs = [bench.evaluate(task.name, "validation") for task in bench.targets]
+    return np.array([item.score for run in runs for item in run.items])
+
+
+def changes_of(changes: Sequence[float]) -> dict[str, float | None]:
+    """Mean and worst change, as a `FrontierPoint` holds them; None without suites."""
+    return {
+        "retained_change": float(np.mean(changes)) if changes else None,
+        "worst_change": min(changes, default=None),
+    }
+
+
 def pick_trial(bench: Bench, trials: Sequence[Trial]) -> Trial:
-    """The best rate on the target's validation items; ties within one standard error go to the lower rate."""
-    records = {trial.name: read_trial(bench, trial) for trial in trials}
-    best = pick([Candidate(n, r.lr, np.array(r.target_scores), r.diverged) for n, r in records.items()])
+    """The rate that `choose.pick_kept` takes on validation items."""
+    best = pick_kept([candidate_of(read_trial(bench, trial)) for trial in trials], base_scores(bench))
     return next(trial for trial in trials if trial.name == best.name)
+
+
+def candidate_of(record: TrialRecord) -> Candidate:
+    """A trial as something to choose between."""
+    look = record.look
+    losses = np.array(record.row_losses) if record.row_losses else None
+    return Candidate(
+        record.name, record.lr, np.array(look.target), losses, tier=look.tier, room=look.room, diverged=record.diverged
+    )
 
 
 def _by_spec(trials: Sequence[Trial]) -> list[list[Trial]]:
@@ -114,13 +139,28 @@ def _by_spec(trials: Sequence[Trial]) -> list[list[Trial]]:
 
 def _alpha(bench: Bench, trial: Trial) -> float:
     """The chosen point between the base and a trial's model."""
-    return pick_alpha(read_sweep(bench, trial).points, [suite.margin for suite in bench.kept])
+    return pick_alpha(read_sweep(bench, trial).points, base_scores(bench))
 
 
 def trial_points(bench: Bench, trial: Trial, *, picked: bool) -> list[FrontierPoint]:
     """A trial and its checkpoints on the frontier."""
     record = read_trial(bench, trial)
-    return [*record.checkpoints, _trial_point(record, picked)]
+    return [*(_checkpoint_point(record, each) for each in record.checkpoints), _trial_point(record, picked)]
+
+
+def _checkpoint_point(record: TrialRecord, checkpoint: Checkpoint) -> FrontierPoint:
+    return FrontierPoint(
+        arm=record.arm,
+        lr=record.lr,
+        seed=record.seed,
+        kind="checkpoint",
+        step=checkpoint.step,
+        target=checkpoint.look.score,
+        validation_loss=checkpoint.validation_loss,
+        picked=False,
+        gauge=checkpoint.gauge,
+        **changes_of(checkpoint.look.changes),
+    )
 
 
 def _trial_point(record: TrialRecord, picked: bool) -> FrontierPoint:
@@ -129,12 +169,12 @@ def _trial_point(record: TrialRecord, picked: bool) -> FrontierPoint:
         lr=record.lr,
         seed=record.seed,
         step=record.best_step,
-        target=float(np.mean(record.target_scores)),
+        target=record.look.score,
         validation_loss=record.validation_loss,
         picked=picked,
         diverged=record.diverged,
         gauge=record.gauge,
-        **changes_of(record.retained_changes),
+        **changes_of(record.look.changes),
     )
 
 
@@ -146,11 +186,11 @@ def _sweep_points(bench: Bench, spec: ArmSpec, trial: Trial, chosen: float) -> l
             seed=trial.seed,
             kind="interpolation",
             alpha=point.alpha,
-            target=float(np.mean(point.target_scores)),
+            target=point.look.score,
             validation_loss=None,
             picked=point.alpha == chosen,
             gauge=point.gauge,
-            **changes_of(point.retained_changes),
+            **changes_of(point.look.changes),
         )
         for point in read_sweep(bench, trial).points
     ]
