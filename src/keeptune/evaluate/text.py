@@ -7,8 +7,8 @@ own, from BOS (or the end token where the tokenizer has no BOS), and
     bits per byte = -sum log p / (ln 2 * bytes).
 
 Clusters are documents where there are at least `FEWEST_DOCUMENTS` of them. With fewer, clusters are stretches of
-`STRETCH` consecutive blocks of one document, and what is found is about these documents and no others. Rows that a remedy
-trains on are of documents of their own in either case: from fewer than three none are taken.
+`STRETCH` consecutive blocks of one document, and what is found is about these documents and no others. Rows that a
+remedy trains on are of documents of their own in either case: from fewer than three none are taken.
 """
 
 from __future__ import annotations

@@ -122,12 +122,13 @@ def _best_stage(scores: FloatArray, codes: IntArray) -> FloatArray:
     """Scores [N] of the best stage before the last, [T + 1, N]: for each half of the clusters the stage that the other
     half found best. A single cluster has no other half; its own maximum is taken.
     """
-    earlier = scores[:-1]
+    earlier: FloatArray = scores[:-1]
     half = codes % 2 == 1
     if not half.any():
         return np.array(earlier[int(earlier.mean(axis=1).argmax())], dtype=np.float64)
     by_even, by_odd = (int(earlier[:, chosen].mean(axis=1).argmax()) for chosen in (~half, half))
-    return np.where(half, earlier[by_even], earlier[by_odd])
+    best: FloatArray = np.where(half, earlier[by_even], earlier[by_odd])
+    return best
 
 
 def _pooled(parts: Sequence[Ratio]) -> tuple[float, float, float]:

@@ -1,12 +1,13 @@
 """Two arms at equal target score: which of them lost more? By seed and by item (SCIENCE: protocol, step 6).
 
-An arm that gained more has usually lost more; comparing at equal steps or at each arm's best rate mixes the two. So every
-arm is read along its frontier, at one target score that both reach. All scores here are of validation items.
+An arm that gained more has usually lost more; comparing at equal steps or at each arm's best rate mixes the two. So
+every arm is read along its frontier, at one target score that both reach. All scores here are of validation items.
 
-A frontier is all models of one arm and seed that were looked at: every rate that was run and every checkpoint on its way.
-Its loss at a target score is its lower envelope: the smallest loss that the arm reaches at this score or above, linear
-between neighbouring Pareto points. Nothing is extrapolated, and no line is drawn from the base to the first model that was
-measured. The envelope of more models lies lower by chance alone, so both arms give as many within a seed.
+A frontier is all models of one arm and seed that were looked at: every rate that was run and every checkpoint on its
+way. Its loss at a target score is its lower envelope: the smallest loss that the arm reaches at this score or above,
+linear between neighbouring Pareto points. Nothing is extrapolated, and no line is drawn from the base to the first
+model that was measured. The envelope of more models lies lower by chance alone, so both arms give as many within a
+seed.
 
 Losses are in units of margins, averaged over the suites: points and per cent of the bits are not added up.
 Seeds are trainings, items are shared by all of them; the interval is Student's t over seeds on an error that adds what
@@ -34,7 +35,7 @@ RESAMPLES = 400
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One model on validation items: its target scores [N], and its losses on every suite [M], whose mean is the loss."""
+    """One model on validation items: its target scores [N], and its losses on every suite [M], averaged."""
 
     target: FloatArray
     losses: Sequence[FloatArray]  # in units of the suite's margin

@@ -16,6 +16,8 @@ from keeptune.retention.intervals import seed_t_interval
 Difference = Callable[[str, str], tuple[float, Interval]]
 """(arm a, arm b) -> mean and interval of score(a) - score(b) on the same test items."""
 
+OPEN = ("Worse", "Inconclusive")  # verdicts that more items would settle
+
 HARMLESS = "Forgetting was declared harmless, so it was not measured and does not count."
 
 
@@ -63,7 +65,9 @@ class Case:
     runner_up_costs: CostFlip | None = None
     prompting: ArmSummary | None = None  # the best prompting, where it is neither choice nor runner-up
     prompting_costs: CostFlip | None = None
-    cheaper_than: ArmSummary | None = None  # scored best among the feasible; the choice costs less
+    cheaper_than: ArmSummary | None = None  # scored best among the feasible on validation; the choice costs less
+    cheaper_gap: tuple[float, Interval] | None = None  # score of the choice minus its, on validation
+    rejected: ArmSummary | None = None  # chosen on validation, and Harmed on test
     keeps_out: ArmSummary | None = None  # scored best, and harmed a suite
     admitted: MarginFlip | None = None
     matched: Matched | None = None
@@ -71,7 +75,7 @@ class Case:
 
 def take(case: Case, choice: ArmSummary) -> Recommendation:
     """The recommendation of an arm. Its paragraphs: the decision; what would flip it; what could not be told."""
-    binding = _retention_binds(case) or _cost_decides(case, choice)
+    binding = _rejected(case) or _retention_binds(case) or _cost_decides(case)
     decision = [*_what_it_does(case, choice), binding]
     flips = [_runner_up(case, choice), *_flips(case, choice)]
     untold = [_methods(case, choice), _untold(case, choice), _not_run(case)]
@@ -87,7 +91,7 @@ def take(case: Case, choice: ArmSummary) -> Recommendation:
 
 def refuse(case: Case, headline: str, reason: str, best: ArmSummary | None = None) -> Recommendation:
     """No arm to take, and what stands in the way."""
-    binding = _retention_binds(case)
+    binding = _rejected(case) or _retention_binds(case)
     harmless = "" if case.forgetting_matters else HARMLESS
     return Recommendation(
         arm=None,
@@ -109,20 +113,26 @@ def spread(interval: Interval, signed: bool = True) -> str:
     return f"{100 * interval.level:g} % {points(interval.low, signed)} to {points(interval.high, signed)}"
 
 
+def covers(arm: ArmSummary) -> str:
+    """What an interval over items says nothing about: other trainings of the same arm."""
+    return ", this checkpoint" if arm.family != "prompt" else ""
+
+
 def _headline(choice: ArmSummary, provisional: bool) -> str:
     verb = "Provisional: take" if provisional else "Take"
     gain = ""
     if choice.gain is not None and choice.gain_mean is not None and choice.family != "prompt":
         gain = (
             f": {points(choice.gain_mean, signed=True)} {choice.target.metric} points over the best prompting"
-            f" ({spread(choice.gain)})"
+            f" ({spread(choice.gain)}{covers(choice)})"
         )
     return f"{verb} {choice.label}{gain}."
 
 
 def _what_it_does(case: Case, choice: ArmSummary) -> Iterator[str]:
     score = choice.target
-    yield f"It scores {points(score.mean)} {score.metric} on {score.n} test items ({spread(score.interval, False)})."
+    interval = f"{spread(score.interval, False)}{covers(choice)}"
+    yield f"It scores {points(score.mean)} {score.metric} on {score.n} test items ({interval})."
     if not case.forgetting_matters:
         yield HARMLESS
     elif choice.family == "prompt":
@@ -139,7 +149,7 @@ def _what_it_does(case: Case, choice: ArmSummary) -> Iterator[str]:
 
 def _counts(suites: Sequence[SuiteVerdict]) -> str:
     parts = []
-    for verdict in ("Retained", "Inconclusive", "Harmed", "Not measurable"):
+    for verdict in ("Retained", "Worse", "Inconclusive", "Harmed", "Not measurable"):
         n = sum(s.verdict == verdict for s in suites)
         if n:
             parts.append(f"{n} {verdict}")
@@ -148,11 +158,40 @@ def _counts(suites: Sequence[SuiteVerdict]) -> str:
 
 def _settles(choice: ArmSummary, otherwise: ArmSummary | None) -> str:
     """Which items would turn a provisional choice into a firm one."""
-    open_suites = [s for s in choice.suites if s.verdict == "Inconclusive"]
-    needs = [f"{s.suite} ({human_count(s.n_needed)} items)" for s in open_suites if s.n_needed]
-    names = ", ".join(needs or [s.suite for s in open_suites])
-    text = f"It rests on suites that are Inconclusive; what would settle them: {names}."
-    return f"{text} Should one turn out Harmed, take {otherwise.label}." if otherwise else text
+    parts = []
+    open_suites = [s for s in choice.suites if s.verdict in OPEN]
+    if open_suites:
+        names = ", ".join(
+            f"{s.suite} ({human_count(s.n_needed)} items)" if s.n_needed else s.suite for s in open_suites
+        )
+        parts.append(f"It rests on suites that are not settled; what would settle them: {names}.")
+    if any(s.verdict == "Not measurable" for s in choice.suites):
+        blind = ", ".join(s.suite for s in choice.suites if s.verdict == "Not measurable")
+        parts.append(f"It rests on suites where a loss could not be seen: {blind}.")
+    if open_suites and otherwise:
+        parts.append(f"Should one turn out Harmed, take {otherwise.label}.")
+    return " ".join(parts)
+
+
+def _rejected(case: Case) -> str | None:
+    """The arm that validation chose and the test refused."""
+    arm = case.rejected
+    if arm is None:
+        return None
+    what = "prompting is what is left" if case.choice else "no prompting was run"
+    lost = ", ".join(f"{s.suite} ({points(s.change, signed=True)}{_percent(s)})" for s in _harmed(arm))
+    return (
+        f"{arm.label} was chosen on validation items and harmed {lost} on test items; {what}, because a second arm"
+        " would be chosen by its test scores."
+    )
+
+
+def _harmed(arm: ArmSummary) -> list[SuiteVerdict]:
+    return [s for s in arm.suites if s.verdict == "Harmed"]
+
+
+def _percent(suite: SuiteVerdict) -> str:
+    return " %" if suite.relative else ""
 
 
 def _retention_binds(case: Case) -> str | None:
@@ -160,11 +199,7 @@ def _retention_binds(case: Case) -> str | None:
     arm = case.keeps_out
     if arm is None:
         return None
-    lost = ", ".join(
-        f"{s.suite} ({points(s.change, signed=True)}{' %' if s.relative else ''})"
-        for s in arm.suites
-        if s.verdict == "Harmed"
-    )
+    lost = ", ".join(f"{s.suite} ({points(s.change, signed=True)}{_percent(s)})" for s in _harmed(arm))
     lead = ""
     if case.choice is not None:
         mean, interval = case.difference(arm.name, case.choice.name)
@@ -172,13 +207,13 @@ def _retention_binds(case: Case) -> str | None:
     return f"What binds is retention: {arm.label}{lead} harmed {lost}."
 
 
-def _cost_decides(case: Case, choice: ArmSummary) -> str | None:
+def _cost_decides(case: Case) -> str | None:
     best = case.cheaper_than
-    if best is None:
+    if best is None or case.cheaper_gap is None:
         return None
-    mean, interval = case.difference(choice.name, best.name)
+    mean, interval = case.cheaper_gap
     return (
-        f"What decides is cost: {best.label} scored best, but this one is not inferior to it by"
+        f"What decides is cost: {best.label} scored best on validation items, but this one is not inferior to it by"
         f" {points(case.indifference)} points ({points(mean, signed=True)}, {spread(interval)}) and costs less over"
         f" {human_count(case.requests)} requests."
     )
@@ -188,7 +223,7 @@ def _runner_up(case: Case, choice: ArmSummary) -> str:
     """Who comes next, and at how many requests it would be the cheaper one."""
     other = case.runner_up
     if other is None:
-        return "" if len(case.arms) == 1 else "There is no runner-up: every other arm harmed a retained suite."
+        return "" if len(case.arms) == 1 else "There is no runner-up: every other arm lost too much."
     mean, interval = case.difference(other.name, choice.name)
     shown = "" if interval.low > 0 or interval.high < 0 else ", not shown to differ"
     text = f"Runner-up: {other.label} ({points(mean, signed=True)} points, {spread(interval)}{shown})"
@@ -297,9 +332,9 @@ def _untold(case: Case, choice: ArmSummary) -> str:
     if case.forgetting_matters:
         lost = [s.suite for s in choice.suites if s.verdict == "Not measurable"]
         if lost:
-            parts.append(f"whether {', '.join(lost)} got worse (the base is not above chance there)")
+            parts.append(f"whether {', '.join(lost)} got worse (too little is there to be lost)")
         for arm in case.arms:
-            open_suites = [s.suite for s in arm.suites if s.verdict == "Inconclusive"]
+            open_suites = [s.suite for s in arm.suites if s.verdict in OPEN]
             harmed = any(s.verdict == "Harmed" for s in arm.suites)
             if open_suites and not harmed and arm is not choice:
                 parts.append(f"whether {arm.label} keeps {', '.join(open_suites)}")

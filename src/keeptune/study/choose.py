@@ -1,13 +1,13 @@
 """Which rate, which arm: every choice of a study, as pure functions of its records.
 
-Rates and prompts are chosen on validation items (SCIENCE: ties within one standard error go to the lower rate).
-The recommendation follows one rule, stated in `recommend`; it reads the table that people see and nothing else.
+Everything is chosen on validation items, under the retention constraint: rates, shots, the way between base and tuned
+model, and the arm. The recommendation follows one rule, stated in `recommend`, and confirms one arm on test items.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
@@ -149,49 +149,72 @@ def lifetime_cost(arm: ArmSummary, requests: int) -> float:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Which of some arms to take. The steps stand in `recommend`."""
+class Validation:
+    """What validation items say of the arms, by their names: all that the choice among them is made of."""
 
-    difference: Difference
+    scores: Mapping[str, float]  # mean target score
+    tiers: Mapping[str, int]  # of what they keep: `arms.Look.tier`; prompting keeps everything
+    difference: Difference  # in target score, paired
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which of some arms to take, by validation items. The steps stand in `recommend`."""
+
+    validation: Validation
     indifference: float
     requests: int
     forgetting_matters: bool = True
     admitted: frozenset[str] = field(default_factory=frozenset)  # arms whose losses are accepted
 
-    def state(self, arm: ArmSummary) -> Literal["retained", "undecided", "harmed"]:
-        """What the verdicts of an arm come to; an arm without suites retained all of them."""
+    def tier(self, arm: ArmSummary) -> int:
+        """0 where every suite is kept with a standard error to spare, 1 where as it was seen, 2 otherwise."""
         if not self.forgetting_matters or arm.name in self.admitted:
-            return "retained"
-        verdicts = {s.verdict for s in arm.suites}
-        if "Harmed" in verdicts:
-            return "harmed"
-        return "undecided" if "Inconclusive" in verdicts else "retained"
+            return 0
+        return self.validation.tiers[arm.name]
 
-    def firm(self, arms: Sequence[ArmSummary]) -> ArmSummary | None:
-        """The choice among the arms that retained every suite."""
-        return self._cheapest_good([a for a in arms if self.state(a) == "retained"])
+    def score(self, arm: ArmSummary) -> float:
+        """Target score on validation items."""
+        return self.validation.scores[arm.name]
+
+    def kept(self, arms: Sequence[ArmSummary]) -> ArmSummary | None:
+        """The choice among the arms that kept every suite."""
+        return self._cheapest_good([a for a in arms if self.tier(a) == 0])
 
     def choice(self, arms: Sequence[ArmSummary]) -> ArmSummary | None:
-        """The choice among all arms: firm, or one that is undecided and better."""
-        firm = self.firm(arms)
-        undecided = [a for a in arms if self.state(a) == "undecided" and (firm is None or self._better(a, firm))]
-        return self._cheapest_good(undecided) or firm
+        """The choice among all arms: one that kept every suite, or one that may have and is better."""
+        kept = self.kept(arms)
+        others = [a for a in arms if self.tier(a) == 1 and (kept is None or self._better(a, kept))]
+        return self._cheapest_good(others) or kept
 
     def _better(self, arm: ArmSummary, than: ArmSummary) -> bool:
-        mean, interval = self.difference(arm.name, than.name)
+        mean, interval = self.validation.difference(arm.name, than.name)
         return mean > self.indifference and interval.low > 0
 
     def _cheapest_good(self, arms: Sequence[ArmSummary]) -> ArmSummary | None:
         if not arms:
             return None
-        best = max(arms, key=lambda a: a.target.mean)
-        good = [a for a in arms if a is best or self.difference(a.name, best.name)[1].low > -self.indifference]
-        return min(good, key=lambda a: (lifetime_cost(a, self.requests), -a.target.mean))
+        best = max(arms, key=self.score)
+        gap = self.validation.difference
+        good = [a for a in arms if a is best or gap(a.name, best.name)[1].low > -self.indifference]
+        return min(good, key=lambda a: (lifetime_cost(a, self.requests), -self.score(a)))
+
+
+def standing(arm: ArmSummary, forgetting_matters: bool = True) -> Literal["retained", "undecided", "harmed"]:
+    """What the test verdicts of an arm come to; an arm without suites retained all of them.
+
+    A suite that was Worse, Inconclusive or Not measurable is not Retained.
+    """
+    verdicts = {s.verdict for s in arm.suites} if forgetting_matters else set()
+    if "Harmed" in verdicts:
+        return "harmed"
+    return "undecided" if verdicts - {"Retained"} else "retained"
 
 
 def recommend(
     arms: Sequence[ArmSummary],
     difference: Difference,
+    validation: Validation,
     *,
     indifference: float,
     requests: int,
@@ -201,32 +224,37 @@ def recommend(
 ) -> Recommendation:
     """One arm to take, what decided, what would flip it, and what could not be told.
 
-    1. Feasible: every retained suite is Retained (prompting changes no weight, so it always is). Among these take
-       the cheapest over `requests` requests whose target score is non-inferior to the best feasible one by
-       `indifference` (a fraction).
-    2. Arms that harmed nothing but have Inconclusive suites displace that choice, provisionally, where their target
-       score is higher by more than `indifference` and the interval of the difference excludes 0; of several the
-       cheapest that is non-inferior to the best of them.
-    3. An arm with a Harmed suite is never recommended; it is named as the binding constraint when it scored best.
+    The choice is made on validation items, and the arm that was chosen is confirmed on test items, once: its figures
+    and verdicts there were no part of the choice. Those of the other arms are shown and choose nothing.
+
+    1. Of the arms that kept every suite (a standard error to spare; prompting changes no weight, so it always does) the
+       cheapest over `requests` requests whose target score is non-inferior to the best of them by `indifference`.
+    2. Arms that may have kept every suite displace that choice where their target score is higher by more than
+       `indifference` and the interval of the difference excludes 0; of several the cheapest, as before.
+    3. Confirmed on test: every suite Retained, a firm choice; a suite that is Worse, Inconclusive or Not measurable, a
+       provisional one; a suite Harmed, and the arm is not taken: the best prompting is what is left.
     4. Nothing is recommended whose interval on the target does not lie above `chance` (0 where there is none), or
        whose score is above it by no more than `indifference`.
     5. An arm that was not run is named and never chosen.
 
-    The runner-up is what the rule takes without the choice; of a provisional choice, the firm one that it displaced.
+    The runner-up is what the rule takes without the choice.
 
     Args:
         arms: the table; of the prompting arms only the best.
-        difference: between two arms that ran, paired on the test items.
+        difference: between two arms that ran, paired on the test items; for the words.
+        validation: what the choice is made of.
         indifference: difference in target score that does not matter, a fraction.
         requests: predictions that the choice is made for.
         chance: target score of guessing.
         forgetting_matters: False where it was declared harmless: suites then decide nothing.
         matched: comparisons at equal target score; the one of choice and runner-up is quoted.
     """
-    difference = cache(difference)  # the rule asks again under other costs and margins
-    rule = Rule(difference, indifference, requests, forgetting_matters)
+    gap = cache(validation.difference)  # the rule asks again under other costs and margins
+    rule = Rule(replace(validation, difference=gap), indifference, requests, forgetting_matters)
     ran = [a for a in arms if not a.not_run]
-    choice = rule.choice(ran)
+    chosen = rule.choice(ran)
+    rejected = chosen if chosen is not None and standing(chosen, forgetting_matters) == "harmed" else None
+    choice = next((a for a in ran if a.family == "prompt"), None) if rejected else chosen
     keeps_out, admitted = _kept_out(rule, ran, choice)
     case = Case(
         arms=ran,
@@ -236,12 +264,14 @@ def recommend(
         requests=requests,
         forgetting_matters=forgetting_matters,
         choice=choice,
+        rejected=rejected,
+        provisional=choice is not None and standing(choice, forgetting_matters) == "undecided",
         keeps_out=keeps_out,
         admitted=admitted,
     )
     if choice is None:
-        reason = "every one harmed a retained suite" if ran else "none was run"
-        return refuse(case, f"No arm is feasible: {reason}.", "")
+        reason = f"{rejected.label} was chosen and harmed a retained suite" if rejected else "every one lost too much"
+        return refuse(case, f"No arm is feasible: {reason if ran else 'none was run'}.", "")
     floor = chance or 0.0
     if choice.target.interval.low <= floor or choice.target.mean <= floor + indifference:
         return _beaten_by_guessing(case, choice, floor)
@@ -252,7 +282,8 @@ def _kept_out(
     rule: Rule, arms: Sequence[ArmSummary], choice: ArmSummary | None
 ) -> tuple[ArmSummary | None, MarginFlip | None]:
     """The best of the arms that scored better and harmed a suite, and the smallest margin that would admit one."""
-    better = [a for a in arms if rule.state(a) == "harmed" and (choice is None or a.target.mean > choice.target.mean)]
+    harmed = [a for a in arms if standing(a, rule.forgetting_matters) == "harmed"]
+    better = [a for a in harmed if choice is None or a.target.mean > choice.target.mean]
     margins = [(margin, a) for a in better if (margin := admitting_margin(a.suites)) is not None]
     admitted = None
     if margins:
@@ -274,21 +305,21 @@ def _beaten_by_guessing(case: Case, choice: ArmSummary, floor: float) -> Recomme
 
 def _completed(case: Case, rule: Rule, choice: ArmSummary, matched: Sequence[Matched]) -> Case:
     """The case of a choice, with its runner-up and all that would flip it."""
-    firm = rule.firm(case.arms)
-    provisional = choice is not firm
-    others = [a for a in case.arms if a is not choice]
-    runner_up = (firm if provisional else None) or rule.choice(others)
-    feasible = [a for a in case.arms if rule.state(a) == rule.state(choice)]
-    best = max(feasible, key=lambda a: a.target.mean)
+    left = [a for a in case.arms if a is not case.rejected]
+    others = [a for a in left if a is not choice]
+    runner_up = rule.choice(others)
+    feasible = [a for a in left if rule.tier(a) == rule.tier(choice)]
+    best = max(feasible, key=rule.score)
     prompting = next((a for a in others if a.family == "prompt" and a is not runner_up), None)
+    dearer = best if rule.score(best) > rule.score(choice) else None
     return replace(
         case,
-        provisional=provisional,
         runner_up=runner_up,
-        runner_up_costs=_cost_flip(rule, case.arms, choice, runner_up),
+        runner_up_costs=_cost_flip(rule, left, choice, runner_up),
         prompting=prompting,
-        prompting_costs=_cost_flip(rule, case.arms, choice, prompting),
-        cheaper_than=best if best.target.mean > choice.target.mean else None,
+        prompting_costs=_cost_flip(rule, left, choice, prompting),
+        cheaper_than=dearer,
+        cheaper_gap=rule.validation.difference(choice.name, dearer.name) if dearer else None,
         matched=_between(matched, choice, runner_up),
     )
 

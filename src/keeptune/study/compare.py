@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from keeptune.core.errors import ConfigError
-from keeptune.core.records import ItemRecord
+from keeptune.core.records import ItemRecord, Part
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.task import Task
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import ADAPTER_CONFIG, load
 from keeptune.study.build import cache_folder
 from keeptune.study.manifest import manifest_of
@@ -58,15 +58,19 @@ def compare_models(
     everything = [*tasks, *([aim] if aim else [])]
     cache = EvaluationCache(cache_folder())
 
-    def answers(lm: LanguageModel, task: Task) -> tuple[ItemRecord, ...]:
+    def answers(lm: LanguageModel, task: Task, part: Part = "test") -> tuple[ItemRecord, ...]:
         with progress(console, f"{lm.name}: {task.name}") as update:
-            return cache.evaluate(lm, task, "test", limit=limit, progress=update).items
+            return cache.evaluate(lm, task, part, limit=limit, progress=update).items
 
     before_lm = load(base)
     before = {task.name: answers(before_lm, task) for task in everything}
+    able = {task.name: answers(before_lm, task, "validation") for task in tasks if task.splits.validation}
     after_lm = load(base, adapter=tuned) if (Path(tuned) / ADAPTER_CONFIG).is_file() else load(tuned)
     after = {task.name: answers(after_lm, task) for task in everything}
-    pairs = [SuitePair(task.suite(), before[task.name], after[task.name]) for task in everything]
+    pairs = [
+        SuitePair(task.suite(), before[task.name], after[task.name], able.get(task.name, ())) for task in everything
+    ]
+    equal = hash_parameters(before_lm.model) == hash_parameters(after_lm.model)
     settings = {
         "base": base,
         "tuned": tuned,
@@ -82,6 +86,7 @@ def compare_models(
         manifest,
         target=aim.name if aim else None,
         wall_seconds=time.monotonic() - clock,
+        warnings=["The two models hold equal weights: nothing was changed."] if equal else (),
     )
 
 

@@ -11,7 +11,10 @@ RETAINED, HARMED, UNDECIDED = 0, 10, 11
 
 
 def exit_code(verdicts: Iterable[SuiteVerdict]) -> int:
-    """0 where every suite is Retained, 10 where one is Harmed, 11 otherwise (also where there is no suite)."""
+    """0 where every suite is Retained, 10 where one is Harmed, 11 otherwise (also where there is no suite).
+
+    Worse is a loss that may lie within the margin: not Harmed, and not Retained.
+    """
     found = {verdict.verdict for verdict in verdicts}
     if "Harmed" in found:
         return HARMED
@@ -21,7 +24,7 @@ def exit_code(verdicts: Iterable[SuiteVerdict]) -> int:
 def gate(arm: str, verdicts: Sequence[SuiteVerdict]) -> Recommendation:
     """May `arm` replace the model that it was compared with? The same rule as `exit_code`, in words."""
     code = exit_code(verdicts)
-    open_suites = [v for v in verdicts if v.verdict in ("Inconclusive", "Not measurable")]
+    open_suites = [v for v in verdicts if v.verdict in ("Worse", "Inconclusive", "Not measurable")]
     harmed = [v for v in verdicts if v.verdict == "Harmed"]
     telling = harmed + open_suites
     retained = sum(v.verdict == "Retained" for v in verdicts)

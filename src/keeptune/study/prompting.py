@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from keeptune.core.records import Costs, ItemRecord, Part
 from keeptune.evaluate.runner import Evaluation
@@ -12,17 +13,18 @@ from keeptune.study.arms import Arm, ArmRecord, finished_arm, save_arm
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick
 
+Floats = NDArray[np.float64]
 
-def prompting_arms(bench: Bench) -> tuple[list[Arm], str]:
-    """One arm per number of shots, scored on test items; and the name of the best one, chosen on validation items."""
-    arms = [_arm(bench, shots) for shots in bench.config.prompt.shots]
-    if len(arms) == 1:
-        return arms, arms[0].name
-    candidates = [
-        Candidate(arm.name, cost=float(shots), scores=_validation_scores(bench, shots))
-        for arm, shots in zip(arms, bench.config.prompt.shots, strict=True)
-    ]
-    return arms, pick(candidates).name
+
+def prompting_arms(bench: Bench) -> tuple[list[Arm], str, dict[str, Floats]]:
+    """One arm per number of shots, scored on test items; the best one's name, chosen on validation items; and every
+    arm's scores of these.
+    """
+    shots = bench.config.prompt.shots
+    arms = [_arm(bench, k) for k in shots]
+    asked = {arm.name: _validation_scores(bench, k) for arm, k in zip(arms, shots, strict=True)}
+    candidates = [Candidate(arm.name, float(k), asked[arm.name]) for arm, k in zip(arms, shots, strict=True)]
+    return arms, pick(candidates).name, asked
 
 
 def _arm(bench: Bench, shots: int) -> Arm:
@@ -60,7 +62,7 @@ def _draws(bench: Bench, task: str, part: Part, shots: int) -> list[Evaluation]:
     return [bench.evaluate(task, part, shots=shots, draw=draw) for draw in range(draws)]
 
 
-def _validation_scores(bench: Bench, shots: int) -> np.ndarray:
+def _validation_scores(bench: Bench, shots: int) -> Floats:
     runs = [mean_over_draws(_draws(bench, task.name, "validation", shots)) for task in bench.targets]
     return np.array([item.score for items in runs for item in items])
 

@@ -28,7 +28,7 @@ from keeptune.study.plan import FILE, PlanRecord, plan
 from keeptune.study.prompting import prompting_arms
 from keeptune.study.sequence import sequence_jobs, sequences
 from keeptune.study.summarise import Measured, summarise
-from keeptune.study.tuning import base_point, first_seed, further_trials, tuned_arms
+from keeptune.study.tuning import base_point, first_seed, further_trials, looks_of, tuned_arms
 from keeptune.study.workers import Runner, choose_runner
 
 TUNED = "tuned"  # a name in the run folder that later commands can use
@@ -107,7 +107,7 @@ def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measur
     runner = choose_runner(bench, data_root)
     try:
         runner.run(base_jobs(bench))
-        prompting, best = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "")
+        prompting, best, asked = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "", {})
         trains = bool(bench.config.methods)
         if trains:
             follow_plan(bench, runner, clock)
@@ -128,6 +128,8 @@ def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measur
         best_prompting=best,
         tuned=tuned,
         frontier=[base_point(bench), *frontier] if frontier else [],
+        looks=looks_of(bench, chosen, asked),
+        base_validation={name: run.items for name, run in bench.base_validation.items()},
         curves=curves,
         sequences=sequences(bench),
         plans=read_json(bench.folder / FILE, PlanRecord).plans if trains else (),

@@ -27,7 +27,6 @@ def compare_samples(
     margins: Mapping[str, float] | None = None,
     cluster: str | None = None,
     target: str | None = None,
-    seed: int = 0,
     command: str = "",
 ) -> Comparison:
     """Judge what the second set of logs lost against the first.
@@ -41,7 +40,6 @@ def compare_samples(
         margins: task -> margin, where tasks differ.
         cluster: field of the documents that names the source which several items share.
         target: the task that was trained for; it is reported and not judged.
-        seed: of the bootstrap.
         command: as the manifest shall quote it.
 
     Raises:
@@ -56,8 +54,8 @@ def compare_samples(
         join(a, b, metrics=metrics, margin=(margins or {}).get(a.task, margin), cluster=cluster) for a, b in logs
     )
     models = _names(*logs[0])
-    manifest = _manifest(command, models[0], logs, {**settings, "target": target}, seed)
-    return side_by_side(models, tasks, manifest, target=target, wall_seconds=time.monotonic() - began, seed=seed)
+    manifest = _manifest(command, models[0], logs, {**settings, "target": target})
+    return side_by_side(models, tasks, manifest, target=target, wall_seconds=time.monotonic() - began)
 
 
 def _check_tasks(known: Sequence[str], named: Sequence[str]) -> None:
@@ -79,7 +77,7 @@ def _names(first: SampleLog, second: SampleLog) -> tuple[str, str]:
 
 
 def _manifest(
-    command: str, model: str, logs: Sequence[tuple[SampleLog, SampleLog]], settings: dict[str, object], seed: int
+    command: str, model: str, logs: Sequence[tuple[SampleLog, SampleLog]], settings: dict[str, object]
 ) -> Manifest:
     hashes = {str(log.path): hashlib.sha256(log.path.read_bytes()).hexdigest() for both in logs for log in both}
     return Manifest(
@@ -91,7 +89,7 @@ def _manifest(
         device="none",
         precision="none",
         versions={name: version(name) for name in ("numpy", "scipy", "pydantic")},
-        seeds=(seed,),
+        seeds=(),
         config=settings,
         config_hash=content_hash(settings),
         model=model,

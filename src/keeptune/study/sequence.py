@@ -111,7 +111,7 @@ class TaskSequence:
                 scores = np.array([item.score for item in bench.evaluate(task, "validation").items])
             finally:
                 bench.lm.restore(method)
-            tried.append((Candidate(f"{lr:g}", lr, scores, result.diverged), method, folder / method.artifact))
+            tried.append((Candidate(f"{lr:g}", lr, scores, diverged=result.diverged), method, folder / method.artifact))
         best = pick([candidate for candidate, _, _ in tried])
         method, artifact = next((m, a) for candidate, m, a in tried if candidate is best)
         bench.lm.adapt(method)

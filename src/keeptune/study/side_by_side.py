@@ -35,6 +35,7 @@ class SuitePair:
     suite: Suite
     before: tuple[ItemRecord, ...]
     after: tuple[ItemRecord, ...]
+    validation: tuple[ItemRecord, ...] = ()  # of the first model: whether a loss can be seen; else the judged items say
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def side_by_side(
     *,
     target: str | None = None,
     wall_seconds: float = 0.0,
-    seed: int = 0,
+    warnings: Sequence[str] = (),
 ) -> Comparison:
     """Judge what the second model lost against the first.
 
@@ -74,9 +75,11 @@ def side_by_side(
         manifest: how the answers came about.
         target: name of the suite that was trained for; it is reported and not judged.
         wall_seconds: time that it took.
-        seed: of the bootstrap.
+        warnings: what the reader has to know beside the verdicts.
     """
-    verdicts = judge([(s.suite, pair(s.before, s.after)) for s in suites if s.suite.name != target], seed=seed)
+    judged = [each for each in suites if each.suite.name != target]
+    base = {each.suite.name: each.validation for each in judged}
+    verdicts = judge([(each.suite, pair(each.before, each.after)) for each in judged], base)
     aim = next((each for each in suites if each.suite.name == target), None)
     summary = Summary(
         title=" \u2192 ".join(models),
@@ -89,7 +92,8 @@ def side_by_side(
         arms=_arms(models, aim, verdicts),
         recommendation=gate(AFTER, verdicts),
         samples=tuple(_changed(suites)),
-        undecided=tuple(v.sentence for v in verdicts if v.verdict == "Inconclusive"),
+        undecided=tuple(v.sentence for v in verdicts if v.verdict in ("Worse", "Inconclusive")),
+        warnings=tuple(warnings),
         manifest=manifest,
     )
     return Comparison(summary, tuple(suites))

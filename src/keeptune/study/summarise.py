@@ -36,6 +36,7 @@ from keeptune.retention.scores import difference, score
 from keeptune.retention.verdict import judge
 from keeptune.study.arms import Arm, Curve, Tuned, View
 from keeptune.study.choose import break_even_requests, mark_pareto, recommend
+from keeptune.study.looks import Looks
 
 SHOWN = 8  # test items whose answers stand side by side in the report
 SHOWN_CHARACTERS = 2_000  # of each text
@@ -53,6 +54,8 @@ class Measured:
     best_prompting: str  # name of the one chosen on validation; "" without prompting arms
     tuned: Sequence[Tuned]  # the arms that trained
     frontier: Sequence[FrontierPoint]
+    looks: Looks  # validation items: what everything is chosen by
+    base_validation: Mapping[str, Sequence[ItemRecord]]  # of every retained suite: what can be measured
     chance: float | None  # of guessing on the target's test items
     base_views: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)
     views: Sequence[View] = ()
@@ -92,6 +95,7 @@ def summarise(
     recommendation = recommend(
         candidates,
         gap,
+        measured.looks.validation(),
         indifference=indifference,
         requests=requests,
         chance=measured.chance,
@@ -201,7 +205,7 @@ def _note(measured: Measured, arm: Arm) -> str | None:
 
 def _verdicts(measured: Measured, arm: Arm) -> tuple[SuiteVerdict, ...]:
     pairs = [(suite, pair(measured.base_suites[name], arm.suites[name])) for name, suite in measured.suites.items()]
-    return judge(pairs) if pairs else ()
+    return judge(pairs, measured.base_validation) if pairs else ()
 
 
 def _undecided(rows: Sequence[ArmSummary], recommendation: Recommendation) -> tuple[str, ...]:
@@ -211,7 +215,7 @@ def _undecided(rows: Sequence[ArmSummary], recommendation: Recommendation) -> tu
         f"{row.label}: {suite.sentence}"
         for row in ordered
         for suite in row.suites
-        if suite.verdict in ("Inconclusive", "Not measurable")
+        if suite.verdict in ("Worse", "Inconclusive", "Not measurable")
     ]
     tuned = [row for row in rows if row.family != "prompt"]
     if tuned and all(len(row.seed_scores) < 2 for row in tuned):
@@ -238,23 +242,16 @@ def _curve(measured: Measured, name: str, curve: Curve, indifference: float) -> 
 def _matched(measured: Measured) -> tuple[Matched, ...]:
     """Arms at equal target score, on validation items: every remedy against its plain method, LoRA against full.
 
-    Each at the rate that was picked: only the first seed has others, and the lower envelope of four rates is another
-    statistic than that of one. A seed that diverged counts.
+    A seed that diverged counts.
     """
-    base = next((point.target for point in measured.frontier if point.arm == "base"), None)
-    rates = {each.spec.name: each.arms[0].record.lr for each in measured.tuned}
-    frontiers: dict[str, dict[int, list[tuple[float, float]]]] = {}
-    for point in measured.frontier:
-        if point.retained_change is not None and point.lr == rates.get(point.arm):
-            own = frontiers.setdefault(point.arm, {}).setdefault(point.seed, [])
-            own.append((point.target, -point.retained_change))
     titles = {each.spec.name: each.arms[0].record.title for each in measured.tuned}
-    pairs = [(each.spec.name, each.spec.method) for each in measured.tuned if not each.spec.plain]
-    pairs = [("lora", "full"), *pairs]
+    frontiers = {name: measured.looks.frontier(name) for name in titles}
+    pairs = [("lora", "full"), *((e.spec.name, e.spec.method) for e in measured.tuned if not e.spec.plain)]
+    codes = measured.looks.codes()
     return tuple(
-        matched(frontiers[a], frontiers[b], arms=(a, b), labels=(titles[a], titles[b]), base=base)
+        matched(frontiers[a], frontiers[b], codes, arms=(a, b), labels=(titles[a], titles[b]))
         for a, b in pairs
-        if a in frontiers and b in frontiers and a in titles and b in titles
+        if frontiers.get(a) and frontiers.get(b)
     )
 
 

@@ -15,20 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeptune.core.records import FrontierPoint
-from keeptune.study.arms import Checkpoint, TrialRecord, Tuned
+from keeptune.study.arms import Checkpoint, Look, TrialRecord, Tuned
 from keeptune.study.bench import Bench
 from keeptune.study.choose import Candidate, pick_alpha, pick_kept
 from keeptune.study.jobs import Job, ScoreTest, Sweep, Train
+from keeptune.study.looks import BaseSuite, Looks
 from keeptune.study.spec import ArmSpec
 from keeptune.study.trials import (
     Trial,
+    arm_folder,
     artifact_of,
     read_arm,
     read_sweep,
     read_trial,
 )
 from keeptune.study.workers import Runner
-
 
 Floats = NDArray[np.float64]
 
@@ -116,6 +117,39 @@ def changes_of(changes: Sequence[float]) -> dict[str, float | None]:
         "retained_change": float(np.mean(changes)) if changes else None,
         "worst_change": min(changes, default=None),
     }
+
+
+def looks_of(bench: Bench, chosen: Mapping[ArmSpec, Trial], prompting: Mapping[str, Floats]) -> Looks:
+    """What was seen on validation items, once all is trained; `prompting`: scores of the prompting arms by name."""
+    later = further_trials(bench, chosen)
+    arms = {name: Look(target=tuple(scores.tolist()), suites=()) for name, scores in prompting.items()}
+    models: dict[str, dict[int, list[Look]]] = {}
+    for spec in bench.config.specs:
+        best = chosen[spec.trained]
+        alpha = _alpha(bench, best) if spec.interpolated else None
+        arms[arm_folder(bench, best, alpha).name] = _look(bench, best, alpha)
+        for trial in (*first_trials(bench), *later):
+            if trial.spec == spec.trained:
+                seen = models.setdefault(spec.name, {}).setdefault(trial.seed, [])
+                seen += _looks_on_the_way(bench, trial, swept=spec.interpolated and trial in (best, *later))
+    runs = [bench.evaluate(task.name, "validation") for task in bench.targets]
+    clusters = [f"{run.suite}/{item.cluster}" for run in runs for item in run.items]
+    suites = [BaseSuite.of(skill, bench.base_validation[skill.suite.name].items) for skill in bench.kept]
+    return Looks(np.array(clusters, dtype=object), suites, arms, models)
+
+
+def _look(bench: Bench, trial: Trial, alpha: float | None) -> Look:
+    """A trial's model, or the point ``alpha`` on the way to it."""
+    if alpha is None:
+        return read_trial(bench, trial).look
+    return next(point.look for point in read_sweep(bench, trial).points if point.alpha == alpha)
+
+
+def _looks_on_the_way(bench: Bench, trial: Trial, *, swept: bool) -> list[Look]:
+    """A trial's model and its checkpoints; of an interpolated arm the points between base and model, too."""
+    record = read_trial(bench, trial)
+    points = read_sweep(bench, trial).points[:-1] if swept else ()
+    return [*(each.look for each in record.checkpoints), record.look, *(point.look for point in points)]
 
 
 def pick_trial(bench: Bench, trials: Sequence[Trial]) -> Trial:
