@@ -6,9 +6,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from keeptune.retention.bootstrap import cluster_bootstrap
 
 from keeptune.evaluate import corpus as linearised
-from keeptune.retention.bootstrap import cluster_bootstrap
 from keeptune.retention.pairs import PairedScores, Suite
 from keeptune.retention.verdict import judge
 

@@ -135,7 +135,9 @@ def frontier() -> tuple[FrontierPoint, ...]:
 
 def point(arm: str, lr: float, target: float, worst: float, **more: object) -> FrontierPoint:
     fields = {"seed": 0, "validation_loss": 0.9, "picked": False} | more
-    return FrontierPoint(arm=arm, lr=lr, target=target, worst_change=worst, retained_change=worst / 3, **fields)
+    return FrontierPoint(
+        arm=arm, lr=lr, target=target, worst_change=worst / 0.02, retained_change=worst / 0.06, **fields
+    )
 
 
 def curve(arm: str, label: str, top: float, enough: int | None) -> LearningCurve:
