@@ -60,7 +60,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(Text(advice.paragraph), highlight=False)
     console.print()
     console.print(_table(summary, console.width), highlight=False)
-    lines = _named_briefly(summary.arms) if len(summary.arms) > MANY else [_suites(arm) for arm in summary.arms]
+    lines = _named_briefly(summary.arms) if len(summary.arms) > MANY else _named(summary.arms)
     for line in lines:
         if line is not None:
             console.print(line, highlight=False)
@@ -152,6 +152,15 @@ def _suites(arm: ArmSummary) -> Text | None:
             for word in ("Harmed", "Worse", "Inconclusive", "Not measurable")
         },
     )
+
+
+def _named(arms: Sequence[ArmSummary]) -> list[Text | None]:
+    """What is not Retained, and what the suites say together, two lines an arm."""
+    return [line for arm in arms for line in (_suites(arm), _overall(arm))]
+
+
+def _overall(arm: ArmSummary) -> Text | None:
+    return None if arm.overall is None else Text(f"{arm.label}: {arm.overall.sentence}")
 
 
 def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
