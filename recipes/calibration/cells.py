@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from worlds import Rng, World, binary, clustered, paired, prose, rare_class, rouge
 
 from keeptune.core.records import ItemRecord
 from keeptune.retention.change import change_of
 from keeptune.retention.pairs import Suite
 from keeptune.retention.verdict import judge
+from worlds import Rng, World, binary, clustered, paired, prose, rare_class, rouge
 
 ALLOWED = 0.06  # of an error that should happen in 5 % of the draws: one per cent for chance and approximation
 COVERED = 0.935  # of an interval that should cover in 95 %

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from worlds import Rng, binary
 
 from keeptune.core.records import ArmSummary, Costs, Interval, ItemRecord, Score
 from keeptune.retention.matched import Point, matched
@@ -17,6 +16,7 @@ from keeptune.retention.verdict import judge
 from keeptune.study.arms import Look, SuiteLook
 from keeptune.study.choose import recommend
 from keeptune.study.looks import Looks
+from worlds import Rng, binary
 
 MARGIN = 0.03
 ITEMS, VALIDATION = 500, 200  # of the target and of the suite, test and validation
