@@ -98,7 +98,8 @@ def test_numbers_equal_the_records(page: str) -> None:
     assert "never a verdict" in gauge
     matched = text_of(section(page, "matched"))
     assert (
-        "difference in mean loss −2.8 (−4.4 to −1.2) pt at a target score of 40.0; by seed −2.1, −3.4, −2.8" in matched
+        "difference in mean loss −2.8 (−4.4 to −1.2) margins at a target score of 40.0; by seed −2.1, −3.4, −2.8"
+        in matched
     )
     assert "Not comparable. Their frontiers do not overlap: IA3 reaches 32.2 at most." in matched
     assert "full seed 2, lr 3e-05" not in text_of(section(page, "costs"))
