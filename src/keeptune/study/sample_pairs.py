@@ -19,7 +19,6 @@ from keeptune.study.side_by_side import SuitePair
 
 Key = tuple[str, int]  # document hash, and which of its copies
 
-MARGIN = 0.02  # fraction of a score
 MARGIN_BITS = 0.01  # relative change of bits per byte
 
 
@@ -69,7 +68,7 @@ def join(
         name=before.task,
         metric=_label(metric, chosen),
         kind="bits_per_byte" if bits else "binary" if binary else "mean",
-        margin=margin if margin is not None else MARGIN_BITS if bits else MARGIN,
+        margin=MARGIN_BITS if margin is None and bits else margin,
         chance=_chance(list(first.values())) if binary and not bits else None,
     )
     return SuitePair(
