@@ -195,9 +195,11 @@ def _with(arm: ArmSummary, word: str) -> list[SuiteVerdict]:
 
 
 def _change(verdict: SuiteVerdict) -> str:
-    if verdict.verdict == "Not measurable":
-        return verdict.suite
     margin = f"margin {size_text(verdict.margin)}"
+    if verdict.verdict == "Not measurable":
+        before = metric_number(verdict.before, verdict.metric)
+        chance = "" if verdict.chance is None else f", chance {metric_number(verdict.chance, verdict.metric)}"
+        return f"{verdict.suite} (base {before}{chance}; {margin})"
     return f"{_loss(verdict)} ({change_interval(verdict.interval)}; {margin})"
 
 
