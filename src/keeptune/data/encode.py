@@ -23,7 +23,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from keeptune.core.errors import DataError, ModelError
-from keeptune.data.chat import AssistantTurn, assistant_turn, render_chat
+from keeptune.data.chat import AssistantTurn, assistant_turn, printed_answer, render_chat
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
 from keeptune.data.proof import Proof, decoded
 from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
@@ -158,7 +158,7 @@ class Encoder:
 
     def _framed(self, text: str) -> str:
         """A completion as the chat template prints it, without the end token."""
-        return self._turn.wrap(text) if self._turn else text
+        return printed_answer(self.tokenizer, self._turn, text) if self._turn else text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text that completion ids stand for, up to the end token; inverse of `completion`."""
@@ -166,6 +166,10 @@ class Encoder:
         if self.end_id in ids:
             ids = ids[: ids.index(self.end_id)]
         return self._said(ids)
+
+    def answer(self, text: str, references: Sequence[str]) -> str:
+        """A generated text without what the chat template prints around an answer; the references have none of it."""
+        return self._turn.unwrap(text, references) if self._turn else text
 
     def _said(self, ids: Sequence[int]) -> str:
         """What ids add to a text before them."""

@@ -36,9 +36,26 @@ class Evaluation(Record):
     window_share: float  # of the model's context
     shots_dropped: float = 0.0  # mean demonstrations per request that found no room
     truncated: int = 0  # items whose prompt lost tokens at its left end
+    cut_answers: int = 0  # items whose answer ended at the limit of new tokens
+    new_tokens: int | None = None  # that limit, where text is generated
     skipped: tuple[str, ...] = ()  # ids of items that were left out because their prompt is too long
     seconds: float
     signature: str = ""  # of the library that computed the metric
+
+    def notes(self) -> list[str]:
+        """What the reader of the score has to know: items that were not asked, prompts and answers that were cut."""
+        found = []
+        if self.skipped:
+            count = len(self.skipped)
+            found.append(f"{self.suite}: {count} {self.part} items are longer than the window and were not asked")
+        if self.truncated:
+            found.append(f"{self.suite}: {self.truncated} {self.part} prompts lost their beginning to fit the window")
+        if self.cut_answers:
+            found.append(
+                f"{self.suite}: {self.cut_answers} of {len(self.items)} {self.part} answers were cut at"
+                f" {self.new_tokens} tokens and scored as they are (max_new_tokens raises the limit)"
+            )
+        return found
 
     @property
     def value(self) -> float:
@@ -154,7 +171,7 @@ class _Run:
         if extract is None:
             return answer
         references = tuple(found if (found := extract(text)) is not None else text for text in answer.references)
-        return Answer(answer.id, extract(answer.prediction) or "", references)
+        return Answer(answer.id, extract(answer.prediction) or "", references, answer.cut)
 
 
 def _merge(
@@ -180,6 +197,8 @@ def _merge(
         window_share=tokens / encoder.context,
         shots_dropped=float(np.mean([prompt.dropped for prompt in prompts])),
         truncated=sum(any(run.items[example.id].prompt.cut for run in runs) for example in kept),
+        cut_answers=sum(any(run.answers[example.id].cut for run in runs) for example in kept),
+        new_tokens=max((run.kind.max_new_tokens for run in runs if isinstance(run.kind, Generation)), default=None),
         skipped=tuple(example.id for example in examples if any(example.id not in run.items for run in runs)),
         seconds=seconds,
         signature=runs[0].signature,

@@ -130,10 +130,9 @@ class Bench:
                 encoder=self.encoder,
                 progress=update,
             )
-        if result.skipped:
-            self.warn(f"{task}: {len(result.skipped)} {part} items are longer than the window and were not asked")
-        if result.truncated:
-            self.warn(f"{task}: {result.truncated} {part} prompts lost their beginning to fit the window")
+        if self.lm.hash is not None:  # of the base; a model in training is not asked for warnings
+            for note in result.notes():
+                self.warn(note)
         return result
 
     def look(self, view: View) -> Evaluation:
