@@ -80,7 +80,9 @@ def evaluate(
     """
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)
-    encoder = encoder or Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt")
+    encoder = encoder or Encoder(
+        lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt", unembedded=lm.unembedded
+    )
     if task.asker is not None:
         asked = task.asker.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)
         return _of_asked(task, part, asked, encoder, time.perf_counter() - started)

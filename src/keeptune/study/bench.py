@@ -130,7 +130,8 @@ class Bench:
                 progress=update,
             )
         if result.skipped:
-            self.warn(f"{task}: {len(result.skipped)} {part} items are longer than the window and were not asked")
+            why = " or need a token that the model does not embed," if self.encoder.unembedded else ""
+            self.warn(f"{task}: {len(result.skipped)} {part} items are longer than the window{why} and were not asked")
         if result.truncated:
             self.warn(f"{task}: {result.truncated} {part} prompts lost their beginning to fit the window")
         return result
@@ -263,6 +264,6 @@ class Bench:
         """Rows that fit the window; says how many do not. ``which`` names them among those of the task."""
         with progress(self.console, f"encoding {task.name}") as update:
             made = encoded(self.encoder, rendered, [task.digest, which], self.cache.folder, progress=update)
-        if made.dropped:
-            self.say(f"{task.name}: {len(made.dropped)} rows are longer than the window and were left out of training")
+        for reason, rows in made.reasons().items():
+            self.say(f"{task.name}: {rows} rows were left out of training: {reason}")
         return made.rows

@@ -58,7 +58,9 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     (targets, suites), crossing = _apart(config, targets, suites, held_out)
     everything = [*targets, *suites, *held_out]
     lm = load(config.model, device=config.device, precision=config.precision)
-    encoder = Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong)
+    encoder = Encoder(
+        lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong, unembedded=lm.unembedded
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for task in everything:
         freeze(task.splits, folder / "splits" / f"{task.name}.json")
