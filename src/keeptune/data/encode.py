@@ -219,9 +219,9 @@ class Encoder:
     def _fitted(self, row: Encoded, rendered: Rendered) -> Encoded | Overlong:
         """The row inside the window, by the policy."""
         prompt, completion = row.prompt_ids, row.completion_ids
-        lacking = self.lacking((*prompt, *completion))
-        if lacking is not None:
-            return self._unknown(rendered, row, lacking)
+        lacks = self.lacks((*prompt, *completion))
+        if lacks is not None:
+            return self._unknown(rendered, row, lacks)
         if len(row) <= self.context:
             return row
         too_long = self._overlong(rendered, len(prompt), len(completion))
@@ -237,16 +237,15 @@ class Encoder:
             return too_long
         return replace(row, prompt_ids=self.cut(prompt, room))
 
-    def lacking(self, ids: Sequence[int]) -> str | None:
-        """The first token of ``ids`` that the model does not know."""
-        if not self.unembedded:
+    def lacks(self, ids: Sequence[int]) -> str | None:
+        """Which token of ``ids`` the model does not know, in words; None where it knows all."""
+        found = next((id for id in ids if id in self.unembedded), None) if self.unembedded else None
+        if found is None:
             return None
-        found = next((id for id in ids if id in self.unembedded), None)
-        return None if found is None else str(self.tokenizer.convert_ids_to_tokens(found))
+        return f"it needs the token {self.tokenizer.convert_ids_to_tokens(found)!r}, which the model does not embed"
 
-    def _unknown(self, rendered: Rendered, row: Encoded, token: str) -> Overlong:
+    def _unknown(self, rendered: Rendered, row: Encoded, reason: str) -> Overlong:
         """A row that needs a token without an embedding, by the policy."""
-        reason = f"it needs the token {token!r}, which the model does not embed"
         if self.overlong == "error":
             raise DataError(
                 reason,
@@ -259,14 +258,13 @@ class Encoder:
 
     def _check_frame(self) -> None:
         """Raises a ModelError where every row would need a token that the model does not know."""
-        hello = [{"role": "user", "content": "hello"}]
-        text = (
-            self.tokenizer.apply_chat_template(hello, tokenize=False, add_generation_prompt=True) if self.chat else ""
-        )
-        lacking = self.lacking((*self.beginning, *self._ids(text), self.end_id)) if self.unembedded else None
-        if lacking is not None:
+        if not self.unembedded:
+            return
+        frame = render_chat(self.tokenizer, Rendered("", "", "hello", "", (), chat=True)) if self.chat else ""
+        lacks = self.lacks((*self.beginning, *self._ids(frame), self.end_id))
+        if lacks is not None:
             raise ModelError(
-                f"every text needs the token {lacking!r}, which the model does not embed",
+                f"no text can be encoded: {lacks}",
                 where=_name(self.tokenizer),
                 remedy="use the tokenizer and the chat template that the model was trained with",
             )

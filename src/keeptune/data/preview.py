@@ -132,6 +132,7 @@ def _show(
             row = encoder.row(rendered)
         if len(row) > encoder.context:
             problem = f"{len(row)} tokens do not fit the window of {encoder.context}"
+        problem = encoder.lacks((*row.prompt_ids, *row.completion_ids)) or problem
     except DataError as error:
         problem = error.message
     return Shown(

@@ -20,7 +20,6 @@ from keeptune.evaluate.task import Task
 from keeptune.inference.score import Progress
 from keeptune.models.language_model import LanguageModel
 
-
 log = logging.getLogger(__name__)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -236,8 +237,14 @@ def _measure_text(
     started: float,
 ) -> Evaluation:
     """Bits per byte of every block; `weight` is its bytes."""
+    everything, asked = examples, [windows(encoder, str(example.fields["text"])) for example in examples]
+    known = [not any(map(encoder.lacks, block)) for block in asked]
+    examples, pieces = list(compress(everything, known)), list(compress(asked, known))
     texts = [str(example.fields["text"]) for example in examples]
-    pieces = [windows(encoder, text) for text in texts]
+    if not texts:
+        raise DataError(
+            f"no {part} text of '{task.name}' is without tokens that the model does not embed", path=task.source or None
+        )
     flat = [ids for block in pieces for ids in block]
     nats = iter(text_nats(lm, flat, progress=progress))
     items = []
@@ -261,5 +268,6 @@ def _measure_text(
         items=tuple(items),
         tokens_per_request=tokens,
         window_share=min(1.0, tokens / encoder.context),
+        skipped=tuple(example.id for example, whole in zip(everything, known, strict=True) if not whole),
         seconds=time.perf_counter() - started,
     )

@@ -52,12 +52,12 @@ def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], 
     """
     if encoder.unembedded:
         asked = [encoder.prompt(rendered), *map(encoder.choice, rendered.choices or ())]
-        if any(encoder.lacking(ids) is not None for ids in asked):
+        if any(encoder.lacks(ids) is not None for ids in asked):
             return None
     limit = encoder.context - room
     for kept in range(len(shots), -1, -1):
         ids = encoder.prompt(rendered, shots[:kept])
-        if len(ids) <= limit and encoder.lacking(ids) is None:
+        if len(ids) <= limit and encoder.lacks(ids) is None:
             return Prompt(ids, kept, len(shots) - kept)
     if limit <= len(encoder.start_ids):
         raise DataError(

@@ -249,7 +249,7 @@ class Bench:
         """Free text as rows of the size of an answer: a small share of replay could not pay for longer ones."""
         blocks = [windows(self.encoder, str(example.fields["text"]), TEXT_TOKENS) for example in text.splits.train]
         start = len(self.encoder.beginning)
-        pieces = [ids for block in blocks for ids in block]
+        pieces = [ids for block in blocks for ids in block if self.encoder.lacks(ids) is None]
         return [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]
 
     def _worded(self, task: Task, seed: int) -> tuple[Sequence[Encoded], Sequence[Encoded]]:
