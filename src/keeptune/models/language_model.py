@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from keeptune.batching.trie import Choices, choice_batch
 from keeptune.batching.types import Batch
 from keeptune.core.errors import DataError, ModelError
+from keeptune.core.units import content_hash
+from keeptune.data.encoded_cache import tokenizer_digest
 from keeptune.data.tokenizer import unembedded_tokens
 from keeptune.methods.base import Method
 from keeptune.models.attention import check_windows
@@ -38,7 +40,7 @@ class LanguageModel:
     device: torch.device
     dtype: torch.dtype
     unembedded: frozenset[int]  # tokens of the tokenizer that the model does not know
-    hash: str | None  # content hash of the weights; None once a method changed them: cache nothing about those
+    hash: str | None  # of weights and tokenizer, by content; None once a method changed them: cache nothing about those
     chat: bool  # the tokenizer has a chat template
     flat: bool  # runs flat batches; otherwise everything is padded
     plain_head: bool = False  # its logits are those of `head.Head`: they can be made in chunks
@@ -56,7 +58,7 @@ class LanguageModel:
     ) -> LanguageModel:
         """A `LanguageModel` around a model in memory; the model is left in evaluation mode.
 
-        ``weights_hash`` is computed from the parameters where it is not given. A model that cannot run flat
+        ``weights_hash`` is computed from parameters and tokenizer where it is not given. A model that cannot run flat
         batches falls back to padded ones, and a log message says why.
 
         Raises:
@@ -77,7 +79,7 @@ class LanguageModel:
             device=parameter.device,
             dtype=parameter.dtype,
             unembedded=unembedded_tokens(tokenizer, vocabulary, name),
-            hash=weights_hash or hash_parameters(model),
+            hash=weights_hash or content_hash([hash_parameters(model), tokenizer_digest(tokenizer), eos_ids]),
             chat=bool(getattr(tokenizer, "chat_template", None)),
             flat=False,
         )
