@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -47,7 +48,9 @@ class Evaluation(Record):
         found = []
         if self.skipped:
             count = len(self.skipped)
-            found.append(f"{self.suite}: {count} {self.part} items are longer than the window and were not asked")
+            found.append(
+                f"{self.suite}: {count} {self.part} items do not fit the window or the model's vocabulary and were not asked"
+            )
         if self.truncated:
             found.append(f"{self.suite}: {self.truncated} {self.part} prompts lost their beginning to fit the window")
         if self.cut_answers:
@@ -97,7 +100,9 @@ def evaluate(
     """
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)
-    encoder = encoder or Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt")
+    encoder = encoder or Encoder(
+        lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt", unembedded=lm.unembedded
+    )
     if task.asker is not None:
         asked = task.asker.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)
         return _of_asked(task, part, asked, encoder, time.perf_counter() - started)
@@ -253,8 +258,14 @@ def _measure_text(
     started: float,
 ) -> Evaluation:
     """Bits per byte of every block; `weight` is its bytes."""
+    everything, asked = examples, [windows(encoder, str(example.fields["text"])) for example in examples]
+    known = [not any(map(encoder.lacks, block)) for block in asked]
+    examples, pieces = list(compress(everything, known)), list(compress(asked, known))
     texts = [str(example.fields["text"]) for example in examples]
-    pieces = [windows(encoder, text) for text in texts]
+    if not texts:
+        raise DataError(
+            f"no {part} text of '{task.name}' is without tokens that the model does not embed", path=task.source or None
+        )
     flat = [ids for block in pieces for ids in block]
     nats = iter(text_nats(lm, flat, progress=progress))
     items = []
@@ -278,5 +289,6 @@ def _measure_text(
         items=tuple(items),
         tokens_per_request=tokens,
         window_share=min(1.0, tokens / encoder.context),
+        skipped=tuple(example.id for example, whole in zip(everything, known, strict=True) if not whole),
         seconds=time.perf_counter() - started,
     )
