@@ -26,7 +26,6 @@ RISING = frozenset(
     " prompt_level_strict_acc prompt_level_loose_acc inst_level_strict_acc inst_level_loose_acc bleu chrf rouge1 rouge2"
     " rougeL rougeLsum mc1 mc2 relaxed_accuracy math_verify".split()
 )
-MARGIN = 0.02  # fraction of a score
 MARGIN_BITS = 0.01  # relative change of bits per byte
 
 
@@ -76,7 +75,7 @@ def join(
         name=before.task,
         metric=_label(metric, chosen),
         kind="bits_per_byte" if bits else "binary" if binary else "mean",
-        margin=margin if margin is not None else MARGIN_BITS if bits else MARGIN,
+        margin=MARGIN_BITS if margin is None and bits else margin,
         chance=_chance(list(first.values())) if binary and not bits else None,
     )
     return SuitePair(

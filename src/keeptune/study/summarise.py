@@ -23,17 +23,16 @@ from keeptune.core.records import (
     SampleOutput,
     Score,
     SequenceSummary,
-    SuiteVerdict,
     Summary,
     TaskScore,
     WordingGap,
 )
 from keeptune.core.units import human_bytes
+from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
-from keeptune.retention.pairs import Kind, Suite, pair
+from keeptune.retention.pairs import Kind, Suite
 from keeptune.retention.scores import difference, score
-from keeptune.retention.verdict import judge
 from keeptune.study.arms import Arm, Curve, Tuned, View
 from keeptune.study.choose import break_even_requests, mark_pareto, recommend
 from keeptune.study.looks import Looks
@@ -149,6 +148,7 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
     if best is not None and record.family != "prompt":
         costs = costs.model_copy(update={"break_even_requests": break_even_requests(costs, best.record.costs)})
     seeds = next((each.arms for each in measured.tuned if each.arms[0].name == arm.name), ())
+    kept = _judged(measured, arm) if record.family != "prompt" else Judged()
     return ArmSummary(
         name=arm.name,
         label=record.label,
@@ -159,7 +159,9 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
         target=_target_score(measured, arm),
         gain=gain[1] if gain else None,
         gain_mean=gain[0] if gain else None,
-        suites=_verdicts(measured, arm) if record.family != "prompt" else (),
+        suites=kept.suites,
+        overall=kept.overall,
+        losses=kept.losses,
         costs=costs,
         lr=record.lr,
         shots=record.shots,
@@ -203,9 +205,9 @@ def _note(measured: Measured, arm: Arm) -> str | None:
     return "; ".join(notes) or None
 
 
-def _verdicts(measured: Measured, arm: Arm) -> tuple[SuiteVerdict, ...]:
-    pairs = [(suite, pair(measured.base_suites[name], arm.suites[name])) for name, suite in measured.suites.items()]
-    return judge(pairs, measured.base_validation) if pairs else ()
+def _judged(measured: Measured, arm: Arm) -> Judged:
+    suites = [(suite, measured.base_suites[name], arm.suites[name]) for name, suite in measured.suites.items()]
+    return judge_arm(suites, measured.base_validation)
 
 
 def _undecided(rows: Sequence[ArmSummary], recommendation: Recommendation) -> tuple[str, ...]:

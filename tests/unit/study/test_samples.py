@@ -194,7 +194,10 @@ def test_folders_hold_several_tasks_and_the_newest_log_counts(tmp_path: Path) ->
     old = [choice_row(i, 0.0, shots="old") for i in range(3)]
     write(tmp_path / "tuned" / "model" / "samples_arc_easy_2026-11-22T10-00-00.000001.jsonl", old)
     comparison = compare_samples(str(tmp_path / "base"), str(tmp_path / "tuned"), margins={"my_task_v2": 0.05})
-    assert [(v.suite, v.margin) for v in comparison.verdicts] == [("arc_easy", 0.02), ("my_task_v2", 0.05)]
+    assert [v.suite for v in comparison.verdicts] == ["arc_easy", "my_task_v2"]
+    default, given = comparison.verdicts
+    assert default.margin == pytest.approx(0.05 * (default.before - (default.chance or 0.0)))
+    assert (default.margin_share, given.margin) == (pytest.approx(0.05), 0.05)
     globbed = compare_samples(f"{tmp_path}/base/*/*arc*.jsonl", f"{tmp_path}/tuned/**/*arc*.jsonl")
     assert [v.suite for v in globbed.verdicts] == ["arc_easy"]
 
