@@ -2,11 +2,12 @@
 
 - Unclustered binary items of equal weight: Tango's score interval and the mid-p McNemar test.
 - Everything else: Student's t on the cluster jackknife's error with K_eff - 1 degrees of freedom (`clusters`). Where
-  the change rests on fewer than 40 clusters, t knows too little of the changes that were not drawn: bounded scores
-  then reach at least as far as Tango's limits with K_eff items, each of which changes by as much as one can. Bits per
-  byte change everywhere at once and need no such limit.
-  Where few clusters lose much more than the rest, t is too narrow on their side: a transformation by the skewness
-  (Hall 1992, JRSS B 54) widens it there, and is not let to narrow the other side.
+  few clusters lose much more than the rest, t is too narrow on their side: a transformation by the skewness (Hall 1992,
+  JRSS B 54) widens it there, and is not let to narrow the other side.
+- Where the change rests on few clusters, t knows too little of the changes that were not drawn. Bounded scores then
+  reach at least as far as (a) Tango's limits with K_eff items, each of which changes by as much as the largest change
+  that was seen, and (b) the change seen, plus or minus the share of the largest possible change that K_eff draws may
+  miss (1 - tail^(1/K_eff), some 3 / K_eff). Bits per byte change everywhere at once and need no such limits.
 
 By simulation (docs/verdicts.md, appendix): sizes equal, log-normal and Pareto, intraclass correlations of .05 to .7.
 """
@@ -25,7 +26,7 @@ from keeptune.retention.pairs import PairedScores, Suite, check_bounded, flip_co
 
 MIN_CLUSTERS = 30  # with fewer, clustered or continuous scores carry no verdict
 MACRO_F1 = "macro_f1"  # its items weigh as their classes are rare
-FEW_CHANGED = 40  # clusters that the change rests on; with fewer Student's t alone is too narrow
+FEW_CHANGED, FEW_CARRYING = 40, 20  # clusters that make the change, and its spread; with fewer t alone is too narrow
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Change:
     """After minus before of one suite, positive is better.
 
     `lost` and `gained` are numbers of `n` items: counted where `exact`; elsewhere of effective clusters, in units of
-    the largest change (`scale`) that one can bring.
+    the largest change (`seen`) that one of them brought.
     """
 
     estimate: float
@@ -45,8 +46,9 @@ class Change:
     lost: float
     gained: float
     exact: bool  # unclustered binary items: the limits are Tango's alone
-    sparse: bool  # limits are widened to Tango's
-    scale: float  # the largest change that one unit of `n` can bring
+    sparse: bool  # limits are widened by what may not have been drawn
+    seen: float  # the largest change that one unit of `n` brought; where none changed, could bring
+    possible: float  # the largest change that one unit of `n` could bring
     limits: tuple[float, float]  # what the change can be
 
     @property
@@ -80,36 +82,41 @@ class Change:
 
     def p_below(self, value: float) -> float:
         """One-sided p of "the change is `value` or more": small where the loss is shown to be larger than -`value`."""
-        scores = float(ndtr(tango_z(self.lost, self.gained, self.n, max(value / self.scale, -1.0))))
+        scores = float(ndtr(tango_z(self.lost, self.gained, self.n, min(max(value / self.seen, -1.0), 1.0))))
         if self.exact:
             return scores
+        missed = (1 - min(max((value - self.estimate) / self.possible, 0.0), 1.0)) ** self.n
         if self.se > 0:
             t = (self.estimate - value) / self.se
             p = float(stdtr(self.freedom, max(t, unskewed(t, self.skew))))
         else:
             p = 0.0 if self.estimate < value else 1.0
-        return max(p, scores) if self.sparse else p
+        return max(p, scores, missed) if self.sparse else p
 
     @property
     def variance(self) -> float:
         """Of one unit's change, with what was not seen to change: what power is computed with, per unit of `n`."""
-        seen = self.n * self.se**2
+        spread = self.n * self.se**2
         floor = 1 - math.pow(0.05, 1 / self.n) if self.exact or self.sparse else 0.0  # none seen of n: 3/n at most
-        return max(seen, floor * self.scale**2)
+        return max(spread, floor * self.seen * self.possible)
 
     def _low(self, tail: float) -> float:
-        tango = self.scale * tango_lower(self.lost, self.gained, self.n, z_quantile(1 - tail))
+        tango = self.seen * tango_lower(self.lost, self.gained, self.n, z_quantile(1 - tail))
         if self.exact:
             return tango
         low = self.estimate - self._reach(1 - tail) * self.se if self.clusters > 1 else self.limits[0]
-        return max(min(low, tango) if self.sparse else low, self.limits[0])
+        return max(min(low, tango, self.estimate - self._missed(tail)) if self.sparse else low, self.limits[0])
 
     def _high(self, tail: float) -> float:
-        tango = -self.scale * tango_lower(self.gained, self.lost, self.n, z_quantile(1 - tail))
+        tango = -self.seen * tango_lower(self.gained, self.lost, self.n, z_quantile(1 - tail))
         if self.exact:
             return tango
         high = self.estimate - self._reach(tail) * self.se if self.clusters > 1 else self.limits[1]
-        return min(max(high, tango) if self.sparse else high, self.limits[1])
+        return min(max(high, tango, self.estimate + self._missed(tail)) if self.sparse else high, self.limits[1])
+
+    def _missed(self, tail: float) -> float:
+        """The largest change that `n` draws miss altogether with probability `tail`."""
+        return self.possible * (1 - math.pow(tail, 1 / self.n))
 
     def _reach(self, probability: float) -> float:
         """How many standard errors a limit lies below the estimate: the outer of t's quantile and the skewed one."""
@@ -159,9 +166,9 @@ def change_of_scores(scores: PairedScores, influence: float = 1.0) -> Change:
         n = scores.n
         shift = (gained - lost) / n
         spread = math.sqrt(max((lost + gained) / n - shift**2, 0.0) / n)
-        return Change(shift, spread, 0.0, n - 1.0, n, n, lost, gained, True, False, 1.0, (-1.0, 1.0))
+        return Change(shift, spread, 0.0, n - 1.0, n, n, lost, gained, True, False, 1.0, 1.0, (-1.0, 1.0))
     summed = ratio((scores.after - scores.before) * scores.weights, scores.weights, scores.codes)
-    return _clustered(summed, (-1.0, 1.0), bounded=True, scale=influence)
+    return _clustered(summed, (-1.0, 1.0), bounded=True, possible=influence)
 
 
 def rarest_influence(scores: PairedScores) -> float:
@@ -172,8 +179,10 @@ def rarest_influence(scores: PairedScores) -> float:
     return max(scores.n / (len(counts) * int(counts.min())), 1.0)
 
 
-def _clustered(summed: Ratio, limits: tuple[float, float], *, bounded: bool, scale: float = 1.0) -> Change:
-    share = summed.change / summed.weight.sum() * summed.effective / scale
+def _clustered(summed: Ratio, limits: tuple[float, float], *, bounded: bool, possible: float = 1.0) -> Change:
+    brought = summed.change / summed.weight.sum() * summed.effective  # by every cluster, to the mean of `n` units
+    seen = float(np.abs(brought).max()) or possible
+    few = summed.changed < FEW_CHANGED * possible**2 or summed.carrying < FEW_CARRYING * possible**2
     return Change(
         estimate=summed.estimate,
         se=summed.se,
@@ -181,10 +190,11 @@ def _clustered(summed: Ratio, limits: tuple[float, float], *, bounded: bool, sca
         freedom=summed.freedom,
         clusters=summed.clusters,
         n=summed.effective,
-        lost=-float(share[share < 0].sum()),
-        gained=float(share[share > 0].sum()),
+        lost=-float(brought[brought < 0].sum()) / seen,
+        gained=float(brought[brought > 0].sum()) / seen,
         exact=False,
-        sparse=bounded and summed.changed < FEW_CHANGED * scale**2,
-        scale=scale,
+        sparse=bounded and few,
+        seen=seen,
+        possible=possible,
         limits=limits,
     )

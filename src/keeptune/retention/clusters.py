@@ -51,9 +51,18 @@ class Ratio:
 
     @property
     def changed(self) -> float:
-        """How many clusters the change rests on: (sum |c|)² / sum c² over the changes c; 0 where nothing changed."""
-        sizes = np.abs(self.change)
-        return float(sizes.sum() ** 2 / (sizes @ sizes)) if sizes.any() else 0.0
+        """How many clusters changed, by their part in it: (sum |c|)² / sum c² over the changes c; 0 for none."""
+        return _equally_large(np.abs(self.change))
+
+    @property
+    def carrying(self) -> float:
+        """How many clusters carry the spread: the same of c². Less where few large changes stand among many small."""
+        return _equally_large(self.change**2)
+
+
+def _equally_large(sizes: FloatArray) -> float:
+    """As how many of equal size these sizes count; 0 where all are zero."""
+    return float(sizes.sum() ** 2 / (sizes @ sizes)) if sizes.any() else 0.0
 
 
 def ratio(numerator: FloatArray, denominator: FloatArray, codes: IntArray) -> Ratio:

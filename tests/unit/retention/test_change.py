@@ -152,7 +152,7 @@ def test_an_item_of_a_rare_class_weighs_what_it_weighs_in_macro_f1() -> None:
     same = np.full(406, 0.8)
     found = change_of(F1, paired(same, same, labels=labels))
     influence = 406 / (3 * 6)
-    assert found.scale == pytest.approx(influence)
+    assert found.possible == pytest.approx(influence)
     assert found.interval()[0] == pytest.approx(influence * tango_lower(0, 0, 406, z_quantile(0.975)))
     assert found.lower_bound() < -0.10  # a third of a class of six could be gone, unseen
 
