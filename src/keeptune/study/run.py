@@ -134,6 +134,7 @@ def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measur
         sequences=sequences(bench),
         plans=read_json(bench.folder / FILE, PlanRecord).plans if trains else (),
         chance=chance_of(bench),
+        cached_token_price=bench.config.costs.cached_token_price,
         warnings=bench.warnings,
         cards=[data_card(bench, task) for task in bench.targets],
     )
@@ -185,14 +186,17 @@ def _with_time_before(folder: Path, summary: Summary) -> Summary:
 
 
 def link_tuned(folder: Path, summary: Summary) -> str | None:
-    """Point ``folder/tuned`` at the weights of the recommended arm, or else of the tuned arm that scored best.
+    """Point ``folder/tuned`` at the weights of the recommended arm, or else of the one that validation chose.
+
+    Where it chose prompting, the first arm that was trained stands there.
 
     Returns the arm's name; None where nothing was trained.
     """
     tuned = [arm for arm in summary.arms if arm.family != "prompt" and not arm.not_run]
     if not tuned:
         return None
-    chosen = max(tuned, key=lambda arm: (arm.name == summary.recommendation.arm, arm.target.mean))
+    advice = summary.recommendation
+    chosen = max(tuned, key=lambda arm: (arm.name == advice.arm, arm.name == advice.chosen))
     weights = next(path for path in (folder / str(chosen.folder)).iterdir() if path.name in ("model", "adapter"))
     link = folder / TUNED
     if link.is_symlink():
