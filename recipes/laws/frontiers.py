@@ -1,7 +1,7 @@
 """Frontier points by arm, rate and seed: models that were scored on validation items.
 
-A point's drop is minus the mean change over the retained suites (points for questions, the relative change in bits per
-byte for prose).
+A point's drop is minus the mean change over the retained suites, each in its own margins: points of questions and per
+cent of the bits of prose are not added up.
 """
 
 from __future__ import annotations
@@ -59,5 +59,5 @@ def drop(point: FrontierPoint) -> float:
 
 
 def pairs(curve: Iterable[FrontierPoint]) -> list[tuple[float, float]]:
-    """(target score, drop) of every model that did not diverge."""
+    """(target score, drop in margins) of every model that did not diverge."""
     return [(p.target, drop(p)) for p in curve if not p.diverged]

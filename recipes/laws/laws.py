@@ -193,7 +193,7 @@ def check_10(runs: Runs) -> Law:
 
 
 CHECKS: Mapping[int, Callable[[Runs], Law]] = {
-    1: lambda runs: law_1(runs.frontier("frontier"), runs.base("frontier")),
+    1: lambda runs: law_1(runs.frontier("frontier")),
     2: lambda runs: learning.law_2(runs.summaries["sequence"].sequences),
     3: lambda runs: law_3(runs.frontier("replay")),
     4: lambda runs: law_4(runs.frontier("frontier"), runs.base("frontier")),

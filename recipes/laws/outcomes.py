@@ -1,8 +1,9 @@
 """What a check of a law comes to: parts with a number, its bounds, a threshold that was set before, and an outcome.
 
 Bounds are one-sided 95 % bounds on either side (the ends of a two-sided 90 % interval), because every law says which
-way a number has to go. A part holds where the whole interval is on the right side of its threshold, fails where all of
-it is on the wrong side, and cannot tell otherwise; where nothing could be measured it cannot tell, either.
+way a number has to go. A part holds where the whole interval is on the right side of its threshold (a law holds where
+all its parts do, which needs no correction), fails where all of a wider interval is on the wrong side (a law fails
+where one part does, which needs one), and cannot tell otherwise, nor where nothing could be measured.
 """
 
 from __future__ import annotations
@@ -15,27 +16,34 @@ from keeptune.core.units import points
 from keeptune.retention.intervals import seed_t_interval
 
 Outcome = Literal["holds", "fails", "cannot tell"]
-Unit = Literal["points", "number"]
+Unit = Literal["points", "margins", "number"]
 LEVEL = 0.90  # two-sided
+MOST_PARTS = 5  # of a law: one part that fails makes the law fail, so that a part fails at a level that allows for them
+STRICT = 1 - (1 - LEVEL) / MOST_PARTS
 
 
 class Bounds(NamedTuple):
-    """A mean with its one-sided 95 % bounds; a count or a choice has none, then all three are the same."""
+    """A mean with its one-sided 95 % bounds; a count or a choice has none, then all are the same.
+
+    The outer bounds are those that a part has to lie beyond to fail (Bonferroni over the parts of a law).
+    """
 
     mean: float
     low: float
     high: float
+    outer_low: float
+    outer_high: float
 
     @classmethod
     def over_seeds(cls, values: Sequence[float]) -> Bounds | None:
         """Student's t over one value per seed; None with fewer than three."""
-        found = seed_t_interval(values, LEVEL)
-        return cls(sum(values) / len(values), *found) if found else None
+        found, outer = seed_t_interval(values, LEVEL), seed_t_interval(values, STRICT)
+        return cls(sum(values) / len(values), *found, *outer) if found and outer else None
 
     @classmethod
     def exactly(cls, value: float) -> Bounds:
         """A number that is not a sample of anything."""
-        return cls(value, value, value)
+        return cls(value, value, value, value, value)
 
 
 class Part(Record):
@@ -57,11 +65,13 @@ class Part(Record):
         if self.mean is None or self.low is None or self.high is None:
             return "not measured"
         mean, low, high = (self._number(value) for value in (self.mean, self.low, self.high))
-        unit = " points" if self.unit == "points" else ""
+        unit = "" if self.unit == "number" else f" {self.unit}"
         return f"{mean}{unit}" if self.low == self.mean == self.high else f"{mean}{unit} ({low} to {high})"
 
     def _number(self, value: float) -> str:
-        return points(value, signed=True) if self.unit == "points" else f"{value:.3g}".replace("-", "−")
+        if self.unit == "points":
+            return points(value, signed=True)
+        return (f"{value:+.1f}" if self.unit == "margins" else f"{value:.3g}").replace("-", "−")
 
 
 class Law(Record):
@@ -113,7 +123,7 @@ def part(
         found = f"no difference at all{'; ' + found if found else ''}"
     elif bounds is not None and lower <= bounds.low and bounds.high <= upper:
         outcome = "holds"
-    elif bounds is not None and (bounds.high < lower or bounds.low > upper):
+    elif bounds is not None and (bounds.outer_high < lower or bounds.outer_low > upper):
         outcome = "fails"
     return Part(
         claim=claim,
@@ -146,7 +156,9 @@ def differences(a: Sequence[float], b: Sequence[float]) -> Bounds | None:
 
 def _threshold(at_least: float | None, at_most: float | None, unit: Unit) -> str:
     def shown(value: float) -> str:
-        return f"{points(value)} points" if unit == "points" else f"{value:.3g}".replace("-", "−")
+        if unit == "points":
+            return f"{points(value)} points"
+        return f"{value:.3g}{' margins' if unit == 'margins' else ''}".replace("-", "−")
 
     if at_least is not None and at_most is not None:
         return f"{shown(at_least)} to {shown(at_most)}"

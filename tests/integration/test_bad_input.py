@@ -904,7 +904,8 @@ def test_too_few_items_warn_before_training_and_name_the_smallest_margin(
 
     jsonl(rows())
     jsonl(rows(150, seed=5), "kept.jsonl")
-    ended = keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl", "--retain", "kept.jsonl", *FAST)
+    kept = ("--retain", "kept.jsonl", "--margin", "2")
+    ended = keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl", *kept, *FAST)
     assert ended.code == 0, ended.err
     smallest = 100 * smallest_decidable_margin(30, 0.1)
     warning = f"warning: kept: 30 items can decide a margin of {smallest:.1f} pt at best"

@@ -24,7 +24,8 @@ def judged_again(run: Path, suites: Sequence[Suite]) -> tuple[SuiteVerdict, ...]
     def items(arm: str, suite: Suite) -> list[ItemRecord]:
         return list(read_records(run / "arms" / arm / "items" / f"{suite.name}.jsonl", ItemRecord))
 
-    return judge([(suite, pair(items("before", suite), items("after", suite))) for suite in suites])
+    base = {s.name: list(read_records(run / "base" / "validation" / f"{s.name}.jsonl", ItemRecord)) for s in suites}
+    return judge([(suite, pair(items("before", suite), items("after", suite))) for suite in suites], base)
 
 
 def prose(folder: Path) -> None:
@@ -101,7 +102,7 @@ def test_an_adapter_of_plain_peft_gets_the_verdicts_of_the_statistics_module(
     assert [(verdict.suite, verdict.margin) for verdict in verdicts] == [("parity", 0.03), ("prose", 0.01)]
     suites = [
         Suite("parity", "accuracy", "binary", 0.03, verdicts[0].chance),
-        Suite("prose", "bits_per_byte", "bits_per_byte", 0.01, None),
+        Suite("prose", "bits_per_byte", "bits_per_byte", 0.01, verdicts[1].chance, documents=1),
     ]
     assert judged_again(run, suites) == verdicts
     assert summary.target == "colour"
@@ -151,17 +152,19 @@ def test_a_model_compared_with_itself_is_never_harmed(keeptune: Run, tiny_folder
     assert ended.code == 0, ended
     (verdict,) = read_json(tmp_path / "runs/compare/summary.json", Summary).arms[1].suites
     assert (verdict.verdict, verdict.change) == ("Retained", 0.0)
+    assert "the two models hold equal weights" in " ".join(ended.out.split())
 
 
 def test_copies_of_test_rows_in_train_do_not_stop_a_comparison(
-    keeptune: Run, tiny_folder: Path, jsonl: Run, rows: Run
+    keeptune: Run, tiny_folder: Path, jsonl: Run, rows: Run, tmp_path: Path
 ) -> None:
     """Nothing is trained here, and tables name folders by the end of their paths."""
     data = [{**row, "split": "train" if number < 60 else "test"} for number, row in enumerate(rows(80))]
     jsonl([*data, {**data[3], "split": "test"}], "copied.jsonl")
     ended = keeptune("compare", tiny_folder, tiny_folder, "--retain", "copied.jsonl")
-    assert ended.code == 11 and ended.err == "", ended
-    assert "21 items" in ended.out or "n = 21" in ended.out
+    assert ended.code == 0 and ended.err == "", ended
+    (verdict,) = read_json(tmp_path / "runs/compare/summary.json", Summary).arms[1].suites
+    assert verdict.n == 21
     assert "/".join(tiny_folder.parts[-2:]) in ended.out and str(tiny_folder) not in ended.out
 
 
@@ -247,7 +250,10 @@ def test_two_tasks_one_harmed_and_the_margin_and_cluster_options(keeptune: Run, 
     ended = keeptune("compare", "--samples", "base", "tuned")
     assert ended.code == 10
     assert "hurt" in ended.out.split("\n\n")[0]
-    assert keeptune("compare", "--samples", "base", "tuned", "--margin", "20").code == 0
+    assert keeptune("compare", "--samples", "base", "tuned", "--margin", "15").code == 0
+    too_wide = keeptune("compare", "--samples", "base", "tuned", "--margin", "30")
+    assert too_wide.code == 11
+    assert "exceeds half of what the base has above chance" in " ".join(too_wide.out.split())
     clustered = keeptune("compare", "--samples", "base", "tuned", "--cluster", "passage")
     assert clustered.code == 10
     summary = read_json(tmp_path / "runs/compare/summary.json", Summary)

@@ -26,7 +26,6 @@ from keeptune.core.records import Summary, read_json
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
 from keeptune.models.language_model import hash_parameters
-from keeptune.retention.matched import matched
 from keeptune.study.arms import ArmRecord, SweepRecord, TrialRecord
 from keeptune.study.bench import Bench
 from keeptune.study.build import build
@@ -41,6 +40,26 @@ from keeptune.train import loop
 from keeptune.train.estimate import Needs
 
 ARMS = ["prompt", "full", "full+replay:20%", "full+guard", "full+interpolate", "lora", "lora+kl+interpolate"]
+
+
+@pytest.fixture(scope="module")
+def tiny_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model after a few steps on sentences: it predicts them better than the frequencies of their bytes do."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_folder), AutoTokenizer.from_pretrained(tiny_folder)
+    ids = tokenizer("the house is red. the dog is blue. the apple is green. the room is red.", return_tensors="pt")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(40):
+        model(input_ids=ids["input_ids"], labels=ids["input_ids"]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("taught") / "tiny"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -177,30 +196,27 @@ def test_a_suite_at_chance_decides_nothing(data: Path, tiny_folder: Path, tmp_pa
     """Its answers are random: what is lost there is no loss."""
     bench = build(parse_recipe(StudyConfig, yaml.safe_dump(recipe(tiny_folder))), tmp_path, Console(quiet=True), data)
     assert [suite.name for suite in bench.suites] == ["kept", "prose"]
-    assert [suite.name for suite in bench.kept] == ["prose"]
-    assert bench.retained_changes() == (0.0,)
+    assert [skill.suite.name for skill in bench.kept] == ["prose"]
+    (seen,) = bench.look_at_model().suites
+    assert (seen.suite, seen.change, seen.error) == ("prose", 0.0, 0.0)
+    assert seen.kept
 
 
-def test_equal_target_scores_are_read_at_one_rate(finished: tuple[Path, Summary]) -> None:
-    """Only the first seed has further rates, so they may not count."""
+def test_arms_are_compared_with_as_many_models_each(finished: tuple[Path, Summary]) -> None:
+    """Of every seed all rates that were run and their checkpoints; nothing of the base."""
     _, summary = finished
     compared = next(each for each in summary.matched if each.arms == ("lora", "full"))
-    rates = {arm.arm: arm.lr for arm in summary.arms}
-    base = next(point for point in summary.frontier if point.arm == "base")
-    frontiers = {
-        arm: {
-            seed: [
-                (p.target, -(p.retained_change or 0.0))
-                for p in summary.frontier
-                if (p.arm, p.seed, p.lr) == (arm, seed, rates[arm])
-            ]
+    if compared.comparable:
+        reached = [
+            max(p.target for p in summary.frontier if p.arm == arm and p.seed == seed and p.kind != "interpolation")
+            for arm in ("lora", "full")
             for seed in (0, 1)
-        }
-        for arm in ("lora", "full")
-    }
-    assert {len(points) for each in frontiers.values() for points in each.values()} == {2}  # one checkpoint, the end
-    same = matched(frontiers["lora"], frontiers["full"], arms=compared.arms, labels=compared.labels, base=base.target)
-    assert compared == same
+        ]
+        assert compared.level == pytest.approx(min(reached))
+        assert compared.seeds == (0, 1)
+        assert compared.interval is None  # two seeds say nothing
+    else:
+        assert "not comparable" in compared.sentence
 
 
 def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_folder: Path, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class SuiteVerdict(Record):
     change: float  # fraction, or relative change for bits per byte
     interval: Interval | None  # two-sided 95 % of change
     lower_bound: float | None  # one-sided 95 % lower bound of change: Retained where it is above -margin
-    upper_bound: float | None  # one-sided upper bound at Holm's level: Harmed where it is below -margin
+    upper_bound: float | None = None  # one-sided upper bound at Holm's level: Harmed where it is below -margin
     margin: float
     margin_share: float | None = None  # of what the base has above chance
     largest_margin: float | None = None  # half of what the base has above chance; None where there is no limit
@@ -214,8 +214,8 @@ class FrontierPoint(Record):
     alpha: float | None = None  # interpolation
     gauge: Gauge | None = None
     target: float
-    retained_change: float | None  # mean change over the measurable suites, validation parts
-    worst_change: float | None = None  # smallest change over the measurable suites, validation parts
+    retained_change: float | None  # mean change over the measurable suites in margins (-1: a whole one), validation
+    worst_change: float | None = None  # smallest change over them, in margins
     validation_loss: float | None  # nats per trained token
     picked: bool
     diverged: bool = False

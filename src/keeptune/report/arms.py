@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +128,6 @@ def shared_margin(views: Sequence[ArmView]) -> float | None:
     return margins.pop() if len(margins) == 1 else None
 
 
-def change_axis(values: Sequence[float], *, wanted: int = 5) -> Axis:
+def change_axis(values: Sequence[float], *, wanted: int = 5, write: Callable[[float], str] = change_tick) -> Axis:
     """An axis of retained changes that shows 0; ticks have the digits that they need: '−2.5', '0'."""
-    return Axis.around([*values, 0.0], change_tick, wanted=wanted)
+    return Axis.around([*values, 0.0], write, wanted=wanted)

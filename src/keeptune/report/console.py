@@ -91,7 +91,7 @@ def _table(summary: Summary, width: int) -> Table:
 def _columns(summary: Summary, apart: bool) -> list[tuple[str, Callable[[ArmSummary], Text]]]:
     return [
         (metric_name(summary.metric), _score),
-        *(_counts() if apart else [("suites", _verdicts)]),
+        *(_counts(summary.arms) if apart else [("suites", _verdicts)]),
         ("trained", lambda arm: _number(arm.costs.trainable_parameters or None, human_count)),
         ("memory", lambda arm: _number(arm.costs.peak_memory_bytes, human_bytes)),
         ("time", lambda arm: _number(arm.costs.train_seconds, human_seconds)),
@@ -129,8 +129,9 @@ def _verdicts(arm: ArmSummary) -> Text:
     return Text("\n").join(lines) if lines else Text(MISSING)
 
 
-def _counts() -> list[tuple[str, Callable[[ArmSummary], Text]]]:
-    """A column per verdict: a row of a long table then takes two lines."""
+def _counts(arms: Sequence[ArmSummary]) -> list[tuple[str, Callable[[ArmSummary], Text]]]:
+    """A column per verdict that occurs: a row of a long table then takes two lines."""
+    found = {verdict.verdict for arm in arms for verdict in arm.suites}
 
     def column(word: str) -> Callable[[ArmSummary], Text]:
         def write(arm: ArmSummary) -> Text:
@@ -139,7 +140,7 @@ def _counts() -> list[tuple[str, Callable[[ArmSummary], Text]]]:
 
         return write
 
-    return [(title, column(word)) for word, title in HEADS.items()]
+    return [(title, column(word)) for word, title in HEADS.items() if word in found]
 
 
 def _suites(arm: ArmSummary) -> Text | None:

@@ -87,6 +87,18 @@ def change_text(value: float | None, *, digits: int = 1) -> str:
     return signed_zero(points(value, signed=True, digits=digits))
 
 
+def margins_text(value: float | None) -> str:
+    """A change in units of margins, with its sign: '−1.3'."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return signed_zero(f"{value:+.1f}".replace("-", "−"))
+
+
+def margins_tick(value: float) -> str:
+    """The same at a tick, without idle zeros: '−2.5'."""
+    return signed_zero(f"{value:+.4g}".replace("-", "−"))
+
+
 def change_tick(value: float) -> str:
     """A change at a tick, in points or per cent, without idle zeros: '−2.5'."""
     return signed_zero(f"{100 * value:+.4g}".replace("-", "−"))

@@ -2,7 +2,7 @@
 
 - Unclustered binary items of equal weight: Tango's score interval and the mid-p McNemar test.
 - Everything else: Student's t on the cluster jackknife's error with K_eff - 1 degrees of freedom (`clusters`). Where
-  the spread rests on fewer than 30 clusters, t knows too little of the changes that were not drawn: bounded scores
+  the change rests on fewer than 40 clusters, t knows too little of the changes that were not drawn: bounded scores
   then reach at least as far as Tango's limits with K_eff items, each of which changes by as much as one can. Bits per
   byte change everywhere at once and need no such limit.
 
@@ -23,7 +23,7 @@ from keeptune.retention.pairs import PairedScores, Suite, check_bounded, flip_co
 
 MIN_CLUSTERS = 30  # with fewer, clustered or continuous scores carry no verdict
 MACRO_F1 = "macro_f1"  # its items weigh as their classes are rare
-FEW_CHANGED = 30  # clusters that the spread rests on; with fewer Student's t alone is too narrow
+FEW_CHANGED = 40  # clusters that the change rests on; with fewer Student's t alone is too narrow
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _clustered(summed: Ratio, limits: tuple[float, float], *, bounded: bool, sca
         lost=-float(share[share < 0].sum()),
         gained=float(share[share > 0].sum()),
         exact=False,
-        sparse=bounded and summed.changed < FEW_CHANGED,
+        sparse=bounded and summed.changed < FEW_CHANGED * scale**2,
         scale=scale,
         limits=limits,
     )

@@ -50,9 +50,9 @@ class Ratio:
 
     @property
     def changed(self) -> float:
-        """How many clusters the spread rests on: (sum c²)² / sum c⁴ over the changes c; 0 where nothing changed."""
-        squares = self.change**2
-        return float(squares.sum() ** 2 / (squares @ squares)) if squares.any() else 0.0
+        """How many clusters the change rests on: (sum |c|)² / sum c² over the changes c; 0 where nothing changed."""
+        sizes = np.abs(self.change)
+        return float(sizes.sum() ** 2 / (sizes @ sizes)) if sizes.any() else 0.0
 
 
 def ratio(numerator: FloatArray, denominator: FloatArray, codes: IntArray) -> Ratio:

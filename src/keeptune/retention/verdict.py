@@ -38,6 +38,7 @@ class Tested:
     p_worse: float | None
     p_harm: float | None
     harm_level: float  # level of the one-sided bound that Holm's step for Harmed reads
+    same: bool  # the weights are equal, by content
 
     @property
     def suite(self) -> Suite:
@@ -54,6 +55,8 @@ def judge(
     suites: Sequence[tuple[Suite, PairedScores]],
     base: Mapping[str, Sequence[ItemRecord]] | None = None,
     alpha: float = 0.05,
+    *,
+    same_weights: bool = False,
 ) -> tuple[SuiteVerdict, ...]:
     """Verdicts on all suites of one arm, in the order given.
 
@@ -65,6 +68,7 @@ def judge(
         base: validation items of the base by suite, which decide what can be measured; a suite that is not named is
             decided by its judged items, and says so.
         alpha: one-sided level of all tests; intervals are two-sided at 1 - alpha.
+        same_weights: both sides are the same model, by content: then every suite is Retained.
     """
     skills = [_skill(suite, scores, (base or {}).get(suite.name, ())) for suite, scores in suites]
     changes = [change_of(suite, scores) for suite, scores in suites]
@@ -81,6 +85,7 @@ def judge(
                 p_worse=next(worse) if ok else None,
                 p_harm=next(harm) if ok else None,
                 harm_level=next(levels) if ok else alpha,
+                same=same_weights,
             ),
             alpha,
         )
@@ -119,7 +124,9 @@ def decide(tested: Tested, alpha: float) -> SuiteVerdict:
     facts = wording.Facts(suite, change.estimate, interval, tested.scores.n, tested.scores.n_clusters)
     needed: int | None = None
     verdict: Verdict
-    if not tested.skill.measurable:
+    if tested.same:
+        verdict, sentence = "Retained", wording.same_weights(facts)
+    elif not tested.skill.measurable:
         verdict, sentence = "Not measurable", wording.not_measurable(suite, tested.skill)
     elif interval is not None and change.unchanged:
         verdict, sentence = "Retained", wording.unchanged(facts)
@@ -137,7 +144,7 @@ def decide(tested: Tested, alpha: float) -> SuiteVerdict:
         worse = tested.p_worse < alpha
         verdict = "Worse" if worse else "Inconclusive"
         sentence = wording.worse(facts, tested.p_worse, needed) if worse else wording.inconclusive(facts, needed)
-    if tested.skill.on == "judged" and verdict != "Not measurable":
+    if tested.skill.on == "judged" and verdict != "Not measurable" and not tested.same:
         sentence += wording.ON_JUDGED
     return _record(tested, verdict, sentence, interval, needed, alpha)
 

@@ -103,6 +103,12 @@ def unchanged(facts: Facts) -> str:
     return f"nothing changed on {facts.suite.name}: every score is the same (margin {margin}, {facts.size})"
 
 
+def same_weights(facts: Facts) -> str:
+    """Nothing can have been lost."""
+    margin = margin_text(facts.suite)
+    return f"nothing changed on {facts.suite.name}: the two models hold equal weights (margin {margin})"
+
+
 def harmed(facts: Facts, upper: float, p_holm: float) -> str:
     """The loss is larger than the margin."""
     suite = facts.suite

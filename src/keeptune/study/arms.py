@@ -77,11 +77,6 @@ class Look(Record):
         return sum(self.target) / len(self.target)
 
     @property
-    def changes(self) -> tuple[float, ...]:
-        """Change of every suite."""
-        return tuple(suite.change for suite in self.suites)
-
-    @property
     def tier(self) -> int:
         """0: every suite is kept, a standard error allowed for; 1: as it was seen; 2: one lost more than its margin."""
         if all(suite.kept for suite in self.suites):

@@ -214,7 +214,7 @@ def recommend(
        whose score is above it by no more than `indifference`.
     5. An arm that was not run is named and never chosen.
 
-    The runner-up is what the rule takes without the choice.
+    The runner-up is what the rule takes without the choice; of one that may have kept every suite, what surely did.
 
     Args:
         arms: the table; of the prompting arms only the best.
@@ -284,7 +284,7 @@ def _completed(case: Case, rule: Rule, choice: ArmSummary, matched: Sequence[Mat
     """The case of a choice, with its runner-up and all that would flip it."""
     left = [a for a in case.arms if a is not case.rejected]
     others = [a for a in left if a is not choice]
-    runner_up = rule.choice(others)
+    runner_up = (rule.kept(others) if rule.tier(choice) else None) or rule.choice(others)
     feasible = [a for a in left if rule.tier(a) == rule.tier(choice)]
     best = max(feasible, key=rule.score)
     prompting = next((a for a in others if a.family == "prompt" and a is not runner_up), None)

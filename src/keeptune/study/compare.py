@@ -86,7 +86,7 @@ def compare_models(
         manifest,
         target=aim.name if aim else None,
         wall_seconds=time.monotonic() - clock,
-        warnings=["The two models hold equal weights: nothing was changed."] if equal else (),
+        same_weights=equal,
     )
 
 

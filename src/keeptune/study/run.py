@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from keeptune.core.errors import DataError
-from keeptune.core.records import Summary, read_json, write_json
+from keeptune.core.records import Part, Summary, read_json, write_json, write_records
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
@@ -31,6 +31,7 @@ from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import base_point, first_seed, further_trials, looks_of, tuned_arms
 from keeptune.study.workers import Runner, choose_runner
 
+PARTS: tuple[Part, ...] = ("validation", "test")
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
 
@@ -118,6 +119,7 @@ def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measur
     finally:
         runner.close()
     _say_overrun(bench, clock())
+    keep_base(bench)
     return Measured(
         metrics={task.name: (task.metric.name, task.metric.kind) for task in bench.targets},
         suites={suite.name: suite.suite() for suite in bench.suites},
@@ -138,6 +140,14 @@ def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measur
         warnings=bench.warnings,
         cards=[data_card(bench, task) for task in bench.targets],
     )
+
+
+def keep_base(bench: Bench) -> None:
+    """Leave the base's items of every retained suite in the run's folder, so that it can be audited by itself."""
+    for suite in bench.suites:
+        for part in PARTS:
+            items = bench.evaluate(suite.name, part).items
+            write_records(bench.folder / "base" / part / f"{suite.name}.jsonl", items)
 
 
 def follow_plan(bench: Bench, runner: Runner, clock: Callable[[], float]) -> None:

@@ -25,6 +25,7 @@ from keeptune.study.gate import gate
 
 BEFORE, AFTER = "before", "after"
 SHOWN = 8  # changed answers that the report shows side by side
+SAME = "The two models hold equal weights: nothing was changed."
 NO_TARGET = Score(metric="", mean=0.0, interval=Interval(low=0.0, high=0.0), n=0, clusters=0)
 
 
@@ -51,10 +52,11 @@ class Comparison:
         return self.summary.arms[1].suites
 
     def save(self, run: Path) -> None:
-        """Write summary.json and the items of both sides, laid out as a study's."""
+        """Write summary.json and, laid out as a study's, the items that its verdicts can be recomputed from."""
         for each in self.suites:
             for arm, items in ((BEFORE, each.before), (AFTER, each.after)):
                 write_records(run / "arms" / arm / "items" / f"{each.suite.name}.jsonl", items)
+            write_records(run / "base" / "validation" / f"{each.suite.name}.jsonl", each.validation)
         write_json(run / "summary.json", self.summary)
 
 
@@ -65,7 +67,7 @@ def side_by_side(
     *,
     target: str | None = None,
     wall_seconds: float = 0.0,
-    warnings: Sequence[str] = (),
+    same_weights: bool = False,
 ) -> Comparison:
     """Judge what the second model lost against the first.
 
@@ -75,11 +77,11 @@ def side_by_side(
         manifest: how the answers came about.
         target: name of the suite that was trained for; it is reported and not judged.
         wall_seconds: time that it took.
-        warnings: what the reader has to know beside the verdicts.
+        same_weights: both are the same model, by content.
     """
     judged = [each for each in suites if each.suite.name != target]
     base = {each.suite.name: each.validation for each in judged}
-    verdicts = judge([(each.suite, pair(each.before, each.after)) for each in judged], base)
+    verdicts = judge([(each.suite, pair(each.before, each.after)) for each in judged], base, same_weights=same_weights)
     aim = next((each for each in suites if each.suite.name == target), None)
     summary = Summary(
         title=" \u2192 ".join(models),
@@ -93,7 +95,7 @@ def side_by_side(
         recommendation=gate(AFTER, verdicts),
         samples=tuple(_changed(suites)),
         undecided=tuple(v.sentence for v in verdicts if v.verdict in ("Worse", "Inconclusive")),
-        warnings=tuple(warnings),
+        warnings=(SAME,) if same_weights else (),
         manifest=manifest,
     )
     return Comparison(summary, tuple(suites))

@@ -108,7 +108,8 @@ def base_point(bench: Bench) -> FrontierPoint:
         target=float(np.mean(base_scores(bench))),
         validation_loss=None,
         picked=False,
-        **changes_of([0.0] * len(bench.kept)),
+        retained_change=0.0 if bench.kept else None,
+        worst_change=0.0 if bench.kept else None,
     )
 
 
@@ -118,8 +119,9 @@ def base_scores(bench: Bench) -> Floats:
     return np.array([item.score for run in runs for item in run.items])
 
 
-def changes_of(changes: Sequence[float]) -> dict[str, float | None]:
-    """Mean and worst change, as a `FrontierPoint` holds them; None without suites."""
+def changes_of(look: Look) -> dict[str, float | None]:
+    """Mean and worst change in margins, as a `FrontierPoint` holds them; None without suites."""
+    changes = [suite.change / suite.margin for suite in look.suites]
     return {
         "retained_change": float(np.mean(changes)) if changes else None,
         "worst_change": min(changes, default=None),
@@ -200,7 +202,7 @@ def _checkpoint_point(record: TrialRecord, checkpoint: Checkpoint) -> FrontierPo
         validation_loss=checkpoint.validation_loss,
         picked=False,
         gauge=checkpoint.gauge,
-        **changes_of(checkpoint.look.changes),
+        **changes_of(checkpoint.look),
     )
 
 
@@ -215,7 +217,7 @@ def _trial_point(record: TrialRecord, picked: bool) -> FrontierPoint:
         picked=picked,
         diverged=record.diverged,
         gauge=record.gauge,
-        **changes_of(record.look.changes),
+        **changes_of(record.look),
     )
 
 
@@ -231,7 +233,7 @@ def _sweep_points(bench: Bench, spec: ArmSpec, trial: Trial, chosen: float) -> l
             validation_loss=None,
             picked=point.alpha == chosen,
             gauge=point.gauge,
-            **changes_of(point.look.changes),
+            **changes_of(point.look),
         )
         for point in read_sweep(bench, trial).points
     ]

@@ -10,6 +10,7 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.encode import Encoder
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
 from keeptune.evaluate.task import build_task, build_text
+from keeptune.evaluate.text import byte_entropy
 
 NAMES = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig quail ram seal tern".split()
 
@@ -46,7 +47,7 @@ def test_few_answers_become_choices(tmp_path: Path) -> None:
     assert (task.name, task.metric.name, task.request) == ("rows", "accuracy", "choices")
     row = task.wordings(chat=False).fixed(task.splits.test[0])
     assert row.choices == (" maybe", " no", " yes")
-    assert task.margin == 0.02
+    assert task.margin is None  # a share of what the base has above chance
     assert {part: len(task.splits.part(part)) for part in ("train", "validation", "test")} == {
         "train": 42,
         "validation": 6,
@@ -174,11 +175,28 @@ def test_text_suites(tmp_path: Path) -> None:
     task = build_text(TextConfig(text=str(tmp_path / "book.txt"), margin="2%", block_bytes=256))
     assert (task.name, task.request, task.margin) == ("book", "text", 0.02)
     suite = task.suite()
-    assert (suite.kind, suite.relative, suite.chance) == ("bits_per_byte", True, None)
+    assert (suite.kind, suite.relative, suite.documents) == ("bits_per_byte", True, 1)
+    assert suite.chance is not None and 3 < suite.chance < 5  # bits per byte of letters, digits and spaces
     clusters = {part: {e.cluster for e in task.splits.part(part)} for part in ("train", "validation", "test")}
-    assert not clusters["train"] & clusters["test"]
-    assert not clusters["validation"] & (clusters["test"] | clusters["train"])
+    assert not clusters["train"]  # the one document is judged: none of it is trained on
+    assert not clusters["validation"] & clusters["test"]
     assert len(clusters["test"]) > len(clusters["validation"]) > 0
+
+
+def test_rows_that_a_remedy_trains_on_are_of_documents_that_are_not_judged(tmp_path: Path) -> None:
+    for name in "abcde":
+        (tmp_path / f"{name}.txt").write_text(" ".join(f"{name}{i} {NAMES[i % 20]}" for i in range(2000)))
+    task = build_text(TextConfig(text=str(tmp_path / "*.txt"), block_bytes=256))
+    documents = {part: {e.label for e in task.splits.part(part)} for part in ("train", "validation", "test")}
+    assert len(documents["train"]) == 1
+    assert not documents["train"] & (documents["test"] | documents["validation"])
+    assert task.suite().documents == 4
+
+
+def test_the_entropy_of_bytes_is_that_of_their_frequencies() -> None:
+    assert byte_entropy(["abab", "abab"]) == pytest.approx(1.0)
+    assert byte_entropy(["aaaa"]) == 0.0
+    assert byte_entropy([bytes(range(128)).decode()]) == pytest.approx(7.0)
 
 
 def test_the_recipe_says_how_rows_are_read_and_which_turns_count(tmp_path: Path) -> None:

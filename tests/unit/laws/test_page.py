@@ -16,7 +16,7 @@ def test_outcomes(modules: dict[str, ModuleType]) -> None:
     bounds, part = outcomes.Bounds, outcomes.part
 
     def outcome(low: float, high: float, **threshold: float) -> str:
-        return str(part("", "", bounds((low + high) / 2, low, high), **threshold).outcome)
+        return str(part("", "", bounds((low + high) / 2, low, high, low, high), **threshold).outcome)
 
     assert outcome(0.1, 0.2, at_least=0.0) == "holds"
     assert outcome(-0.2, -0.1, at_least=0.0) == "fails"
@@ -27,14 +27,16 @@ def test_outcomes(modules: dict[str, ModuleType]) -> None:
     assert outcome(0.0, 0.0, at_least=0.0) == "cannot tell"  # nothing differs
     assert part("", "", None, at_least=0.0).outcome == "cannot tell"
     assert bounds.over_seeds([0.1, 0.2]) is None
-    shown = part("", "", bounds(-0.031, -0.05, -0.012), at_most=0.01)
+    assert part("", "", bounds(-0.1, -0.2, -0.01, -0.3, 0.01), at_least=0.0).outcome == "cannot tell"  # of several
+    shown = part("", "", bounds(-0.031, -0.05, -0.012, -0.06, 0.0), at_most=0.01)
     assert (shown.measured, shown.threshold) == ("−3.1 points (−5.0 to −1.2)", "at most 1.0 points")
 
 
 def test_a_law_holds_where_all_its_parts_do(modules: dict[str, ModuleType]) -> None:
     outcomes = modules["outcomes"]
     holds, fails, open_ = (
-        outcomes.part("c", "s", outcomes.Bounds(x, x - 1, x + 1), at_least=0.0, unit="number") for x in (5, -5, 0)
+        outcomes.part("c", "s", outcomes.Bounds(x, x - 1, x + 1, x - 2, x + 2), at_least=0.0, unit="number")
+        for x in (5, -5, 0)
     )
 
     def law(*parts: object) -> str:
@@ -91,7 +93,9 @@ def test_the_page_is_written_from_the_record(modules: dict[str, ModuleType]) -> 
 
 def test_every_part_is_on_the_page(modules: dict[str, ModuleType]) -> None:
     page, outcomes = modules["page"], modules["outcomes"]
-    part = outcomes.part("a claim", "a statistic", outcomes.Bounds(0.02, 0.01, 0.03), at_least=0.0, found="a remark")
+    part = outcomes.part(
+        "a claim", "a statistic", outcomes.Bounds(0.02, 0.01, 0.03, 0.0, 0.04), at_least=0.0, found="a remark"
+    )
     law = outcomes.Law(number=3, title="Title", statement="Statement.", parts=(part,), rests_on="a recipe")
     made = {
         "command": "make laws",

@@ -135,7 +135,9 @@ def frontier() -> tuple[FrontierPoint, ...]:
 
 def point(arm: str, lr: float, target: float, worst: float, **more: object) -> FrontierPoint:
     fields = {"seed": 0, "validation_loss": 0.9, "picked": False} | more
-    return FrontierPoint(arm=arm, lr=lr, target=target, worst_change=worst, retained_change=worst / 3, **fields)
+    return FrontierPoint(
+        arm=arm, lr=lr, target=target, worst_change=worst / 0.02, retained_change=worst / 0.06, **fields
+    )
 
 
 def curve(arm: str, label: str, top: float, enough: int | None) -> LearningCurve:
@@ -214,12 +216,12 @@ def pair(first: int, second: int, *, comparable: bool) -> Matched:
         labels=labels,
         level=0.4,
         seeds=(0, 1, 2),
-        differences=(-0.021, -0.034, -0.028),
-        mean=-0.0277,
-        interval=interval(-0.0277, 0.016),
-        upper_bound=-0.017,
+        differences=(-2.1, -3.4, -2.8),
+        mean=-2.77,
+        interval=interval(-2.77, 1.6),
+        upper_bound=-1.7,
         comparable=True,
-        sentence="At 40.0 the first lost 2.8 points less (95 % 1.2 to 4.4, 3 seeds).",
+        sentence="At 40.0 the first lost 2.8 margins less (95 % 1.2 to 4.4, 3 seeds).",
     )
 
 

@@ -183,8 +183,8 @@ def frontier() -> tuple[FrontierPoint, ...]:
             lr=lr,
             seed=0,
             target=target,
-            retained_change=mean,
-            worst_change=worst,
+            retained_change=mean / 0.02,
+            worst_change=worst / 0.02,
             validation_loss=0.9,
             picked=lr in (3e-4, 2e-3),
         )

@@ -43,8 +43,8 @@ def test_the_table_has_a_row_for_every_arm() -> None:
 
 def test_every_suite_that_is_not_retained_is_named() -> None:
     text = " ".join(printed(fixture.study()).split())
-    assert "Full fine-tuning: Harmed addition −31.0 pt (−33.4 to −28.6), odd one out" in text
-    assert "LoRA r=16: Inconclusive addition −1.2 pt (−3.0 to +0.6); Not measurable sentiment" in text
+    assert "Full fine-tuning: Harmed addition −31.0 pt (−33.4 to −28.6; margin 2), odd one out" in text
+    assert "LoRA r=16: Inconclusive addition −1.2 pt (−3.0 to +0.6; margin 2); Not measurable sentiment" in text
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

@@ -76,9 +76,7 @@ def test_an_older_summary_has_none_of_the_new_sections() -> None:
 
 
 def test_numbers_equal_the_records(page: str) -> None:
-    assert "picked rate 3e-4, seed 0, step 320: 39.2, −17.6; 27 points, 1 diverged" in text_of(
-        section(page, "frontier")
-    )
+    assert "picked rate 3e-4, seed 0, step 320: 39.2, −8.8; 27 points, 1 diverged" in text_of(section(page, "frontier"))
     assert "43.6 (41.8 to 45.4)" in text_of(section(page, "doses"))
     learned = text_of(section(page, "learning"))
     assert "500 examples are enough here." in learned
@@ -91,7 +89,8 @@ def test_numbers_equal_the_records(page: str) -> None:
     assert "never a verdict" in gauge
     matched = text_of(section(page, "matched"))
     assert (
-        "difference in mean loss −2.8 (−4.4 to −1.2) pt at a target score of 40.0; by seed −2.1, −3.4, −2.8" in matched
+        "difference in mean loss −2.8 (−4.4 to −1.2) margins at a target score of 40.0; by seed −2.1, −3.4, −2.8"
+        in matched
     )
     assert "Not comparable. Their frontiers do not overlap: IA3 reaches 32.2 at most." in matched
     assert "full seed 2, lr 3e-05" not in text_of(section(page, "costs"))

@@ -1,154 +1,92 @@
-"""Arms at equal target score: the envelope, the level, the seeds, the sentence."""
+"""Two arms at equal target score: frontiers by hand, what is refused, and what makes no difference."""
 
 from __future__ import annotations
-
-import itertools
-import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Matched
-from keeptune.retention.matched import Frontiers, common_levels, drop_at, matched, matched_curve, pareto
+from keeptune.retention.matched import Frontiers, Point, loss_at, matched, pareto
 
-NAMES = {"arms": ("lora", "full"), "labels": ("LoRA r=16", "full fine-tuning")}
-BASE = 0.1
-
-pairs = st.lists(
-    st.tuples(st.integers(0, 100).map(lambda x: x / 100), st.integers(-20, 60).map(lambda x: x / 100)), min_size=1
-)
+CODES = [np.arange(50), np.arange(50)]
 
 
-def line(slope: float, top: float, points: int = 5) -> list[tuple[float, float]]:
-    """A frontier from the base on which every point of target score costs `slope` points."""
-    return [(float(x), slope * (float(x) - BASE)) for x in np.linspace(BASE, top, points)]
+def point(target: float, loss: float, spread: float = 0.0) -> Point:
+    """A model whose 50 items have these means; `spread` is what they differ by."""
+    off = spread * np.tile([1.0, -1.0], 25)
+    return Point(np.full(50, target) + off, [np.full(50, loss) + off])
 
 
-def compare(a: Frontiers, b: Frontiers, **options: object) -> Matched:
-    return matched(a, b, **NAMES, **options)  # type: ignore[arg-type]
+def compare(a: Frontiers, b: Frontiers) -> Matched:
+    return matched(a, b, CODES, arms=("lora", "full"), labels=("LoRA", "full fine-tuning"))
 
 
-def slow_drop(frontier: list[tuple[float, float]], level: float) -> float:
-    """The envelope by its definition: the Pareto points one by one, and the segment around the level."""
-    kept = sorted(
-        {p for p in frontier if not any(q[0] >= p[0] and q[1] <= p[1] and q != p for q in frontier)},
-    )
-    if level > kept[-1][0]:
-        return math.nan
-    below = [p for p in kept if p[0] <= level]
-    above = [p for p in kept if p[0] >= level]
-    if not below or below[-1][0] == level:
-        return (below[-1] if below else above[0])[1]
-    (x0, y0), (x1, y1) = below[-1], above[0]
-    return y0 + (y1 - y0) * (level - x0) / (x1 - x0)
+def test_the_envelope_by_hand() -> None:
+    frontier = [(0.2, 1.0), (0.6, 2.0), (0.5, 3.0), (0.9, 8.0)]
+    assert pareto(frontier).tolist() == [[0.2, 1.0], [0.6, 2.0], [0.9, 8.0]]
+    assert loss_at(frontier, 0.6) == 2.0
+    assert loss_at(frontier, 0.4) == pytest.approx(1.5)
+    assert loss_at(frontier, 0.75) == pytest.approx(5.0)
 
 
-@given(pairs, st.integers(0, 100).map(lambda x: x / 100))
-def test_envelope_equals_its_definition(frontier: list[tuple[float, float]], level: float) -> None:
-    assert drop_at(frontier, level) == pytest.approx(slow_drop(frontier, level), nan_ok=True)
-
-
-@given(pairs)
-def test_envelope_never_lies_above_a_point_and_only_rises(frontier: list[tuple[float, float]]) -> None:
-    drops = [drop_at(frontier, level) for level in np.linspace(0, max(x for x, _ in frontier), 20)]
-    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(drops))
-    assert all(drop_at(frontier, x) <= drop + 1e-12 for x, drop in frontier)
-
-
-def test_dominated_points_change_nothing() -> None:
-    frontier = [(0.1, 0.0), (0.5, 0.2), (0.8, 0.3)]
-    assert pareto([*frontier, (0.5, 0.25), (0.7, 0.3), (0.8, 0.3)]).tolist() == [list(p) for p in frontier]
-    assert drop_at(frontier, 0.65) == pytest.approx(0.25)
-    assert drop_at(frontier, 0.05) == 0.0  # base and all above it
-    assert math.isnan(drop_at(frontier, 0.81))
-
-
-def test_differences_are_read_at_the_highest_level_that_all_reach() -> None:
-    lora = {s: line(0.2, top) for s, top in enumerate((0.8, 0.9, 0.85))}
-    full = {s: line(slope, 0.95) for s, slope in enumerate((0.5, 0.6, 0.4))}
-    found = compare(lora, full, base=BASE)
-    assert found.comparable
+def test_arms_are_read_at_the_highest_score_that_both_reach() -> None:
+    a = {seed: [point(0.2, 1.0), point(0.8, 2.0 + seed)] for seed in range(3)}
+    b = {seed: [point(0.2, 1.0), point(0.9, 8.0 + seed)] for seed in range(3)}
+    found = compare(a, b)
     assert found.level == pytest.approx(0.8)
-    assert found.seeds == (0, 1, 2)
-    np.testing.assert_allclose(found.differences, [-0.21, -0.28, -0.14])
-    assert found.mean == pytest.approx(-0.21)
-    test = ttest_1samp(found.differences, 0)
-    assert found.interval is not None
-    assert found.interval.low == pytest.approx(test.confidence_interval(0.95).low)
-    one_sided = ttest_1samp(found.differences, 0, alternative="less").confidence_interval(0.95).high
-    assert found.upper_bound == pytest.approx(one_sided)
-    assert found.sentence == (
-        "At 80.0 points of target score LoRA r=16 lost 21.0 points less than full fine-tuning"
-        " (95 % 3.6 to 38.4, 3 seeds)"
-    )
+    expected = [2.0 + s - (1.0 + (7.0 + s) * 0.6 / 0.7) for s in range(3)]
+    assert found.differences == pytest.approx(expected)
+    assert found.interval is not None and found.upper_bound is not None
+    assert found.interval.low < found.mean < found.upper_bound < found.interval.high
+    assert found.sentence.startswith("At 80.0 points of target score LoRA lost 4.9 margins less than full fine-tuning")
 
 
-def test_swapping_the_arms_mirrors_the_comparison() -> None:
-    a = {s: line(0.2 + s / 20, 0.8) for s in range(4)}
-    b = {s: line(0.3, 0.7) for s in range(4)}
-    one, other = compare(a, b, base=BASE), compare(b, a, base=BASE)
-    assert one.mean == pytest.approx(-(other.mean or 0))
-    assert one.interval is not None and other.interval is not None
-    assert one.interval.low == pytest.approx(-other.interval.high)
-    assert "lost 1.5 points less than" in one.sentence and "not shown to differ" in one.sentence
-    assert "lost 1.5 points more than" in other.sentence
-
-
-@pytest.mark.parametrize(("seeds", "words"), [(1, "one seed, which says nothing"), (2, "2 seeds, which say nothing")])
-def test_few_seeds_have_a_difference_and_no_interval(seeds: int, words: str) -> None:
-    found = compare({s: line(0.2, 0.8) for s in range(seeds)}, {s: line(0.3, 0.8) for s in range(seeds)}, base=BASE)
-    assert found.comparable and found.mean == pytest.approx(-0.07)
-    assert found.interval is None and found.upper_bound is None
-    assert words in found.sentence
-
-
-def test_only_common_seeds_are_paired() -> None:
-    found = compare({0: line(0.2, 0.8), 7: line(0.2, 0.3)}, {0: line(0.3, 0.8), 1: line(9, 0.2)}, base=BASE)
-    assert (found.seeds, found.level) == ((0,), pytest.approx(0.8))
-    nothing = compare({0: line(0.2, 0.8)}, {1: line(0.2, 0.8)}, base=BASE)
-    assert not nothing.comparable and "no seed was run with both" in nothing.sentence
-
-
-def test_an_arm_that_gained_nothing_is_not_comparable() -> None:
-    found = compare({0: line(0.2, 0.8), 1: [(0.05, 0.3)]}, {0: line(0.3, 0.8), 1: line(0.3, 0.8)}, base=BASE)
+def test_no_line_is_drawn_from_the_base() -> None:
+    """One arm was measured from 60 points on, the other up to 50 only."""
+    found = compare({0: [point(0.6, 3.0), point(0.9, 8.0)]}, {0: [point(0.3, 1.0), point(0.5, 2.0)]})
     assert not found.comparable
-    assert (found.level, found.mean, found.differences) == (None, None, ())
-    assert found.sentence == (
-        "LoRA r=16 and full fine-tuning are not comparable at equal target score:"
-        " LoRA r=16 reaches 10.0 at most (seed 1), no more than the base (10.0)"
-    )
+    assert found.level is None
+    assert "50.0 is the highest score of one of them and 60.0 the lowest of the other" in found.sentence
 
 
-def test_without_a_base_ranges_must_overlap() -> None:
-    found = compare({0: [(0.4, 0.0), (0.5, 0.1)]}, {0: [(0.6, 0.1), (0.9, 0.4)]})
-    assert not found.comparable
-    assert "LoRA r=16 reaches 50.0 at most (seed 0), below 60.0" in found.sentence
-    assert compare({0: [(0.4, 0.0), (0.7, 0.1)]}, {0: [(0.6, 0.1), (0.9, 0.4)]}).level == 0.7
+def test_arms_without_a_common_seed_are_not_compared() -> None:
+    assert "no seed was run with both" in compare({0: [point(0.5, 1.0)]}, {1: [point(0.5, 1.0)]}).sentence
 
 
-def test_a_level_that_one_arm_does_not_reach_is_refused() -> None:
-    arms = {0: line(0.2, 0.6)}, {0: line(0.2, 0.8)}
-    assert "below 70.0" in compare(*arms, base=BASE, level=0.7).sentence
-    assert "is not above 10.0" in compare(*arms, base=BASE, level=0.1).sentence
-    assert compare(*arms, base=BASE, level=0.5).level == 0.5
+def test_both_arms_give_as_many_models() -> None:
+    """The envelope of twenty noisy models lies below that of two of them."""
+    rng = np.random.default_rng(0)
+    many = [point(0.5 + i / 100, float(rng.normal(3.0, 1.0))) for i in range(20)]
+    few = [many[0], many[-1]]
+    assert compare({0: many}, {0: few}).mean == pytest.approx(0.0)
 
 
-def test_curve_goes_down_towards_the_base() -> None:
-    a, b = {0: line(0.2, 0.9)}, {0: line(0.5, 0.9)}
-    curve = matched_curve(a, b, **NAMES, base=BASE)  # type: ignore[arg-type]
-    assert [point.level for point in curve] == pytest.approx([0.9, 0.7, 0.5, 0.3])
-    assert [point.mean for point in curve] == pytest.approx([-0.24, -0.18, -0.12, -0.06])
-    assert common_levels({0: [(0.1, 0.0)]}, b, BASE, 4) == ()
-    refused = matched_curve({0: []}, b, **NAMES, base=BASE)  # type: ignore[arg-type]
-    assert len(refused) == 1 and not refused[0].comparable
+def test_two_seeds_say_nothing_about_the_methods() -> None:
+    found = compare({s: [point(0.5, 1.0)] for s in (0, 1)}, {s: [point(0.5, 2.0)] for s in (0, 1)})
+    assert found.interval is None
+    assert found.sentence.endswith("(2 seeds, which say nothing about the methods; 3 are the least)")
+
+
+def test_items_that_differ_widen_the_interval() -> None:
+    quiet = compare({s: [point(0.5, 1.0 + s)] for s in range(3)}, {s: [point(0.5, 2.0)] for s in range(3)})
+    loud = compare({s: [point(0.5, 1.0 + s, spread=5.0)] for s in range(3)}, {s: [point(0.5, 2.0)] for s in range(3)})
+    assert quiet.interval is not None and loud.interval is not None
+    assert loud.interval.high - loud.interval.low > 1.2 * (quiet.interval.high - quiet.interval.low)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(-5, 5)), min_size=1, max_size=8))
+def test_an_arm_loses_no_more_than_itself(places: list[tuple[float, float]]) -> None:
+    arm = {seed: [point(*place) for place in places] for seed in range(3)}
+    found = compare(arm, arm)
+    assert found.comparable
+    assert found.mean == 0.0
 
 
 def test_refuses_what_is_no_frontier() -> None:
+    with pytest.raises(DataError, match="at least one model"):
+        pareto([])
     with pytest.raises(DataError, match="not a list of finite pairs"):
-        pareto([(0.1, math.nan)])
-    with pytest.raises(DataError, match="has no point"):
-        compare({0: []}, {0: line(0.2, 0.8)})
+        pareto([(0.1, float("nan"))])

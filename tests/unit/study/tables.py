@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keeptune.core.records import ArmSummary, Costs, Interval, Matched, Score, SuiteVerdict, Verdict
 from keeptune.study.advice import Difference
+from keeptune.study.choose import Validation
 
 
 def suite(name: str, verdict: Verdict, change: float = 0.0, bound: float = -0.01, clusters: int = 1500) -> SuiteVerdict:
@@ -72,6 +73,19 @@ def gaps(arms: list[ArmSummary], error: float = 0.02) -> Difference:
         return gap, Interval(low=gap - error, high=gap + error)
 
     return difference
+
+
+TIERS = {"Retained": 0, "Worse": 1, "Inconclusive": 1, "Not measurable": 0, "Harmed": 2}
+
+
+def seen(arms: list[ArmSummary], error: float = 0.02, **tiers: int) -> Validation:
+    """Validation items that say what the test items say; `tiers` names what they say otherwise."""
+    ran = [a for a in arms if not a.not_run]
+    return Validation(
+        scores={a.name: a.target.mean for a in ran},
+        tiers={a.name: max((TIERS[s.verdict] for s in a.suites), default=0) for a in ran} | tiers,
+        difference=gaps(arms, error),
+    )
 
 
 def at_equal_score(a: str, b: str, sentence: str, level: float | None = 0.8) -> Matched:

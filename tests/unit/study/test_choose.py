@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tables import arm, gaps, suite
+from tables import arm, gaps, seen, suite
 
 from keeptune.core.records import ArmSummary, Costs
 from keeptune.study.choose import Candidate, break_even_requests, cheaper_between, mark_pareto, pick, recommend
@@ -62,7 +62,7 @@ def test_harmed_arms_are_named_as_the_binding_constraint_and_not_taken() -> None
         arm("full", 0.9, suite("addition", "Harmed", -0.2, bound=-0.22)),
         arm("lora", 0.8, suite("addition", "Retained")),
     ]
-    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000)
+    result = recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000)
     assert result.arm == "lora"
     assert not result.provisional
     assert result.binding is not None
@@ -73,13 +73,13 @@ def test_harmed_arms_are_named_as_the_binding_constraint_and_not_taken() -> None
 
 def test_cheaper_arm_wins_when_it_is_not_inferior() -> None:
     arms = [arm("prompt-4shot", 0.80, tokens=300), arm("lora", 0.801, suite("s", "Retained"), trained=1000)]
-    assert recommend(arms, gaps(arms, 0.005), indifference=0.01, requests=1000).arm == "lora"
-    assert recommend(arms, gaps(arms, 0.005), indifference=0.01, requests=1).arm == "prompt-4shot"
+    assert recommend(arms, gaps(arms, 0.005), seen(arms, 0.005), indifference=0.01, requests=1000).arm == "lora"
+    assert recommend(arms, gaps(arms, 0.005), seen(arms, 0.005), indifference=0.01, requests=1).arm == "prompt-4shot"
 
 
 def test_inconclusive_arm_is_provisional_and_says_what_would_settle_it() -> None:
     arms = [arm("prompt-0shot", 0.3), arm("lora", 0.8, suite("addition", "Inconclusive", -0.01, -0.03))]
-    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000)
+    result = recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000)
     assert (result.arm, result.provisional, result.runner_up) == ("lora", True, "prompt-0shot")
     assert result.headline.startswith("Provisional")
     assert "addition (2.9k items)" in result.paragraph
@@ -87,12 +87,12 @@ def test_inconclusive_arm_is_provisional_and_says_what_would_settle_it() -> None
 
 def test_small_provisional_gain_does_not_displace_a_feasible_arm() -> None:
     arms = [arm("prompt-0shot", 0.79), arm("lora", 0.80, suite("s", "Inconclusive"))]
-    assert recommend(arms, gaps(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
+    assert recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
 
 
 def test_nothing_feasible_without_prompting() -> None:
     arms = [arm("full", 0.9, suite("s", "Harmed", -0.2))]
-    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000)
+    result = recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000)
     assert result.arm is None
     assert "No arm is feasible" in result.headline
 
@@ -100,7 +100,7 @@ def test_nothing_feasible_without_prompting() -> None:
 @pytest.mark.parametrize("name", ["full", "lora"])
 def test_without_suites_the_text_says_that_nothing_was_measured(name: str) -> None:
     arms = [arm("prompt-0shot", 0.3), arm(name, 0.8)]
-    assert "not measured" in recommend(arms, gaps(arms), indifference=0.01, requests=1000).paragraph
+    assert "not measured" in recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000).paragraph
 
 
 def test_methods_are_compared_over_seeds_only() -> None:
@@ -112,7 +112,7 @@ def test_methods_are_compared_over_seeds_only() -> None:
         return [full, lora]
 
     def text(arms: list[ArmSummary]) -> str:
-        return recommend(arms, gaps(arms), indifference=0.01, requests=1000).paragraph
+        return recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000).paragraph
 
     assert "One seed was run" in text(run(0.9))
     assert "2 seeds are too few" in text(run(0.9, 0.91))
@@ -121,18 +121,18 @@ def test_methods_are_compared_over_seeds_only() -> None:
 
 def test_guessing_is_never_recommended() -> None:
     arms = [arm("prompt-0shot", 0.49), arm("full", 0.68, suite("stories", "Harmed", -0.75, bound=-0.77))]
-    result = recommend(arms, gaps(arms), indifference=0.01, requests=1000, chance=0.535)
+    result = recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000, chance=0.535)
     assert result.arm is None
     assert "beat guessing" in result.headline
     assert "guessing scores 53.5" in result.paragraph
     assert "harmed stories" in result.paragraph
-    assert recommend(arms, gaps(arms), indifference=0.01, requests=1000, chance=0.3).arm == "prompt-0shot"
+    assert recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000, chance=0.3).arm == "prompt-0shot"
     without = [arm("prompt-0shot", 0.5), arm("lora", 0.51)]
-    headline = recommend(without, gaps(without), indifference=0.01, requests=1000, chance=0.5).headline
+    headline = recommend(without, gaps(without), seen(without), indifference=0.01, requests=1000, chance=0.5).headline
     assert headline == "Take none of these: no arm is shown to beat guessing."
 
 
 def test_next_to_nothing_is_never_recommended() -> None:
     arms = [arm("prompt-0shot", 0.025), arm("full", 0.18, suite("trec", "Harmed", -0.25))]
-    assert recommend(arms, gaps(arms), indifference=0.03, requests=1000).arm is None
-    assert recommend(arms, gaps(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
+    assert recommend(arms, gaps(arms), seen(arms), indifference=0.03, requests=1000).arm is None
+    assert recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tables import arm, at_equal_score, gaps, suite
+from tables import arm, at_equal_score, gaps, seen, suite
 
 from keeptune.core.records import ArmSummary
 from keeptune.study.choose import recommend
@@ -28,6 +28,7 @@ class Row:
     provisional: bool = False
     error: float = 0.02  # half width of every paired difference
     options: dict[str, Any] = field(default_factory=dict)
+    tiers: dict[str, int] = field(default_factory=dict)  # of arms that validation sees otherwise than the test
 
 
 TABLE = [
@@ -46,7 +47,7 @@ TABLE = [
         "lora",
         "Take lora",
         (
-            "What decides is cost: full scored best, but this one is not inferior to it by 1.0 points",
+            "What decides is cost: full scored best on validation items, but this one is not inferior to it by 1.0",
             "never the cheaper",
         ),
         runner_up="full",
@@ -65,7 +66,7 @@ TABLE = [
         "nothing feasible",
         [arm("full", 0.9, LOST), arm("lora", 0.8, suite("sums", "Harmed", -0.05, -0.07))],
         None,
-        "No arm is feasible: every one harmed a retained suite.",
+        "No arm is feasible: every one lost too much.",
         (
             "What binds is retention: full harmed sums (−20.0).",
             "lora would be admitted at a common margin above 7.0 points and then be taken.",
@@ -106,12 +107,62 @@ TABLE = [
         "base at chance on a retained suite",
         [arm("prompt-0shot", 0.3), arm("lora", 0.8, KEPT, suite("stories", "Not measurable"))],
         "lora",
-        "Take lora",
+        "Provisional: take lora",
         (
             "1 Retained, 1 Not measurable",
-            "Could not be told: whether stories got worse (the base is not above chance there).",
+            "It rests on suites where a loss could not be seen: stories.",
+            "Could not be told: whether stories got worse (too little is there to be lost).",
         ),
         runner_up="prompt-0shot",
+        provisional=True,
+    ),
+    Row(
+        "nothing can be measured",
+        [arm("prompt-0shot", 0.3), arm("lora", 0.8, suite("stories", "Not measurable"))],
+        "lora",
+        "Provisional: take lora",
+        ("It rests on suites where a loss could not be seen: stories.",),
+        runner_up="prompt-0shot",
+        provisional=True,
+    ),
+    Row(
+        "a loss that may lie within the margin",
+        [arm("prompt-0shot", 0.3), arm("lora", 0.8, suite("sums", "Worse", -0.015, -0.025))],
+        "lora",
+        "Provisional: take lora",
+        ("Retained suites: 1 Worse.", "It rests on suites that are not settled"),
+        runner_up="prompt-0shot",
+        provisional=True,
+    ),
+    Row(
+        "kept on validation, Harmed on test: no second look",
+        [arm("prompt-0shot", 0.3), arm("full", 0.9, LOST), arm("lora", 0.8, KEPT)],
+        "prompt-0shot",
+        "Take prompt-0shot.",
+        (
+            "full was chosen on validation items and harmed sums (−20.0) on test items; prompting is what is left,"
+            " because a second arm would be chosen by its test scores.",
+        ),
+        runner_up="lora",
+        tiers={"full": 0, "lora": 0},
+    ),
+    Row(
+        "may have kept on validation, Retained on test: firm",
+        [arm("prompt-0shot", 0.3), arm("lora", 0.8, KEPT)],
+        "lora",
+        "Take lora",
+        ("Retained suites: 1 Retained.",),
+        runner_up="prompt-0shot",
+        tiers={"lora": 1},
+    ),
+    Row(
+        "lost on validation: not taken, whatever the test says",
+        [arm("prompt-0shot", 0.3), arm("full", 0.9, KEPT), arm("lora", 0.8, KEPT)],
+        "lora",
+        "Take lora",
+        ("Retained suites: 1 Retained.",),
+        runner_up="prompt-0shot",
+        tiers={"full": 2},
     ),
     Row(
         "everyone guesses",
@@ -182,7 +233,7 @@ TABLE = [
         "Take lora",
         (
             "full would be admitted at a common margin above 22.0 points.",
-            "There is no runner-up: every other arm harmed a retained suite.",
+            "There is no runner-up: every other arm lost too much.",
         ),
         absent=("and then be taken",),
         error=0.005,
@@ -246,7 +297,7 @@ TABLE = [
         "prompt-4shot",
         "Take prompt-4shot.",
         (
-            "What decides is cost: lora scored best, but this one is not inferior to it",
+            "What decides is cost: lora scored best on validation items, but this one is not inferior to it",
             "costs less over 100 requests",
             "in tokens it is the cheaper one above 100 requests and would then be taken",
         ),
@@ -381,7 +432,8 @@ TABLE = [
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_recommendation(row: Row) -> None:
     options = {"indifference": 0.01, "requests": 1000} | row.options
-    found = recommend(row.arms, gaps(row.arms, row.error), **options)
+    validation = seen(row.arms, row.error, **row.tiers)
+    found = recommend(row.arms, gaps(row.arms, row.error), validation, **options)
     assert (found.arm, found.provisional) == (row.taken, row.provisional)
     assert found.headline.startswith(row.headline)
     for words in row.words:

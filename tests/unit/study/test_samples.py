@@ -80,7 +80,7 @@ def lose(before: Sequence[float], share: float) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("share", "verdict", "code"), [(0.0, "Retained", 0), (0.3, "Harmed", 10), (0.015, "Inconclusive", 11)]
+    ("share", "verdict", "code"), [(0.0, "Retained", 0), (0.3, "Harmed", 10), (0.015, "Worse", 11)]
 )
 def test_verdicts_are_those_of_the_statistics_on_the_same_scores(
     tmp_path: Path, share: float, verdict: str, code: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keeptune.core.records import Matched, Summary
-from keeptune.report.wording import change_interval, change_text, known, metric_number
+from keeptune.report.wording import known, margins_text, metric_number
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ def matched(summary: Summary) -> tuple[MatchedRow, ...]:
 def _row(pair: Matched, metric: str) -> MatchedRow:
     number = ""
     if pair.comparable and known(pair.mean):
-        number = change_text(pair.mean) + (f" ({change_interval(pair.interval)})" if pair.interval else "")
+        ends = pair.interval and f" ({margins_text(pair.interval.low)} to {margins_text(pair.interval.high)})"
+        number = margins_text(pair.mean) + (ends or "")
     level = metric_number(pair.level, metric) if pair.comparable and known(pair.level) else ""
-    seeds = ", ".join(change_text(value) for value in pair.differences) if len(pair.differences) > 1 else ""
+    seeds = ", ".join(margins_text(value) for value in pair.differences) if len(pair.differences) > 1 else ""
     return MatchedRow(pair, number, level, seeds)

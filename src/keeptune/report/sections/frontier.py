@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from keeptune.core.records import FrontierPoint, Summary
-from keeptune.report.arms import SHAPES, ArmView, change_axis, named, shared_margin, target_axis
+from keeptune.report.arms import SHAPES, ArmView, change_axis, named, target_axis
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEIGHT, Panel, Spot, spots
-from keeptune.report.wording import change_text, known, metric_number, plain, rate_text, share
+from keeptune.report.wording import known, margins_text, margins_tick, metric_number, plain, rate_text, share
 
 PLACED = {"rate": "", "checkpoint": "bead", "interpolation": "rhomb"}  # the shape; a rate has its method's
 
@@ -39,7 +39,6 @@ class Frontier:
     rows: tuple[PointRow, ...]
     kinds: tuple[str, ...]  # of the points, for the legend
     by_worst: bool  # points are placed by their worst change, not by their mean change
-    margin: float | None
     lower_is_better: bool
     gauged: bool  # some point has a KL
 
@@ -53,23 +52,21 @@ def frontier(summary: Summary, views: Sequence[ArmView]) -> Frontier | None:
     shown = [p for p in summary.frontier if not p.diverged and known(p.target) and known(_change(p, by_worst))]
     if not shown:
         return None
-    margin = shared_margin(views)
     x_axis = target_axis([p.target for p in shown], summary.metric, wanted=4)
     panels = []
     for arm in dict.fromkeys(p.arm for p in shown):
         mine = [p for p in shown if p.arm == arm]
         alike = [_change(p, by_worst) or 0.0 for p in shown if _method(p.arm) == _method(arm)]
-        frame = Frame(x_axis, change_axis([*alike, -(margin or 0.0)], wanted=4), HEIGHT)
+        frame = Frame(x_axis, change_axis([*alike, -1.0], wanted=4, write=margins_tick), HEIGHT)
         diverged = sum(p.diverged for p in summary.frontier if p.arm == arm)
         view = named(views, arm)
-        chart = _chart(frame, mine, _shape(arm, view), by_worst, margin, summary.metric)
+        chart = _chart(frame, mine, _shape(arm, view), by_worst, summary.metric)
         panels.append(Panel(arm, _caption(mine, diverged, by_worst, summary.metric), chart))
     return Frontier(
         panels=tuple(panels),
         rows=tuple(_row(point, summary.metric) for point in summary.frontier),
         kinds=tuple(kind for kind in PLACED if any(p.kind == kind for p in shown)),
         by_worst=by_worst,
-        margin=margin,
         lower_is_better=any(not v.arm.target.higher_is_better for v in views),
         gauged=any(point.gauge for point in summary.frontier),
     )
@@ -88,13 +85,9 @@ def _shape(arm: str, view: ArmView | None) -> str:
     return view.shape if view else SHAPES.get(_method(arm), "triangle")
 
 
-def _chart(
-    frame: Frame, points: Sequence[FrontierPoint], shape: str, by_worst: bool, margin: float | None, metric: str
-) -> Markup:
+def _chart(frame: Frame, points: Sequence[FrontierPoint], shape: str, by_worst: bool, metric: str) -> Markup:
     """Trainings as thin lines, interpolations dashed, rates named, picked points ringed."""
-    parts = frame.grid()
-    if margin:
-        parts.append(frame.across(-margin, "margin"))
+    parts = [*frame.grid(), frame.across(-1.0, "margin")]
     trainings = dict.fromkeys((p.lr, p.seed) for p in points)
     for lr, seed in trainings:
         mine = [p for p in points if (p.lr, p.seed) == (lr, seed)]
@@ -125,7 +118,7 @@ def _spot(point: FrontierPoint, shape: str, by_worst: bool, metric: str) -> Spot
     name = {"rate": rate_text(point.lr), "checkpoint": "", "interpolation": f"α {point.alpha or 0:g}"}[point.kind]
     title = (
         f"{point.arm}, {_what(point)}: {metric_number(point.target, metric)}, "
-        f"retained {change_text(change)} (validation items)"
+        f"retained {margins_text(change)} (validation items)"
     )
     class_ = "dot chosen" if point.picked else "dot open" if point.kind != "checkpoint" else "dot soft"
     return Spot(point.target, change, PLACED[point.kind] or shape, class_, title, name, point.picked)
@@ -144,7 +137,7 @@ def _what(point: FrontierPoint) -> str:
 def _caption(points: Sequence[FrontierPoint], diverged: int, by_worst: bool, metric: str) -> str:
     """'picked rate 3e-4, seed 0: 44.0, −29.0 · 3 points, 1 diverged'."""
     picked = [
-        f"picked {_what(p)}: {metric_number(p.target, metric)}, {change_text(_change(p, by_worst))}"
+        f"picked {_what(p)}: {metric_number(p.target, metric)}, {margins_text(_change(p, by_worst))}"
         for p in points
         if p.picked
     ]
@@ -159,8 +152,8 @@ def _row(point: FrontierPoint, metric: str) -> PointRow:
         arm=point.arm,
         what=_what(point),
         target=metric_number(point.target, metric),
-        worst=change_text(point.worst_change),
-        mean=change_text(point.retained_change),
+        worst=margins_text(point.worst_change),
+        mean=margins_text(point.retained_change),
         loss=plain(point.validation_loss),
         kl=plain(gauge.kl if gauge else None),
         agreement=share(gauge.agreement if gauge else None),
