@@ -35,7 +35,7 @@ class Candidate:
     diverged: bool = False
 
 
-LEARNED = 0.5  # share of the largest gain that a model which keeps more must have to be preferred
+LEARNED = 0.5  # share of the largest gain that one which keeps the suites more surely must have to go first
 NOISE = 2.0  # standard errors of a paired loss
 
 
@@ -59,19 +59,18 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
 def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate:
     """The same under the retention constraint: what keeps the suites comes before what does not.
 
-    Candidates are taken in tiers: every suite's change within its margin with a standard error to spare; within it as
-    seen; all others. A tier counts where its best candidate has at least half of the largest gain over the base
-    (`base`: its scores on the same items), so that a model that learned nothing is no choice for keeping everything. Of
-    those that keep too little and have half of the gain, no tier is left: then the target alone decides.
+    Of the candidates whose suites are within their margins as seen those go first that have a standard error to spare,
+    if one of them has at least half of the largest gain over the base among them (`base`: its scores on the same items):
+    few items would else make noise decide. Where none within the margins is shown to have learned anything, the target
+    alone decides: a model that learned nothing is no choice for keeping everything.
     """
     alive = [c for c in candidates if not c.diverged] or list(candidates)
-    floor = float(base.mean())
-    largest = max(float(c.scores.mean()) for c in alive) - floor
-    for tier in (0, 1):
-        within = [c for c in alive if c.tier <= tier]
-        if within and largest > 0 and max(float(c.scores.mean()) for c in within) - floor >= LEARNED * largest:
-            return pick(within)
-    return pick(alive)
+    within = [c for c in alive if c.tier <= 1]
+    if not any(_gap(c.scores - base) > NOISE for c in within):
+        return pick(alive)
+    sure = [c for c in within if c.tier == 0]
+    gains = [max((float((c.scores - base).mean()) for c in some), default=-math.inf) for some in (sure, within)]
+    return pick(sure if gains[0] >= LEARNED * gains[1] else within)
 
 
 def _gap(differences: NDArray[np.float64]) -> float:
