@@ -219,6 +219,27 @@ def test_arms_are_compared_with_as_many_models_each(finished: tuple[Path, Summar
         assert "not comparable" in compared.sentence
 
 
+def test_what_a_study_settled_holds_where_it_goes_on(
+    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processor of the second machine would have said otherwise: the study goes on as it began."""
+    values = recipe(tiny_folder, precision="auto", workers="auto", arms=["prompt", "lora"], curve=None, held_out=[])
+    settings = {"seeds": [0], "lora": {"rank": 2, "rates": [1e-3]}, "train": {"max_steps": 2, "global_batch": 8}}
+    monkeypatch.setattr("keeptune.models.precision.cpu_has_bf16", lambda: True)
+    first = run(values | settings, tmp_path / "study", data)
+    assert first.manifest.precision == "bfloat16"
+    assert first.manifest.config["precision"] == "bf16"
+    trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "study").glob("arms/*/trial.json")}
+    monkeypatch.setattr("keeptune.models.precision.cpu_has_bf16", lambda: False)
+    again = run(values | settings, tmp_path / "study", data)
+    assert again.manifest.precision == "bfloat16"
+    assert again.arms == first.arms
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    settled = json.loads((tmp_path / "study" / "settled.json").read_text())
+    assert settled["precision"] == "bf16"
+    assert run(values | settings, tmp_path / "other", data).manifest.precision == "float32"
+
+
 def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     long = [{"text": f"{i} is a number in a sentence of nine words", "answer": "yes"} for i in range(60)]
     for name in ("one", "two"):

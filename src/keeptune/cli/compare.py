@@ -28,6 +28,7 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="With --samples: metric, or metric,filter; the first that a task has.")
     ] = None,
+    precision: Annotated[str, typer.Option(help="Of both models: auto, bf16 or fp32.")] = "auto",
     cluster: Annotated[
         str | None, typer.Option(help="With --samples: the document field that names the source.")
     ] = None,
@@ -63,7 +64,15 @@ def compare(
         from keeptune.study.compare import compare_models
 
         comparison = compare_models(
-            before, after, retain or (), target=target, margin=margin, limit=limit, console=console, command=command
+            before,
+            after,
+            retain or (),
+            target=target,
+            margin=margin,
+            limit=limit,
+            precision=precision,
+            console=console,
+            command=command,
         )
     comparison.save(out)
     page = write_report(out)

@@ -129,7 +129,7 @@ def _devices() -> dict[str, str]:
         return {"device": "Apple GPU (mps)", "precision": "bf16 where macOS supports it, else fp32"}
     return {
         "device": f"CPU, {torch.get_num_threads()} threads",
-        "precision": "bf16 with fp32 master weights, or fp32: whichever a short probe finds faster when a model loads",
+        "precision": "bf16 with fp32 master weights where the processor has instructions for it, else fp32",
     }
 
 

@@ -18,6 +18,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many items.")] = None,
     template: Annotated[str, typer.Option(help="fixed, or each: average over all wordings.")] = "fixed",
     on_leak: Annotated[str, typer.Option(help="error, or drop: see `keeptune train`.")] = "error",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the item records as JSONL into this folder.")] = None,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
@@ -41,6 +42,7 @@ def evaluate(
         "limit": limit,
         "template": template,
         "on_leak": on_leak,
+        "precision": precision,
     }
     settings = validate(ScoringConfig, values, source="keeptune evaluate")
     console = Console()

@@ -54,8 +54,7 @@ class EngineRecord(Record):
     token_budget: int  # distinct tokens per micro-batch
     checkpointing: bool = False  # activations computed again in backward, to save memory
     why: str
-    tokens_per_second: float | None = None  # real tokens, forward and backward, as the probe measured them
-    probed: bool = False  # measured; otherwise given or a default
+    probed: bool = False  # memory was measured; otherwise given or a default
 
 
 class ItemRecord(Record):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import time
-
 import torch
 
 from keeptune.core.errors import ConfigError
 
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "amx_tile", "arm_bf16", "bf16")  # as torch names them
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -32,13 +29,13 @@ def pick_device(device: str) -> torch.device:
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bf16 on a GPU that has it; on a CPU whichever of bf16 and fp32 multiplies matrices faster.
+    """ "auto" is bf16 on a GPU that has it; on a CPU bf16 where it has instructions for it.
 
     Raises:
         ConfigError: an unknown precision.
     """
     if precision == "auto":
-        useful = bf16_is_faster() if device.type == "cpu" else has_bf16(device)
+        useful = cpu_has_bf16() if device.type == "cpu" else has_bf16(device)
         return torch.bfloat16 if useful else torch.float32
     if precision not in DTYPES:
         raise ConfigError(f"no precision '{precision}'", where="precision", remedy="use auto, bf16 or fp32")
@@ -56,33 +53,13 @@ def has_bf16(device: torch.device) -> bool:
         return False
 
 
-@functools.cache
-def bf16_is_faster() -> bool:
-    """Whether this CPU does a linear layer's work in bf16 at least 1.3 times as fast as in fp32 (0.15 s, once).
+def cpu_has_bf16() -> bool:
+    """Whether this processor has instructions for bf16 products: AVX-512 BF16, AMX, or those of Arm.
 
-    Processors without instructions for bf16 take 15 to 20 times as long as in fp32: a first look at few rows is enough.
+    Others take 15 to 20 times as long as in fp32. Asked of the processor and not of a stopwatch: a busy machine must
+    train what a quiet one trains.
     """
-    return _speedup(rows=32, seconds=0.02) > 0.5 and _speedup(rows=256, seconds=0.1) > 1.3
-
-
-def _speedup(rows: int, seconds: float) -> float:
-    """fp32 time over bf16 time of a layer's three products (forward, and the gradients of input and weight).
-
-    Best of alternating repeats within ``seconds``, at least two: other programs can only make a repeat slower.
-    """
-    width, out = 576, 1536
-    best = {torch.float32: math.inf, torch.bfloat16: math.inf}
-    data = {
-        dtype: [torch.ones(shape, dtype=dtype) for shape in ((rows, width), (out, width), (rows, out))]
-        for dtype in best
-    }
-    began, repeats = time.perf_counter(), 0
-    while repeats < 2 or time.perf_counter() - began < seconds:
-        for dtype, (x, w, grad) in data.items():
-            started = time.perf_counter()
-            torch.mm(x, w.T)
-            torch.mm(grad, w)
-            torch.mm(grad.T, x)
-            best[dtype] = min(best[dtype], time.perf_counter() - started)
-        repeats += 1
-    return best[torch.float32] / best[torch.bfloat16]
+    if hasattr(torch.cpu, "get_capabilities"):
+        known = torch.cpu.get_capabilities()
+        return any(bool(known.get(name)) for name in BF16_INSTRUCTIONS)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

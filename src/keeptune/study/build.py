@@ -31,6 +31,7 @@ from keeptune.study import standard
 from keeptune.study.bench import Bench
 from keeptune.study.config import Entry, StudyConfig, TaskFile, relative_to
 from keeptune.study.sequence import check_order
+from keeptune.study.settled import settle, settled
 
 CARD_TOKENS = 400  # of the example in a data card
 
@@ -57,7 +58,9 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     _possible(config, targets, suites)
     (targets, suites), crossing = _apart(config, targets, suites, held_out)
     everything = [*targets, *suites, *held_out]
+    config = settled(config, folder)
     lm = load(config.model, device=config.device, precision=config.precision)
+    config = settle(config, folder, str(lm.dtype))
     encoder = Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong)
     folder.mkdir(parents=True, exist_ok=True)
     for task in everything:

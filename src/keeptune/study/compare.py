@@ -30,6 +30,7 @@ def compare_models(
     target: str | None = None,
     margin: float | None = None,
     limit: int | None = None,
+    precision: str = "auto",
     console: Console,
     command: str = "",
 ) -> Comparison:
@@ -42,6 +43,7 @@ def compare_models(
         target: the task that was trained for; it is reported and not judged.
         margin: points that a retained task may lose, where it does not say so itself.
         limit: test items of each task that are scored; all if None.
+        precision: of both models: auto, bf16 or fp32.
         console: for progress.
         command: as the report quotes it.
 
@@ -62,10 +64,11 @@ def compare_models(
         with progress(console, f"{lm.name}: {task.name}") as update:
             return cache.evaluate(lm, task, part, limit=limit, progress=update).items
 
-    before_lm = load(base)
+    before_lm = load(base, precision=precision)
     before = {task.name: answers(before_lm, task) for task in everything}
     able = {task.name: answers(before_lm, task, "validation") for task in tasks if task.splits.validation}
-    after_lm = load(base, adapter=tuned) if (Path(tuned) / ADAPTER_CONFIG).is_file() else load(tuned)
+    adapted = (Path(tuned) / ADAPTER_CONFIG).is_file()
+    after_lm = load(base if adapted else tuned, adapter=tuned if adapted else None, precision=precision)
     after = {task.name: answers(after_lm, task) for task in everything}
     pairs = [
         SuitePair(task.suite(), before[task.name], after[task.name], able.get(task.name, ())) for task in everything
@@ -78,6 +81,7 @@ def compare_models(
         "target": target,
         "margin": margin,
         "limit": limit,
+        "precision": precision,
     }
     manifest = manifest_of(before_lm, settings, everything, command=command, started=started)
     return side_by_side(

@@ -37,6 +37,7 @@ class ScoringConfig(Config):
     limit: int | None = None
     template: Literal["fixed", "each"] = "fixed"
     on_leak: Literal["error", "drop"] = "error"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
 
     @field_validator("shots")
     @classmethod
@@ -62,7 +63,7 @@ def score_tasks(config: ScoringConfig, console: Console, out: Path | None = None
     Raises:
         KeeptuneError: data or model cannot be used.
     """
-    lm = load(config.model, adapter=config.adapter)
+    lm = load(config.model, adapter=config.adapter, precision=config.precision)
     cache = EvaluationCache(cache_folder())
     rows = []
     for task in build_tasks(config.tasks, config.on_leak):

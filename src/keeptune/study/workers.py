@@ -27,7 +27,8 @@ from keeptune.core.processes import be_a_worker
 from keeptune.study.bench import Bench
 from keeptune.study.config import StudyConfig
 from keeptune.study.jobs import Job
-from keeptune.train.memory import available_bytes
+from keeptune.study.settled import settle_workers
+from keeptune.train.memory import total_bytes
 
 SMALL = 100_000_000  # parameters: a larger model keeps all cores busy by itself
 MOST = 8  # processes
@@ -181,7 +182,7 @@ class Processes:
 def choose_runner(bench: Bench, data_root: Path) -> Runner:
     """As the recipe says; by default several processes where a small model on a CPU has several trainings to do."""
     config = bench.config
-    workers = _fitting(bench) if config.workers == "auto" else config.workers
+    workers = settle_workers(bench.folder, _fitting(bench)) if config.workers == "auto" else config.workers
     trials = sum(len(config.rates(spec.method)) + len(config.seeds) - 1 for spec in config.specs)
     chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
     workers = min(workers, max(trials, chains, 1))
@@ -191,8 +192,8 @@ def choose_runner(bench: Bench, data_root: Path) -> Runner:
 def _fitting(bench: Bench) -> int:
     if bench.lm.device.type != "cpu" or bench.parameters > SMALL:
         return 1
-    free = available_bytes(bench.lm.device)
-    room = MOST if free is None else int(free // (OVERHEAD + PER_PARAMETER * bench.parameters))
+    whole = total_bytes()  # what is free now is another figure a minute later, and threads decide the last bits
+    room = MOST if whole is None else int(whole // 2 // (OVERHEAD + PER_PARAMETER * bench.parameters))
     return max(1, min(torch.get_num_threads(), MOST, room))
 
 

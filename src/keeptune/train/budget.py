@@ -1,8 +1,9 @@
-"""How many tokens a micro-batch holds: found by a short probe of speed and memory on rows of the run.
+"""How many tokens a micro-batch holds: what suits the device, as far as memory reaches.
 
 Larger micro-batches share more prefixes and start fewer kernels; smaller ones stay in a CPU's caches and fit small
-memories. Results depend on the choice in rounding only, so it is no setting of a study unless somebody makes it one.
-A decision is kept for the process and in engine.json, because the arms of a study would all come to the same.
+memories. Results depend on the choice in rounding only, so it is no setting of a study unless somebody makes it one;
+and rounding is enough for no stopwatch to decide it: a busy machine would train another model than a quiet one. A
+decision is kept for the process and in engine.json, where a study that goes on finds it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, read_json
-from keeptune.core.units import content_hash, human_bytes, human_count
+from keeptune.core.units import content_hash, human_bytes
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.models.attention import flat_attention
@@ -28,12 +29,10 @@ from keeptune.train.memory import available_bytes, peak_bytes, release, reset_pe
 from keeptune.train.objective import Objective
 from keeptune.train.step import batches_for
 
-DEFAULT = 4096
+DEFAULT = 4096  # tokens of a batch that is not trained on
 CANDIDATES = (1024, 2048, 4096, 8192, 16384)
-FEW_STEPS = 50  # a shorter run is over before a probe pays
-SHORT_STEP = 0.05  # seconds; what a tiny model could gain is less than what the probe can tell from noise
-SHARE = 0.03  # of the planned run, at most, goes into timing
-TIE = 1.03  # a larger budget has to be this much faster
+WANTED = {"cpu": 1024, "cuda": 8192}  # what was fastest or tied on every shape that was timed; caches end, kernels fill
+FEW_STEPS = 50  # a shorter run is over before a probe of memory pays
 MARGIN = 0.8  # of the available memory may be used
 FILE = "engine.json"
 
@@ -50,15 +49,16 @@ class Planned:
 
 
 def find_budget(lm: LanguageModel, method: Method, planned: Planned) -> EngineRecord:
-    """The fastest budget that fits, for a model that is adapted; weights and random state stay as they are.
+    """The budget that suits the device, or the largest below it that fits, for a model that is adapted.
 
-    Runs of few or short steps are not probed. Gradient checkpointing is chosen only where nothing fits without.
+    Weights and random state stay as they are. Gradient checkpointing is chosen only where nothing fits without.
     """
-    candidates = _candidates(planned)
+    candidates = _candidates(planned, WANTED.get(lm.device.type, DEFAULT))
     key = _key(lm, method, planned, candidates)
     if key not in _known:
         if len(planned.steps) < FEW_STEPS:
-            return EngineRecord(key=key, token_budget=DEFAULT, why=f"{len(planned.steps)} steps are too few to probe")
+            why = f"{len(planned.steps)} steps are too few to probe memory"
+            return EngineRecord(key=key, token_budget=candidates[-1], why=why)
         with torch.random.fork_rng([lm.device] if lm.device.type == "cuda" else []):
             _known[key] = Probe(lm, method, planned).decide(key, candidates)
     return _known[key]
@@ -105,13 +105,11 @@ def _checkpoint(lm: LanguageModel, on: bool) -> None:
     getattr(model, f"{name}_checkpointing_enable")(**{f"{name}_checkpointing_kwargs": settings})
 
 
-def _candidates(planned: Planned) -> tuple[int, ...]:
-    """Budgets that make a difference: from what holds the longest row up to what holds the largest global batch."""
+def _candidates(planned: Planned, wanted: int) -> tuple[int, ...]:
+    """Budgets that hold the longest row, up to the one that is wanted; the smallest of them where that is too small."""
     longest = max(len(row) for rows in planned.steps for row in rows)
-    largest = max(sum(map(len, rows)) for rows in planned.steps)
     useful = [c for c in CANDIDATES if c >= longest] or [CANDIDATES[-1]]
-    needed = sum(c < largest for c in useful) + 1
-    return tuple(useful[:needed])
+    return tuple(c for c in useful if c <= wanted) or (useful[0],)
 
 
 def _key(lm: LanguageModel, method: Method, planned: Planned, candidates: tuple[int, ...]) -> str:
@@ -136,62 +134,30 @@ class Probe:
         self.trainable = list(self.method.trainable(self.lm.model).values())
         self.rows = max(self.planned.steps, key=lambda rows: sum(map(len, rows)))
         self.longest = max(len(row) for rows in self.planned.steps for row in rows)
-        self.tokens = sum(len(row) for rows in self.planned.steps for row in rows)  # of the whole run
         self.gradients = sum(p.numel() * p.element_size() for p in self.trainable)
         release()
         free = available_bytes(self.lm.device)
         self.limit = math.inf if free is None else MARGIN * free - optimizer_bytes(self.trainable)
 
     def decide(self, key: str, candidates: Sequence[int]) -> EngineRecord:
-        """Try ``candidates`` (ascending) until memory, or the time that a probe may take, ends."""
+        """The largest of ``candidates`` (ascending) that memory holds."""
         self.first()  # libraries load and workspaces are made: neither is the model's doing
-        seconds, per_token = self.first()
-        if per_token * max(candidates[0], self.longest) > self.limit - self.gradients:
+        per_token = self.first()[1]
+        if not self._fits(candidates[0], per_token):
             self.checkpointing = True
-            seconds, per_token = self.first()
-        step = seconds * self.tokens / len(self.planned.steps)
-        if step < SHORT_STEP and not self.checkpointing:
-            why = f"a step takes about {1000 * step:.0f} ms: too short to probe"
-            return EngineRecord(key=key, token_budget=DEFAULT, why=why, probed=True)
-        spent, allowed = 0.0, SHARE * seconds * self.tokens
-        speeds: dict[int, float] = {}  # budget -> real tokens per second
-        for budget in candidates:
-            fits = per_token * max(budget, self.longest) <= self.limit - self.gradients
-            if not fits or spent + 2 * seconds * budget > allowed:
-                break
-            started = time.perf_counter()
-            try:
-                seconds, per_token = self.measure(budget)
-            except torch.OutOfMemoryError:
-                break
-            best = max(speeds, key=lambda b: speeds[b], default=budget)
-            if 1 / seconds > TIE * speeds.get(best, math.inf):  # or was the machine busy with something else before?
-                speeds[best] = max(speeds[best], 1 / self.measure(best)[0])
-            speeds[budget] = 1 / seconds
-            spent += time.perf_counter() - started
-            allowed = SHARE * self.tokens / max(speeds.values())
-        return self._record(key, candidates, speeds, per_token)
-
-    def _record(self, key: str, candidates: Sequence[int], speeds: dict[int, float], per_token: float) -> EngineRecord:
-        fitting = [c for c in candidates if per_token * max(c, self.longest) <= self.limit - self.gradients]
-        chosen = min(DEFAULT, max(fitting, default=candidates[0])) if not speeds else min(speeds)
-        for budget, speed in speeds.items():
-            if speed > TIE * speeds[chosen]:
-                chosen = budget
-        measured = ", ".join(f"{budget}: {human_count(speed)} tokens/s" for budget, speed in speeds.items())
-        reasons = [measured or "no time to compare budgets"]
+            per_token = self.first()[1]
+        chosen = max((c for c in candidates if self._fits(c, per_token)), default=candidates[0])
+        reasons = ["what suits the device" if chosen == candidates[-1] else "what memory holds"]
         if per_token:
             reasons.append(f"{human_bytes(round(per_token * chosen))} of activations")
         if self.checkpointing:
             reasons.append("checkpointing, because memory ends below the smallest budget")
         return EngineRecord(
-            key=key,
-            token_budget=chosen,
-            checkpointing=self.checkpointing,
-            why="; ".join(reasons),
-            tokens_per_second=speeds.get(chosen),
-            probed=True,
+            key=key, token_budget=chosen, checkpointing=self.checkpointing, why="; ".join(reasons), probed=True
         )
+
+    def _fits(self, budget: int, per_token: float) -> bool:
+        return per_token * max(budget, self.longest) <= self.limit - self.gradients
 
     def first(self) -> tuple[float, float]:
         """One row alone, the longest of the step: a first idea of speed and memory that cannot take much of either."""

@@ -47,6 +47,11 @@ def available_bytes(device: torch.device) -> int | None:
     return None if machine is None else min([machine, *_group_rooms()])
 
 
+def total_bytes() -> int | None:
+    """Memory of this machine, used or not; None where unknown."""
+    return _kilobytes(_MEMINFO, "MemTotal:")
+
+
 def release() -> None:
     """Give memory that is free but kept by the C library back to the system, so that it is not counted as used."""
     trim = _malloc_trim()

@@ -7,7 +7,7 @@ import torch
 
 from keeptune.core.errors import ConfigError
 from keeptune.models import precision
-from keeptune.models.precision import bf16_is_faster, pick_device, pick_dtype
+from keeptune.models.precision import cpu_has_bf16, pick_device, pick_dtype
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ def test_stated_precision_is_taken() -> None:
 
 @pytest.mark.parametrize(("faster", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
 def test_auto_on_a_cpu_takes_the_faster(monkeypatch: pytest.MonkeyPatch, faster: bool, dtype: torch.dtype) -> None:
-    monkeypatch.setattr(precision, "bf16_is_faster", lambda: faster)
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: faster)
     assert pick_dtype("auto", CPU) == dtype
 
 
@@ -50,22 +50,21 @@ def test_auto_device(monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, exp
     assert pick_device("auto").type == expected
 
 
-@pytest.mark.parametrize(("fp32", "bf16", "expected"), [(3.0, 1.0, True), (1.2, 1.0, False), (1.0, 20.0, False)])
-def test_the_probe_compares_times(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float, expected: bool) -> None:
-    """Every fourth product takes ten times as long, as if another program ran: the best repeats still decide."""
-    clock, calls = [0.0], [0]
-
-    def mm(a: torch.Tensor, b: torch.Tensor) -> None:
-        calls[0] += 1
-        busy = 10.0 if calls[0] % 12 < 3 and calls[0] < 18 else 1.0
-        clock[0] += 1e-3 * busy * (fp32 if a.dtype == torch.float32 else bf16)
-
-    monkeypatch.setattr(torch, "mm", mm)
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
-    bf16_is_faster.cache_clear()
-    assert bf16_is_faster() is expected
-    assert clock[0] < 0.5
-    bf16_is_faster.cache_clear()
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True, "avx512_f": True}, True),
+        ({"avx512_f": True}, False),
+        ({}, False),
+    ],
+)
+def test_the_processor_is_asked_and_no_stopwatch(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert cpu_has_bf16() is expected
+    assert not hasattr(precision, "time")
 
 
 def test_unknown_names_are_refused() -> None:

@@ -1,0 +1,59 @@
+"""What is decided once for a study and holds wherever it goes on: in other processes, on other days, on other machines.
+
+`auto` means what suits the machine that a study begins on. Two processes that each decided for themselves could decide
+otherwise, and would then train what the other does not find.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from keeptune.core.errors import DataError
+from keeptune.core.records import Record, read_json, write_json
+from keeptune.study.config import StudyConfig
+
+FILE = "settled.json"
+NAMES: dict[str, Literal["bf16", "fp32"]] = {"torch.bfloat16": "bf16", "torch.float32": "fp32"}
+
+
+class Settled(Record):
+    """settled.json in the run's folder."""
+
+    precision: Literal["bf16", "fp32"]
+    workers: int | None = None  # processes, which share the threads: another number of threads sums in another order
+
+
+def settled(config: StudyConfig, folder: Path) -> StudyConfig:
+    """The recipe with what was decided when the study in ``folder`` began; what it states itself is not touched."""
+    found = _read(folder)
+    if found is None:
+        return config
+    return config.model_copy(update={"precision": found.precision}) if config.precision == "auto" else config
+
+
+def settle(config: StudyConfig, folder: Path, dtype: str) -> StudyConfig:
+    """Write down what ``auto`` came to; the recipe then states it, and so does the manifest; workers are given it."""
+    before = _read(folder)
+    decided = Settled(precision=NAMES[dtype], workers=before.workers if before else None)
+    if decided != before:
+        write_json(folder / FILE, decided)
+    return config.model_copy(update={"precision": decided.precision})
+
+
+def settle_workers(folder: Path, fitting: int) -> int:
+    """The number of processes that the study began with; ``fitting``, which is then written down, where it begins."""
+    found = _read(folder)
+    if found is None:
+        return fitting
+    if found.workers is not None:
+        return found.workers
+    write_json(folder / FILE, found.model_copy(update={"workers": fitting}))
+    return fitting
+
+
+def _read(folder: Path) -> Settled | None:
+    try:
+        return read_json(folder / FILE, Settled)
+    except DataError:
+        return None
