@@ -59,10 +59,10 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
 def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate:
     """The same under the retention constraint: what keeps the suites comes before what does not.
 
-    Of the candidates whose suites are within their margins as seen those go first that have a standard error to spare,
-    if one of them has at least half of the largest gain over the base among them (`base`: its scores on the same items):
-    few items would else make noise decide. Where none within the margins is shown to have learned anything, the target
-    alone decides: a model that learned nothing is no choice for keeping everything.
+    Of the candidates whose suites are within their margins as seen, those with a standard error to spare go first, if
+    one of them has at least half of the largest gain over the base (`base`: its scores on the same items): with few
+    items noise would decide. Where none within the margins is shown to have learned anything, the target alone decides:
+    a model that learned nothing is no choice for keeping everything.
     """
     alive = [c for c in candidates if not c.diverged] or list(candidates)
     within = [c for c in alive if c.tier <= 1]

@@ -189,7 +189,7 @@ class StudyConfig(Config):
     target: tuple[TargetEntry, ...]  # one task, or several that are learned together (or one after another: sequence)
     retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; standard; none: it does not matter
     arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, or a method with remedies: lora+replay:5%
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)  # where none is named and a training is small, 0, 1 and 2
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     full: FullArm = FullArm()

@@ -26,6 +26,7 @@ from keeptune.study.jobs import Ask, Job, Train
 from keeptune.study.manifest import engines, manifest_of
 from keeptune.study.plan import FILE, PlanRecord, plan
 from keeptune.study.prompting import prompting_arms
+from keeptune.study.seeds import with_seeds
 from keeptune.study.sequence import sequence_jobs, sequences
 from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import base_point, first_seed, further_trials, looks_of, tuned_arms
@@ -58,7 +59,7 @@ def run_study(
     console = console or Console()
     started, began = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
-    config = bench.config  # with what is retained by default
+    config = bench.config = with_seeds(bench)  # and with what is retained by default
     for task in bench.tasks.values():
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
         for note in task.loaded.notes if task.loaded else ():
