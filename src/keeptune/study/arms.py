@@ -174,6 +174,7 @@ class Tuned:
 
     spec: ArmSpec
     arms: Sequence[Arm]
+    sweep_tokens: int = 0  # of all trainings that it took to choose the rate
 
 
 Curve = Sequence[tuple[int, Arm]]  # training examples and the arm that they made, in the order of the examples

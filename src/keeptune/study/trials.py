@@ -128,6 +128,7 @@ def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> bool:
         hooks=hooks,
         remedies=remedies,
         order=rows.order,
+        tier=watch.tier if bench.config.checkpoints and bench.kept else None,
     )
     try:
         done = TrialRecord(
@@ -175,6 +176,10 @@ class _Watch(Callback):
             return
         moved = gauge(self.bench.lm, self.method, self.bench.gauge) if self.method else None
         self.points.append(Checkpoint(step=record.step, validation_loss=record.loss, look=self._looked(), gauge=moved))
+
+    def tier(self) -> int:
+        """How well the model as it is now keeps the suites."""
+        return self._looked().tier
 
     def harmless(self, lm: LanguageModel) -> bool:
         """No retained suite lost more than its margin, on validation items."""
