@@ -84,8 +84,7 @@ class LanguageModel:
             flat=False,
         )
         check_causal(lm)
-        lm.flat = _runs_flat(lm)
-        lm.plain_head = lm.flat and _has_plain_head(lm)
+        lm.look_how_it_runs()
         return lm
 
     @property
@@ -123,15 +122,29 @@ class LanguageModel:
                 )
 
     def adapt(self, method: Method) -> None:
-        """Make the model trainable by ``method``."""
+        """Make the model trainable by ``method``; how it runs is found out anew, for the method may have changed it."""
         self.base_hash, self.hash = self.base_hash or self.hash, None
+        base = self.model
         self.model = method.prepare(self.model)
+        if self.model is not base:
+            self.look_how_it_runs()
 
     def restore(self, method: Method) -> None:
         """Give the model back as it was before `adapt`, bit by bit."""
+        adapted = self.model
         self.model = method.restore(self.model)
         self.model.eval()
         self.hash = self.base_hash
+        if self.model is not adapted:
+            self.look_how_it_runs()
+
+    def look_how_it_runs(self) -> None:
+        """Whether the model as it is runs flat batches, and whether its head is a plain one: tried, not assumed."""
+        mode = self.model.training
+        self.model.eval()
+        self.flat = _runs_flat(self)
+        self.plain_head = self.flat and _has_plain_head(self)
+        self.model.train(mode)
 
     def accept(self, method: Method) -> None:
         """Keep what ``method`` learned as the model that the next method starts from."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.errors import ConfigError
+from keeptune.core.files import readable, writing
 from keeptune.core.records import Costs, StepRecord, ValidationRecord, write_json
 from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
@@ -301,8 +302,10 @@ def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None
             method.blend(bench.lm.model, alpha)
             moved = gauge(bench.lm, method, base)
             artifact = folder / method.artifact
-            artifact.mkdir(parents=True, exist_ok=True)
-            method.save(bench.lm.model, artifact, bench.lm.tokenizer)
+            with writing(artifact):
+                artifact.mkdir(parents=True, exist_ok=True)
+                method.save(bench.lm.model, artifact, bench.lm.tokenizer)
+                readable(artifact)
         target = {task.name: bench.evaluate(task.name, "test") for task in bench.targets}
         suites = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
         views = {view.name: bench.look(view).items for view in bench.views}

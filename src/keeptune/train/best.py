@@ -6,6 +6,7 @@ import math
 import shutil
 from pathlib import Path
 
+from keeptune.core.files import readable, writing
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 
@@ -56,7 +57,9 @@ class Best:
         """Whole or not at all: written beside, then renamed."""
         partial = self.folder.with_name(self.folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        self.method.save(self.lm.model, partial, self.lm.tokenizer)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        partial.rename(self.folder)
+        with writing(self.folder):
+            partial.mkdir(parents=True)
+            self.method.save(self.lm.model, partial, self.lm.tokenizer)
+            readable(partial)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            partial.rename(self.folder)
