@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
@@ -17,6 +16,7 @@ from keeptune.data.tokenizer import read_tokenizer
 log = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+AS_IT_WAS = "name the base it was trained on, as it was then"
 LARGE = 1024  # bytes: a smaller file that is no safetensors is a pointer to one
 
 
@@ -42,7 +42,7 @@ def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
     """Put the peft adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
 
     Raises:
-        ModelError: the adapter is incomplete, belongs to another base, or puts tokens of its own before the input.
+        ModelError: the adapter is incomplete or belongs to another base.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
@@ -54,13 +54,12 @@ def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
     other = ModelError(
         f"this adapter does not fit {name}",
         where=str(folder),
-        remedy="name the base it was trained on" + (f"; it says {stated}" if stated and stated != name else ""),
+        remedy=f"it was trained on {stated}: name that as the base" if stated and stated != name else AS_IT_WAS,
     )
     try:
         adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise other from error
-    _refuse_virtual_tokens(adapted, folder)
     layers = any("embed_tokens" in key or "lm_head" in key or "wte" in key for key in stored)
     placed = {key for save in {False, layers} for key in get_peft_model_state_dict(adapted, save_embedding_layers=save)}
     if not stored <= placed:  # peft passes over weights that have no place in the model
@@ -99,20 +98,6 @@ def _stored(folder: Path) -> set[str]:
         why = "is a pointer of Git LFS and no weights" if pointer else f"cannot be read: {error}"
         remedy = "fetch it with `git lfs pull`" if pointer else "the file was cut short; copy it again"
         raise ModelError(f"{WEIGHTS} {why}", where=str(folder), remedy=remedy) from error
-
-
-@torch.no_grad()
-def _refuse_virtual_tokens(adapted: Any, folder: Path) -> None:
-    """Adapters that lengthen the input change which logits belong to which token: none of our paths expects that."""
-    ids = torch.zeros((1, 4), dtype=torch.int64, device=next(adapted.parameters()).device)
-    length = adapted(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape[1]
-    if length != ids.shape[1]:
-        kind = str(adapted.active_peft_config.peft_type).split(".")[-1]
-        raise ModelError(
-            f"its {kind} adapter puts {length - ids.shape[1]} virtual tokens before the input, and cannot be judged",
-            where=str(folder),
-            remedy="judge an adapter that changes layers, such as LoRA",
-        )
 
 
 def _same_base(stated: str, name: str) -> bool:

@@ -36,7 +36,7 @@ class Layout:
             Encoder(lm.tokenizer, context=lm.context, chat=True)
         except ModelError as error:
             raise ModelError(
-                f"the two models have other chat templates, and this one cannot be asked in the other's: {error.message}",
+                f"this model cannot be asked in the chat template of the other: {error.message}",
                 where=lm.name,
                 remedy="give both the same chat template (chat_template.jinja); in two layouts they cannot be compared",
             ) from error
