@@ -230,13 +230,13 @@ def test_sample_logs_get_the_verdicts_of_the_statistics_module(
     verdicts = read_json(run / "summary.json", Summary).arms[1].suites
     assert [verdict.verdict for verdict in verdicts] == words
     assert (verdicts[0].lost, verdicts[0].gained, verdicts[0].n) == (lost, gained, n)
-    assert judged_again(run, [Suite("parity", "acc", "binary", 0.02, verdicts[0].chance)]) == verdicts
+    assert judged_again(run, [Suite("parity", "acc", "binary", None, verdicts[0].chance)]) == verdicts
 
     # and from the scores themselves, without the records of the comparison
     def items(scores: Sequence[int]) -> list[ItemRecord]:
         return [ItemRecord(suite="parity", id=str(i), cluster=str(i), score=s) for i, s in enumerate(scores)]
 
-    (direct,) = judge([(Suite("parity", "acc", "binary", 0.02, verdicts[0].chance), pair(items(before), items(after)))])
+    (direct,) = judge([(Suite("parity", "acc", "binary", None, verdicts[0].chance), pair(items(before), items(after)))])
     assert direct == verdicts[0]
 
 
