@@ -54,7 +54,7 @@ def build(tokenizer: Any) -> Callable[..., Any]:
 
     Architectures: llama (grouped heads, tied embeddings), mistral (window of 8), qwen3, gemma2 (soft caps, window of
     5), gemma3_text (a layer with a window of 8 and one without), gpt2, gpt_neox, opt, cohere and granite (scaled
-    logits), mamba.
+    logits), mamba, falcon_mamba, mamba2, rwkv.
     """
     import torch
     import transformers
@@ -92,6 +92,16 @@ def build(tokenizer: Any) -> Callable[..., Any]:
             "max_position_embeddings": 128,
         },
         "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+        "falcon_mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+        "mamba2": {
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "state_size": 8,
+            "num_heads": 8,
+            "head_dim": 8,
+            "n_groups": 1,
+        },
+        "rwkv": {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "context_length": 128},
     }
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
 

@@ -95,6 +95,18 @@ def rouge(k: int, changed: float = 0.6, drop: float = 0.02) -> World:
     return World(f"ROUGE-like, {k} documents", suite, draw, -drop, withheld)
 
 
+def few_lose(k: int, share: float = 0.05, drop: float = 0.4) -> World:
+    """Graded scores of `k` documents that wobble a little, and of which one in twenty loses most of its score."""
+
+    def draw(rng: Rng) -> PairedScores:
+        before = rng.beta(5, 5, k)
+        lost = np.where(rng.random(k) < share, np.abs(rng.normal(drop, 0.1, k)), rng.normal(0, 0.02, k))
+        return paired(before, before - lost)
+
+    suite = Suite("summaries", "rougeL", "mean", margin=share * drop)
+    return World(f"ROUGE-like, {k} documents, one in twenty collapsed", suite, draw, -share * drop)
+
+
 def prose(documents: int, drop: float = 0.01) -> World:
     """Bits per byte of documents that differ in how much they lose; few are judged by their stretches alone.
 

@@ -569,7 +569,7 @@ def test_overlong_error_names_the_row_and_both_lengths(keeptune: Run, tmp_path: 
 def test_overlong_drop_says_how_many(keeptune: Run, tmp_path: Path) -> None:
     ended = keeptune("study", recipe(tmp_path, arms=["lora"], overlong="drop"), *FAST)
     assert ended.code == 0, ended.err
-    assert "3 rows are longer than the window and were left out of training" in ended.out
+    assert "3 rows were left out of training: prompt and completion exceed the window" in ended.out
 
 
 @pytest.mark.usefixtures("overlong")

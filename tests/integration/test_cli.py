@@ -130,6 +130,24 @@ def test_a_second_train_skips_what_is_finished(trained: Any, keeptune: Run, tiny
     assert "tokens/s" not in again.out
 
 
+def test_nothing_that_is_finished_survives_an_edited_chat_template(
+    keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path
+) -> None:
+    jsonl(rows())
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    template = (
+        "{% for m in messages %}<s>{{ m['content'] }}</s>{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
+    )
+    (model / "chat_template.jinja").write_text(template)
+    command = ("train", "--model", model, "--data", "rows.jsonl", "--rate", "1e-3", *FAST)
+    assert keeptune(*command).code == 0
+    assert "tokens/s" not in keeptune(*command).out
+    (model / "chat_template.jinja").write_text(template.replace("<s>", "<s>in short: "))
+    again = keeptune(*command)
+    assert again.code == 0, again.err
+    assert "skipped" not in again.out and "tokens/s" in again.out
+
+
 def test_several_sets_are_learned_together(keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path) -> None:
     jsonl(rows())
     others = [{"question": f"{n} or {n + 1}?", "answer": str(n + n % 2)} for n in range(60)]

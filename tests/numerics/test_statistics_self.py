@@ -17,7 +17,7 @@ from keeptune.retention.pairs import PairedScores
 
 CALIBRATION = Path(__file__).parents[2] / "recipes" / "calibration"
 MODULES = ("worlds", "cells", "choices")
-DRAWS = 600
+DRAWS = 300
 NOISE = 3 * (0.05 * 0.95 / DRAWS) ** 0.5  # three standard errors of a share of 5 %
 
 
@@ -42,17 +42,19 @@ def test_errors_and_coverage_of_every_kind_of_suite(modules: dict[str, ModuleTyp
             assert cell.coverage >= 0.945 - NOISE, cell
 
 
+@pytest.mark.slow
 def test_errors_over_the_suites_of_an_arm(modules: dict[str, ModuleType]) -> None:
-    for cell in (*modules["cells"].family(100), *modules["cells"].near_chance(60)):
-        assert cell.false_harmed <= 0.06 + 3 * (0.05 * 0.95 / cell.draws) ** 0.5, cell
+    cells = modules["cells"]
+    for cell in (*cells.family(100), *cells.near_chance(60), *cells.together(40)):
+        assert (cell.false_harmed or 0.0) <= 0.06 + 3 * (0.05 * 0.95 / cell.draws) ** 0.5, cell
 
 
 def test_retained_has_power_where_nothing_changed(modules: dict[str, ModuleType]) -> None:
     """1,546 items decide 2 points with a power of .8 if a tenth of the answers change (the protocol's table)."""
     world = modules["worlds"].binary(0.7, 1546, lost=0.05, gained=0.05)
     rng = np.random.default_rng(0)
-    kept = sum(modules["cells"].change_of(world.suite, world.draw(rng)).lower_bound() > -0.02 for _ in range(DRAWS))
-    assert 0.75 <= kept / DRAWS <= 0.85
+    kept = sum(modules["cells"].change_of(world.suite, world.draw(rng)).lower_bound() > -0.02 for _ in range(1_000))
+    assert 0.77 <= kept / 1_000 <= 0.84
 
 
 @pytest.mark.slow

@@ -21,7 +21,10 @@ def compare(
     ] = None,
     target: Annotated[str | None, typer.Option(help="The task that was trained for: reported, not judged.")] = None,
     margin: Annotated[
-        float | None, typer.Option(help="Points that a task may lose. Default: the task's own, or 2.")
+        float | None,
+        typer.Option(
+            help="Points that a task may lose. Default: its own, or 5 % of what the base has above chance (1 to 3)."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many test items of each task.")] = None,
     samples: Annotated[bool, typer.Option(help="Compare two sets of lm-eval sample logs; no model is loaded.")] = False,

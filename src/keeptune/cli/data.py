@@ -131,9 +131,9 @@ def preview_command(
         format=format,
         supervise=supervised_turns(supervise),
     )
-    tokenizer, context = load_tokenizer(_model_path(model))
+    tokenizer, context, lacking = load_tokenizer(_model_path(model))
     chat = bool(getattr(tokenizer, "chat_template", None))
-    encoder = Encoder(tokenizer, context=context, chat=chat, overlong=policy)
+    encoder = Encoder(tokenizer, context=context, chat=chat, overlong=policy, unembedded=lacking)
     templates = wordings(loaded.layout, template or ()).for_chat(chat)
     note = PLAIN_NOTE if loaded.layout and loaded.layout.talks and not chat else None
     if html is not None:

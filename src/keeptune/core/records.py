@@ -130,6 +130,52 @@ class SuiteVerdict(Record):
     documents: int | None = None  # of a text with few: what is said is about these alone
 
 
+class Overall(Record):
+    """All measurable suites of one arm together: was anything lost at all? In margins, mean over the suites."""
+
+    suites: int
+    change: float  # -1: on the mean suite, as much as its margin was lost
+    interval: Interval
+    p: float  # one-sided: is it worse than before?
+    sentence: str
+
+
+class LossGroup(Record):
+    """Items of one suite that share a label or a cluster, and what became of them. A description, not a test."""
+
+    by: Literal["label", "cluster"]
+    name: str
+    n: int
+    lost: int  # items whose score fell
+    gained: int  # items whose score rose
+    change: float  # of the group's mean score; relative for bits per byte
+
+
+class LostItem(Record):
+    """An item whose score fell, with both answers; texts are cut."""
+
+    id: str
+    label: str | None
+    cluster: str
+    prompt: str
+    references: tuple[str, ...]
+    before: str
+    after: str
+    change: float  # of its score; relative for bits per byte
+
+
+class SuiteLosses(Record):
+    """Where the losses of one suite lie: the groups that lost most, and the items that lost most."""
+
+    suite: str
+    n: int
+    lost: int
+    gained: int
+    relative: bool = False  # bits per byte
+    groups: tuple[LossGroup, ...] = ()
+    samples: tuple[LostItem, ...] = ()
+
+
 class Costs(Record):
     """What one arm costs. None: does not apply or was not measured."""
 
@@ -183,6 +229,8 @@ class ArmSummary(Record):
     gain: Interval | None = None  # target score minus the best prompting's, paired
     gain_mean: float | None = None
     suites: tuple[SuiteVerdict, ...] = ()
+    overall: Overall | None = None  # of the suites together; None with fewer than two that were tested
+    losses: tuple[SuiteLosses, ...] = ()  # of the suites on which something got worse
     costs: Costs = Costs()
     lr: float | None = None
     shots: int | None = None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import Environment, TemplateError, nodes
 
 from keeptune.core.errors import ModelError
 from keeptune.data.examples import Rendered
 
 _PROBE = "zq7"  # an answer that no template contains
+_GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # transformers' own tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,28 @@ class AssistantTurn:
     end_id: int
     end: str = ""  # the end token as the template prints it; "" where it prints none
     tail: str = ""  # what it prints behind
+    marks: tuple[str, ...] = ()  # texts that the template looks for: an answer that has one is printed in its own way
 
     def wrap(self, text: str) -> str:
         """An answer as the template prints it, without the end token."""
         return self.before + (text.strip() if self.trims else text) + self.after
+
+    def unwrap(self, text: str, references: Sequence[str]) -> str:
+        """A generated answer without what the template prints around one, as far as the references have none of it.
+
+        Where the template prints an empty block of thoughts, a model's block goes whatever is in it.
+        """
+        before, after = self.before.strip(), self.after.strip()
+        if after and text.endswith(after) and not any(one.endswith(after) for one in references):
+            text = text[: -len(after)].rstrip()
+        if not before or any(one.startswith(before.split()[0]) for one in references):
+            return text
+        if text.startswith(before):
+            return text[len(before) :].lstrip()
+        block = re.fullmatch(r"(<([^<>/\s]+)>)\s*(</\2>)", before)
+        if block and text.startswith(block[1]) and block[3] in text:
+            return text.split(block[3], 1)[1].lstrip()
+        return text
 
 
 def render_chat(tokenizer: Any, rendered: Rendered, shots: Sequence[Rendered] = ()) -> str:
@@ -59,7 +79,36 @@ def assistant_turn(tokenizer: Any) -> AssistantTurn:
     before, _, after = turn.partition(_PROBE)
     trims = f" {_PROBE} " not in _answer_turn(tokenizer, user, prompt, f" {_PROBE} ")
     text, end, end_id = _first_special(tokenizer, after)
-    return AssistantTurn(before, text, trims, end_id, end, after[len(text) + len(end) :])
+    return AssistantTurn(before, text, trims, end_id, end, after[len(text) + len(end) :], _marks(tokenizer))
+
+
+def printed_answer(tokenizer: Any, turn: AssistantTurn, answer: str) -> str:
+    """An answer as the template prints it, without the end token, where it looks into the answer (`marks`)."""
+    if not any(mark in answer for mark in turn.marks):
+        return turn.wrap(answer)
+    user = {"role": "user", "content": "hello"}
+    prompt = _apply(tokenizer, [user], generate=True)
+    full = _apply(tokenizer, [user, {"role": "assistant", "content": answer}], generate=False)
+    ending = turn.end + turn.tail
+    if not full.startswith(prompt) or not full.endswith(ending):
+        return turn.wrap(answer)
+    return full[len(prompt) : len(full) - len(ending)]
+
+
+def _marks(tokenizer: Any) -> tuple[str, ...]:
+    """Strings in the template's code that are no plain words, such as </think>: what it may look for in an answer."""
+    template = tokenizer.get_chat_template() if hasattr(tokenizer, "get_chat_template") else tokenizer.chat_template
+    try:
+        code = _GENERATION.sub("", str(template))
+        tree = Environment(extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]).parse(code)
+    except TemplateError:
+        return ()
+    texts = {str(node.value).strip() for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
+    return tuple(sorted(t for t in texts if len(t) > 2 and not t.replace("_", "").isalnum() and _marked(t)))
+
+
+def _marked(text: str) -> bool:
+    return any(c in "<>[]|#" for c in text) and not any(c.isspace() for c in text)
 
 
 def _answer_turn(tokenizer: Any, user: dict[str, str], prompt: str, answer: str) -> str:

@@ -23,7 +23,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from keeptune.core.errors import DataError, ModelError
-from keeptune.data.chat import AssistantTurn, assistant_turn, render_chat
+from keeptune.data.chat import AssistantTurn, assistant_turn, printed_answer, render_chat
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
 from keeptune.data.proof import Proof, decoded
 from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
@@ -70,13 +70,22 @@ class Encoder:
         overlong: what `encode` does with a row longer than ``context``: ``drop`` it (counted, with the reason),
             ``truncate_prompt`` (the prompt loses tokens at its left end, after BOS) or raise an ``error``.
             A completion is never cut: one that leaves no room for a prompt token is dropped, or raises.
+        unembedded: tokens that the model does not know; rows that need one are treated as those that are too long.
 
     Raises:
         ModelError: no EOS, no chat template although ``chat`` is set, a chat template whose prompt is not the
             beginning of the full conversation, a doubled BOS, or a tokenizer that cannot be cut at a boundary.
     """
 
-    def __init__(self, tokenizer: Any, *, context: int, chat: bool = False, overlong: OverlongPolicy = "drop") -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        context: int,
+        chat: bool = False,
+        overlong: OverlongPolicy = "drop",
+        unembedded: frozenset[int] = frozenset(),
+    ) -> None:
         if tokenizer.eos_token_id is None:
             raise ModelError(
                 "the tokenizer has no end-of-sequence token, so no completion could ever end",
@@ -87,10 +96,12 @@ class Encoder:
         self.context = context
         self.chat = chat
         self.overlong = overlong
+        self.unembedded = unembedded
         self._together: dict[str, tuple[int, ...]] = {}  # ids of texts that were tokenised in one call
         self.start_ids = _start_ids(tokenizer)
         self._turn: AssistantTurn | None = assistant_turn(tokenizer) if chat else None
         self.end_id: int = self._turn.end_id if self._turn else int(tokenizer.eos_token_id)
+        self._check_frame()
         self._anchors = tuple((text, self._ids(text)) for text in _ANCHORS)
         self._completion_body = lru_cache(maxsize=4_096)(self._split_off)  # answers and choices that recur
         self._prove_boundaries()
@@ -158,7 +169,7 @@ class Encoder:
 
     def _framed(self, text: str) -> str:
         """A completion as the chat template prints it, without the end token."""
-        return self._turn.wrap(text) if self._turn else text
+        return printed_answer(self.tokenizer, self._turn, text) if self._turn else text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text that completion ids stand for, up to the end token; inverse of `completion`."""
@@ -166,6 +177,10 @@ class Encoder:
         if self.end_id in ids:
             ids = ids[: ids.index(self.end_id)]
         return self._said(ids)
+
+    def answer(self, text: str, references: Sequence[str]) -> str:
+        """A generated text without what the chat template prints around an answer; the references have none of it."""
+        return self._turn.unwrap(text, references) if self._turn else text
 
     def _said(self, ids: Sequence[int]) -> str:
         """What ids add to a text before them."""
@@ -208,6 +223,9 @@ class Encoder:
     def _fitted(self, row: Encoded, rendered: Rendered) -> Encoded | Overlong:
         """The row inside the window, by the policy."""
         prompt, completion = row.prompt_ids, row.completion_ids
+        lacks = self.lacks((*prompt, *completion))
+        if lacks is not None:
+            return self._unknown(rendered, row, lacks)
         if len(row) <= self.context:
             return row
         too_long = self._overlong(rendered, len(prompt), len(completion))
@@ -222,6 +240,38 @@ class Encoder:
         if self.overlong == "drop" or room <= len(self.start_ids):
             return too_long
         return replace(row, prompt_ids=self.cut(prompt, room))
+
+    def lacks(self, ids: Sequence[int]) -> str | None:
+        """Which token of ``ids`` the model does not know, in words; None where it knows all."""
+        found = next((id for id in ids if id in self.unembedded), None) if self.unembedded else None
+        if found is None:
+            return None
+        return f"it needs the token {self.tokenizer.convert_ids_to_tokens(found)!r}, which the model does not embed"
+
+    def _unknown(self, rendered: Rendered, row: Encoded, reason: str) -> Overlong:
+        """A row that needs a token without an embedding, by the policy."""
+        if self.overlong == "error":
+            raise DataError(
+                reason,
+                path=rendered.path or None,
+                line=rendered.line or None,
+                remedy="remove the row, or drop such rows",
+            )
+        lengths = len(row.prompt_ids), len(row.completion_ids)
+        return Overlong(rendered.id, *lengths, reason, rendered.path, rendered.line)
+
+    def _check_frame(self) -> None:
+        """Raises a ModelError where every row would need a token that the model does not know."""
+        if not self.unembedded:
+            return
+        frame = render_chat(self.tokenizer, Rendered("", "", "hello", "", (), chat=True)) if self.chat else ""
+        lacks = self.lacks((*self.beginning, *self._ids(frame), self.end_id))
+        if lacks is not None:
+            raise ModelError(
+                f"no text can be encoded: {lacks}",
+                where=_name(self.tokenizer),
+                remedy="use the tokenizer and the chat template that the model was trained with",
+            )
 
     def encode_all(self, rows: Iterable[Rendered]) -> EncodedSet:
         """Encode every row; rows that do not fit are listed with the reason."""

@@ -98,7 +98,7 @@ def encoded(
 
 def cache_key(encoder: Encoder, key: Any) -> str:
     """The name of the folder: a hash of ``key`` and of all that encoding depends on."""
-    settings = [encoder.context, encoder.chat, encoder.overlong]
+    settings = [encoder.context, encoder.chat, encoder.overlong, sorted(encoder.unembedded)]
     return content_hash([__version__, _FORMAT, tokenizer_digest(encoder.tokenizer), settings, key], length=32)
 
 
@@ -173,7 +173,7 @@ def _in_processes(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(encoder.tokenizer, encoder.context, encoder.chat, encoder.overlong),
+        initargs=(encoder.tokenizer, encoder.context, encoder.chat, encoder.overlong, encoder.unembedded),
     )
 
     def take() -> None:
@@ -195,11 +195,11 @@ def _in_processes(
 _encoder: Encoder  # of a process that builds
 
 
-def _start(tokenizer: Any, context: int, chat: bool, overlong: Any) -> None:
+def _start(tokenizer: Any, context: int, chat: bool, overlong: Any, unembedded: frozenset[int]) -> None:
     global _encoder
     be_a_worker()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # every processor has a process already
-    _encoder = Encoder(tokenizer, context=context, chat=chat, overlong=overlong)
+    _encoder = Encoder(tokenizer, context=context, chat=chat, overlong=overlong, unembedded=unembedded)
 
 
 def _shard(path: Path, rows: Sequence[Rendered]) -> None:

@@ -16,6 +16,7 @@ from keeptune.data.lazy import picked, places
 from keeptune.data.proof import decoded
 from keeptune.data.recognise import Layout
 from keeptune.data.templates import Template, TemplateSet, default_templates
+from keeptune.data.tokenizer import read_tokenizer, unembedded_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +46,28 @@ class Shown:
     problem: str | None = None  # why the row would be left out
 
 
-def load_tokenizer(model: str) -> tuple[Any, int]:
-    """The tokenizer of a model folder or hub name, and its context window in tokens. Loads no weights.
+def load_tokenizer(model: str) -> tuple[Any, int, frozenset[int]]:
+    """The tokenizer of a model folder or hub name, its context window in tokens, and the tokens that the model lacks.
+
+    Loads no weights.
 
     Raises:
         ModelError: no such model, or it has no tokenizer.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig
 
+    tokenizer = read_tokenizer(model, model)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         lines = str(error).strip().splitlines()
         raise ModelError(
-            f"the tokenizer cannot be loaded: {lines[0] if lines else type(error).__name__}",
-            where=model,
-            remedy="name a model folder with tokenizer files, or a model of the hub (owner/name)",
+            f"config.json cannot be used: {lines[0] if lines else type(error).__name__}", where=model
         ) from error
     text_config = config.get_text_config()
     window = getattr(text_config, "max_position_embeddings", None) or getattr(text_config, "n_positions", None)
-    return tokenizer, int(window or min(tokenizer.model_max_length, 1 << 20))
+    lacking = unembedded_tokens(tokenizer, text_config.vocab_size, model)
+    return tokenizer, int(window or min(tokenizer.model_max_length, 1 << 20)), lacking
 
 
 def wordings(layout: Layout | None, texts: Sequence[str] = ()) -> TemplateSet:
@@ -130,6 +132,7 @@ def _show(
             row = encoder.row(rendered)
         if len(row) > encoder.context:
             problem = f"{len(row)} tokens do not fit the window of {encoder.context}"
+        problem = encoder.lacks((*row.prompt_ids, *row.completion_ids)) or problem
     except DataError as error:
         problem = error.message
     return Shown(

@@ -187,15 +187,17 @@ def _shot_view(name: str, rendered: Rendered, shots: Sequence[Rendered], encoder
 
 def _window(row: Encoded, rendered: Rendered, encoder: Encoder) -> tuple[str, range]:
     """What becomes of a row that is too long, in words, and the places of the tokens that go."""
-    if len(row) <= encoder.context:
+    lacks = encoder.lacks((*row.prompt_ids, *row.completion_ids))
+    if lacks is None and len(row) <= encoder.context:
         return "", range(0)
-    said = _too_long(row, encoder)
+    said = lacks or _too_long(row, encoder)
     try:
         result = encoder.encode(rendered)
     except DataError:
         return f"{said}: training stops with an error (overlong: error)", range(0)
     if not isinstance(result, Encoded):
-        return f"{said}: left out, {result.reason} (overlong: {encoder.overlong})", range(0)
+        why = "" if lacks else f", {result.reason} (overlong: {encoder.overlong})"
+        return f"{said}: left out{why}", range(0)
     kept = len(encoder.start_ids)  # BOS stays where the prompt has one
     low = kept if row.prompt_ids[:kept] == encoder.start_ids else 0
     gone = len(row) - len(result)

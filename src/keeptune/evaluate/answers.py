@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.evaluate.words import RougeWords, apart, one_form
 
 ItemScore = Callable[[str, Sequence[str]], float]
 
@@ -23,8 +24,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def squeeze(text: str) -> str:
-    """Strip, and make every run of whitespace one space."""
-    return " ".join(text.split())
+    """Strip, make every run of whitespace one space, and write every character in Unicode's composed form."""
+    return " ".join(one_form(text).split())
 
 
 def exact_match(prediction: str, references: Sequence[str]) -> float:
@@ -33,8 +34,12 @@ def exact_match(prediction: str, references: Sequence[str]) -> float:
 
 
 def squad_tokens(text: str) -> list[str]:
-    """Words as SQuAD's evaluation script v1.1 sees them: lower case, no punctuation, no English articles."""
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+    """Words as SQuAD's evaluation script v1.1 sees them: lower case, no punctuation, no English articles.
+
+    Scripts without spaces, of which that script makes one word, go character by character.
+    """
+    words = _ARTICLES.sub(" ", one_form(text).lower().translate(_PUNCTUATION)).split()
+    return words if text.isascii() else [part for word in words for part in apart(word)]
 
 
 def token_f1(prediction: str, references: Sequence[str]) -> float:
@@ -55,11 +60,13 @@ def _bag_f1(found: Counter[Any], wanted: Counter[Any]) -> float:
 def _rouge_scorer(kind: str) -> Any:
     from rouge_score.rouge_scorer import RougeScorer  # pulls in nltk: a second that only ROUGE users pay
 
-    return RougeScorer([kind], use_stemmer=True)
+    return RougeScorer([kind], tokenizer=RougeWords())
 
 
 def rouge(kind: str) -> ItemScore:
     """F-measure of rouge-score with the Porter stemmer: 'rouge1', 'rouge2', 'rougeL' or 'rougeLsum'.
+
+    The words are rouge-score's own where a text is ASCII, and those of its script elsewhere (`words.RougeWords`).
 
     'rougeLsum' takes every line of a text as one sentence and splits nothing else, as rouge-score does by
     default: put one sentence on a line in predictions and references for the summary-level figure.

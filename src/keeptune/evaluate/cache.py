@@ -6,6 +6,7 @@ nothing behind, and a file that cannot be read is computed again.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from keeptune.evaluate.runner import Evaluation, Wording, evaluate
 from keeptune.evaluate.task import Task
 from keeptune.inference.score import Progress
 from keeptune.models.language_model import LanguageModel
+
+log = logging.getLogger(__name__)
 
 
 class EvaluationCache:
@@ -42,14 +45,16 @@ class EvaluationCache:
         """As `runner.evaluate`, from the folder where it is there."""
         settings: dict[str, Any] = {"shots": shots, "draw": draw, "template": template, "limit": limit}
         path = self._path(lm, task, part, encoder, settings)
-        if path is not None and path.is_file():
-            try:
-                return read_json(path, Evaluation)
-            except DataError:
-                path.unlink(missing_ok=True)  # cut short, or another version's
-        result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
-        if path is not None:
-            write_json(path, result)
+        result = _read(path) if path is not None else None
+        if result is None:
+            result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
+            if path is not None:
+                write_json(path, result)
+        if result.skipped and encoder is None:  # the own encoder cuts what is too long
+            log.warning(
+                "%s: %d %s items need a token that %s does not embed, and were not asked",
+                *(task.name, len(result.skipped), part, lm.name),
+            )
         return result
 
     def _path(
@@ -62,3 +67,14 @@ class EvaluationCache:
         machine = [str(lm.dtype), lm.device.type, lm.flat]
         key = content_hash([__version__, lm.hash, machine, task.digest, wording, part, asked, settings])
         return self.folder / f"{task.name}-{part}-{key}.json"
+
+
+def _read(path: Path) -> Evaluation | None:
+    """What was kept; None where there is nothing, or nothing that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        return read_json(path, Evaluation)
+    except DataError:
+        path.unlink(missing_ok=True)  # cut short, or another version's
+        return None

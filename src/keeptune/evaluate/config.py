@@ -75,9 +75,8 @@ class TaskConfig(Config):
     extract: str | None = None  # regular expression: the answer inside the text, group 1 where there is one
     extract_first: bool = False  # the first match instead of the last
     max_new_tokens: int | None = Field(default=None, gt=0)  # default: by the completions of the train part
-    margin: float | str | None = (
-        None  # points that may be lost where retained; default: 5 % of what the base has above chance
-    )
+    # points that may be lost where retained; default: 5 % of what the base has above chance, between 1 and 3 points
+    margin: float | str | None = None
     split: SplitConfig = SplitConfig()
 
     @field_validator("templates", "unseen_templates", mode="before")

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeptune.evaluate.answers import squeeze
+from keeptune.evaluate.words import mostly_continuous, one_form
 
 Floats = NDArray[np.float64]
 
@@ -69,10 +70,14 @@ def macro_f1(predictions: Sequence[str], references: Sequence[Sequence[str]]) ->
 
 
 def bleu(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[list[float], str]:
-    """Linearised corpus BLEU in [0, 1] and sacrebleu's signature (its defaults: 13a, exp smoothing, mixed case)."""
+    """Linearised corpus BLEU in [0, 1] and sacrebleu's signature (its defaults: 13a, exp smoothing, mixed case).
+
+    Where the references are of scripts without spaces the characters are the words (`tok:char` in the signature).
+    """
     from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU(force=True)  # force: no warning about text that looks tokenised
+    by_character = mostly_continuous(one for each in references for one in each)
+    metric = BLEU(force=True, tokenize="char" if by_character else "13a")  # force: no warning about tokenised text
 
     def statistic(sums: Floats) -> float:
         return _bleu_of_sums(sums, metric.max_ngram_order)
@@ -126,4 +131,4 @@ def reference_streams(references: Sequence[Sequence[str]]) -> list[list[str | No
 
 def one_line(text: str) -> str:
     """A text as sacrebleu's command line would read it from a file: one line, no whitespace at its end."""
-    return _LINE_BREAK.sub(" ", text).rstrip()
+    return _LINE_BREAK.sub(" ", one_form(text)).rstrip()

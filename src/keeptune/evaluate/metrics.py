@@ -38,6 +38,7 @@ class Answer:
     id: str
     prediction: str
     references: tuple[str, ...]
+    cut: bool = False  # generation ended at its limit of tokens, in the middle of the answer
 
 
 @dataclass(frozen=True, slots=True)

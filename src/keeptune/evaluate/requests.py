@@ -111,11 +111,13 @@ class Generation:
         )
         answers = []
         for item, ids in zip(items, generated, strict=True):
-            text = encoder.text(ids).lstrip()
+            text, ended = encoder.text(ids).lstrip(), encoder.end_id in ids
             for mark in stop:
+                ended = ended or mark in text
                 text = text.split(mark, 1)[0]
             references = tuple(reference.strip() for reference in item.rendered.references)
-            answers.append(Answer(item.rendered.id, text.strip(), references))
+            cut = not ended and len(ids) >= self.max_new_tokens
+            answers.append(Answer(item.rendered.id, encoder.answer(text.strip(), references), references, cut))
         return answers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -36,9 +37,26 @@ class Evaluation(Record):
     window_share: float  # of the model's context
     shots_dropped: float = 0.0  # mean demonstrations per request that found no room
     truncated: int = 0  # items whose prompt lost tokens at its left end
+    cut_answers: int = 0  # items whose answer ended at the limit of new tokens
+    new_tokens: int | None = None  # that limit, where text is generated
     skipped: tuple[str, ...] = ()  # ids of items that were left out because their prompt is too long
     seconds: float
     signature: str = ""  # of the library that computed the metric
+
+    def notes(self) -> list[str]:
+        """What the reader of the score has to know: items that were not asked, prompts and answers that were cut."""
+        found = []
+        if self.skipped:
+            where = f"{self.suite}: {len(self.skipped)} {self.part} items"
+            found.append(f"{where} do not fit the window or the model's vocabulary and were not asked")
+        if self.truncated:
+            found.append(f"{self.suite}: {self.truncated} {self.part} prompts lost their beginning to fit the window")
+        if self.cut_answers:
+            found.append(
+                f"{self.suite}: {self.cut_answers} of {len(self.items)} {self.part} answers were cut at"
+                f" {self.new_tokens} tokens and scored as they are (max_new_tokens raises the limit)"
+            )
+        return found
 
     @property
     def value(self) -> float:
@@ -80,7 +98,9 @@ def evaluate(
     """
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)
-    encoder = encoder or Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt")
+    encoder = encoder or Encoder(
+        lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt", unembedded=lm.unembedded
+    )
     if task.asker is not None:
         asked = task.asker.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)
         return _of_asked(task, part, asked, encoder, time.perf_counter() - started)
@@ -154,7 +174,7 @@ class _Run:
         if extract is None:
             return answer
         references = tuple(found if (found := extract(text)) is not None else text for text in answer.references)
-        return Answer(answer.id, extract(answer.prediction) or "", references)
+        return Answer(answer.id, extract(answer.prediction) or "", references, answer.cut)
 
 
 def _merge(
@@ -180,6 +200,8 @@ def _merge(
         window_share=tokens / encoder.context,
         shots_dropped=float(np.mean([prompt.dropped for prompt in prompts])),
         truncated=sum(any(run.items[example.id].prompt.cut for run in runs) for example in kept),
+        cut_answers=sum(any(run.answers[example.id].cut for run in runs) for example in kept),
+        new_tokens=max((run.kind.max_new_tokens for run in runs if isinstance(run.kind, Generation)), default=None),
         skipped=tuple(example.id for example in examples if any(example.id not in run.items for run in runs)),
         seconds=seconds,
         signature=runs[0].signature,
@@ -234,8 +256,14 @@ def _measure_text(
     started: float,
 ) -> Evaluation:
     """Bits per byte of every block; `weight` is its bytes."""
+    everything, asked = examples, [windows(encoder, str(example.fields["text"])) for example in examples]
+    known = [not any(map(encoder.lacks, block)) for block in asked]
+    examples, pieces = list(compress(everything, known)), list(compress(asked, known))
     texts = [str(example.fields["text"]) for example in examples]
-    pieces = [windows(encoder, text) for text in texts]
+    if not texts:
+        raise DataError(
+            f"no {part} text of '{task.name}' is without tokens that the model does not embed", path=task.source or None
+        )
     flat = [ids for block in pieces for ids in block]
     nats = iter(text_nats(lm, flat, progress=progress))
     items = []
@@ -259,5 +287,6 @@ def _measure_text(
         items=tuple(items),
         tokens_per_request=tokens,
         window_share=min(1.0, tokens / encoder.context),
+        skipped=tuple(example.id for example, whole in zip(everything, known, strict=True) if not whole),
         seconds=time.perf_counter() - started,
     )

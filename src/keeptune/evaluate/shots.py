@@ -45,15 +45,19 @@ def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], 
     """The prompt with as many of the first ``shots`` as the window holds beside ``room`` tokens for the answer.
 
     Where even the bare prompt is too long, the encoder's policy decides: ``truncate_prompt`` cuts it at its left
-    end, ``drop`` gives None.
+    end, ``drop`` gives None. An item that needs a token which the model does not embed gives None.
 
     Raises:
         DataError: the prompt is too long and the policy is ``error``, or the answer alone fills the window.
     """
+    if encoder.unembedded:
+        asked = [encoder.prompt(rendered), *map(encoder.choice, rendered.choices or ())]
+        if any(encoder.lacks(ids) is not None for ids in asked):
+            return None
     limit = encoder.context - room
     for kept in range(len(shots), -1, -1):
         ids = encoder.prompt(rendered, shots[:kept])
-        if len(ids) <= limit:
+        if len(ids) <= limit and encoder.lacks(ids) is None:
             return Prompt(ids, kept, len(shots) - kept)
     if limit <= len(encoder.start_ids):
         raise DataError(

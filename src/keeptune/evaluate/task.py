@@ -42,8 +42,8 @@ if TYPE_CHECKING:  # a task is built without torch
 
 MOST_CHOICES = 32  # more different answers than this are cheaper and fairer to generate
 LONG_ANSWER = 5  # words
-NEW_TOKENS = (16, 256)  # smallest and largest limit of generated tokens where the recipe names none
-_LOOKED_AT = 500  # train rows that the limit is taken from
+FEWEST_TOKENS = 16  # smallest limit of generated tokens where the recipe names none
+_LOOKED_AT = 500  # rows of a part that the limit is taken from
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +139,21 @@ class Task:
         return wordings.for_chat(chat)
 
     def new_tokens(self, encoder: Encoder) -> int:
-        """Limit of generated tokens: as the recipe says, or 1.25 times the longest completion of 500 train rows."""
+        """Limit of generated tokens: as the recipe says, or 1.25 times the longest completion of 500 rows of each part.
+
+        It leaves half of the window to the prompt, or what the longest completion leaves.
+        """
         if self.max_new_tokens is not None:
             return self.max_new_tokens
         wordings = self.wordings(encoder.chat)
-        rows = sorted(self.splits.train or self.splits.validation or self.splits.test, key=lambda example: example.id)
-        longest = max(len(encoder.completion(wordings.fixed(row).completion)) for row in rows[:_LOOKED_AT])
-        smallest, largest = NEW_TOKENS
-        return min(max(longest * 5 // 4, smallest), largest, encoder.context // 2)
+        rows = [
+            row
+            for part in (self.splits.train, self.splits.validation, self.splits.test)
+            for row in sorted(part, key=lambda example: example.id)[:_LOOKED_AT]
+        ]
+        longest = max(len(encoder.completion(wordings.fixed(row).completion)) for row in rows)
+        most = max(encoder.context // 2, min(longest, encoder.context - 1))
+        return min(max(longest * 5 // 4, FEWEST_TOKENS), most)
 
     def chance(self, part: str = "test") -> float | None:
         """Score of guessing on a part; None where guessing scores nothing.

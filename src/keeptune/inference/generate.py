@@ -101,6 +101,7 @@ def _continue(
             raise ValueError(f"a prompt of {len(prompt)} tokens and {limit} new ones do not fit {lm.context} tokens")
     if not prompts:
         return []
+    lm.check_known(prompts)
     with evaluating(lm):
         if lm.flat:
             try:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import (
-    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -18,7 +17,9 @@ from transformers import (
 )
 
 from keeptune.batching.plan import plan
+from keeptune.inference.beside import answers_together
 from keeptune.inference.choose import Choose, likeliest
+from keeptune.inference.plain import PlainGreedy, padded_left
 from keeptune.inference.score import Progress, default_budget
 from keeptune.inference.stops import StopTexts
 from keeptune.models.language_model import LanguageModel
@@ -38,12 +39,16 @@ def padded_generate(
 ) -> list[tuple[int, ...]]:
     """New tokens of every prompt, an end token included, from batches that are padded on the left.
 
-    Prompts of similar length go together; a row that is done waits for the others of its batch.
+    Prompts of similar length go together, where that changes no answer; a row that is done waits for the others of its
+    batch.
     """
     results: list[tuple[int, ...]] = [()] * len(prompts)
     done = 0
     lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
-    for group in plan(lengths, token_budget or WIDER * default_budget(lm), padded=True):
+    groups = plan(lengths, token_budget or WIDER * default_budget(lm), padded=True)
+    if len(prompts) > 1 and not answers_together(lm):
+        groups = [[index] for group in groups for index in group]
+    for group in groups:
         processors = LogitsProcessorList([] if choose is likeliest else [_Chosen(choose, group)])
         ended = _Ended([limits[i] for i in group], ends, stops, max(len(prompts[i]) for i in group), lm.device)
         new = _generate_batch(lm, [prompts[i] for i in group], processors, ended)
@@ -59,14 +64,9 @@ def _generate_batch(
     lm: LanguageModel, prompts: Sequence[Sequence[int]], processors: LogitsProcessorList, ended: _Ended
 ) -> list[tuple[int, ...]]:
     """New tokens of prompts that are padded on the left to L."""
-    longest = ended.prompt_length
-    input_ids_BL = torch.full((len(prompts), longest), ended.ends[0], dtype=torch.int64)
-    mask_BL = torch.zeros_like(input_ids_BL)
-    for row, prompt in enumerate(prompts):
-        input_ids_BL[row, longest - len(prompt) :] = torch.tensor(prompt)
-        mask_BL[row, longest - len(prompt) :] = 1
+    input_ids_BL, mask_BL = padded_left(prompts, ended.ends[0])
     model: Any = lm.model
-    with _PlainGreedy(model, ended.ends):
+    with PlainGreedy(model, ended.ends):
         output_BL: Tensor = model.generate(
             input_ids=input_ids_BL.to(lm.device),
             attention_mask=mask_BL.to(lm.device),
@@ -74,23 +74,8 @@ def _generate_batch(
             logits_processor=processors,
             stopping_criteria=StoppingCriteriaList([ended]),
         )
-    new_BN = output_BL[:, longest:].tolist()
+    new_BN = output_BL[:, ended.prompt_length :].tolist()
     return [tuple(ids[:length]) for ids, length in zip(new_BN, ended.lengths_B.tolist(), strict=True)]
-
-
-class _PlainGreedy:
-    """Within, the model's own generation settings (sampling, penalties, lengths) are out of force."""
-
-    def __init__(self, model: Any, ends: tuple[int, ...]) -> None:
-        self._model = model
-        self._plain = GenerationConfig(do_sample=False, eos_token_id=list(ends), pad_token_id=ends[0], use_cache=True)
-
-    def __enter__(self) -> None:
-        self._own = self._model.generation_config
-        self._model.generation_config = self._plain
-
-    def __exit__(self, *error: object) -> None:
-        self._model.generation_config = self._own
 
 
 class _Chosen(LogitsProcessor):  # type: ignore[misc]  # transformers is not followed by the type checker

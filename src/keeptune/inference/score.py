@@ -65,6 +65,7 @@ def ranked_logprobs(
 
 
 def _checked(lm: LanguageModel, requests: Sequence[Choices]) -> list[Path]:
+    lm.check_known(ids for request in requests for ids in (request.prompt_ids, *request.choices))
     for request in requests:
         _check_length(lm, len(request.prompt_ids) + max(map(len, request.choices)) - 1)
     return choice_paths(requests)
@@ -89,6 +90,7 @@ def text_nats(
     Raises:
         ValueError: a text of fewer than two tokens, or with more tokens to see than the model's context.
     """
+    lm.check_known(texts)
     for text in texts:
         _check_length(lm, len(text) - 1)
     rows = (Encoded(str(index), tuple(text[:1]), tuple(text[1:])) for index, text in enumerate(texts))

@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from keeptune.core.config import Config
-from keeptune.core.errors import ConfigError, ModelError
+from keeptune.core.errors import ModelError
 from keeptune.methods.base import total, trainable_parameters
+from keeptune.methods.lora_targets import lora_targets, refused
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -49,7 +50,7 @@ class Lora:
         """Wrap ``model`` in a peft model; draws A from torch's global generator.
 
         Raises:
-            ConfigError: ``target_modules`` names no layer of the model.
+            ConfigError: ``target_modules`` names no layer of the model, or one that peft refuses.
         """
         from peft import LoraConfig as PeftLoraConfig  # seconds to import: only where an adapter is made
         from peft import get_peft_model
@@ -63,20 +64,16 @@ class Lora:
             r=self.config.rank,
             lora_alpha=self.config.alpha,
             lora_dropout=self.config.dropout,
-            target_modules=targets if isinstance(targets, str) else list(targets),
+            target_modules=lora_targets(model, targets),
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         )
+        layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
         try:
             with warnings.catch_warnings():  # peft asks transformers for a name that is being renamed
                 warnings.simplefilter("ignore", FutureWarning)
                 adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
         except ValueError as error:
-            layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-            raise ConfigError(
-                f"LoRA finds none of {targets!r} in the model",
-                where="lora.target_modules",
-                remedy=f"its linear layers are {', '.join(sorted(layers)) or 'not of a kind that peft adapts'}",
-            ) from error
+            raise refused(error, targets, layers) from error
         install(adapted)
         return adapted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,13 @@ from torch import Tensor, nn
 
 from keeptune.batching.trie import Choices, choice_batch
 from keeptune.batching.types import Batch
-from keeptune.core.errors import ModelError
+from keeptune.core.errors import DataError, ModelError
+from keeptune.core.units import content_hash
+from keeptune.data.encoded_cache import tokenizer_digest
+from keeptune.data.tokenizer import unembedded_tokens
 from keeptune.methods.base import Method
 from keeptune.models.attention import check_windows
+from keeptune.models.causal import check_causal, draw_tokens
 from keeptune.models.forward import flat_logits, hidden_states, padded_logits
 from keeptune.models.head import Head
 
@@ -35,7 +39,8 @@ class LanguageModel:
     eos_ids: tuple[int, ...]  # every token that ends a sequence; the tokenizer's own first
     device: torch.device
     dtype: torch.dtype
-    hash: str | None  # content hash of the weights; None once a method changed them: cache nothing about those
+    unembedded: frozenset[int]  # tokens of the tokenizer that the model does not know
+    hash: str | None  # of weights and tokenizer, by content; None once a method changed them: cache nothing about those
     chat: bool  # the tokenizer has a chat template
     flat: bool  # runs flat batches; otherwise everything is padded
     plain_head: bool = False  # its logits are those of `head.Head`: they can be made in chunks
@@ -53,21 +58,16 @@ class LanguageModel:
     ) -> LanguageModel:
         """A `LanguageModel` around a model in memory; the model is left in evaluation mode.
 
-        ``weights_hash`` is computed from the parameters where it is not given. A model that cannot run flat
+        ``weights_hash`` is computed from parameters and tokenizer where it is not given. A model that cannot run flat
         batches falls back to padded ones, and a log message says why.
 
         Raises:
-            ModelError: the tokenizer has no end-of-sequence token, or more tokens than the model has embeddings.
+            ModelError: the tokenizer has no end-of-sequence token, or plain text needs more tokens than the model has
+                embeddings; or what the model says of a token depends on later ones, or on other rows.
         """
         parameter = next(model.parameters())
         eos_ids = _eos_ids(model, tokenizer, name)
         vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-        if len(tokenizer) > vocabulary:
-            raise ModelError(
-                f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
-                where=name,
-                remedy="use the tokenizer that the model was trained with",
-            )
         model.eval()
         _exact_frequencies(model)
         lm = cls(
@@ -78,10 +78,12 @@ class LanguageModel:
             eos_ids=eos_ids,
             device=parameter.device,
             dtype=parameter.dtype,
-            hash=weights_hash or hash_parameters(model),
+            unembedded=unembedded_tokens(tokenizer, vocabulary, name),
+            hash=weights_hash or content_hash([hash_parameters(model), tokenizer_digest(tokenizer), eos_ids]),
             chat=bool(getattr(tokenizer, "chat_template", None)),
             flat=False,
         )
+        check_causal(lm)
         lm.flat = _runs_flat(lm)
         lm.plain_head = lm.flat and _has_plain_head(lm)
         return lm
@@ -104,6 +106,21 @@ class LanguageModel:
     def parameters(self) -> int:
         """How many weights the model has, tied ones counted once, those of an adapter included."""
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def check_known(self, texts: Iterable[Sequence[int]]) -> None:
+        """Nothing, where the model embeds every token of ``texts``.
+
+        Raises:
+            DataError: it does not.
+        """
+        if self.unembedded:
+            found = next((id for ids in texts for id in ids if id in self.unembedded), None)
+            if found is not None:
+                token = self.tokenizer.convert_ids_to_tokens(found)
+                raise DataError(
+                    f"a text needs the token {token!r}, which {self.name} does not embed",
+                    remedy="leave the text out, or use a model that knows the token",
+                )
 
     def adapt(self, method: Method) -> None:
         """Make the model trainable by ``method``."""
@@ -231,6 +248,5 @@ def _drops_out(model: nn.Module) -> bool:
 
 def _probe_batch(lm: LanguageModel) -> Batch:
     """Two small trees of different size, one of which branches, drawn from a fixed seed."""
-    vocabulary = len(lm.tokenizer)
-    draw = torch.randint(vocabulary, (64,), generator=torch.Generator().manual_seed(0)).tolist()
+    draw = draw_tokens(lm, 64)
     return choice_batch([Choices(draw[:40], [draw[40:44], draw[44:47]]), Choices(draw[47:51], [draw[51:58]])])

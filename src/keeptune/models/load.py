@@ -14,12 +14,15 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from keeptune.core.errors import ModelError
+from keeptune.data.tokenizer import read_tokenizer
+from keeptune.models.kind import check_head, check_kind, check_stored
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.precision import pick_device, pick_dtype
 
 log = logging.getLogger(__name__)
 
 BUILTIN = "builtin"
+READ = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken")  # files that a model is made from
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
@@ -37,13 +40,13 @@ def load(
     folder = _locate(name)
     config = _read_config(folder, name)
     chosen = pick_device(device)
-    model = _read_weights(folder, name, pick_dtype(precision, chosen)).to(chosen)
+    model = _read_weights(folder, name, config, pick_dtype(precision, chosen)).to(chosen)
     model.name_or_path = name  # type: ignore[assignment]
     weights_hash = hash_files(folder)
     if adapter is not None:
         weights_hash = f"{weights_hash}+{hash_files(Path(adapter))}" if Path(adapter).is_dir() else weights_hash
         model = attach(model, Path(adapter), name)
-    tokenizer = _read_tokenizer(folder, name, config)
+    tokenizer = read_tokenizer(str(folder), name)
     return LanguageModel.wrap(model.requires_grad_(False), tokenizer, name=name, weights_hash=weights_hash)
 
 
@@ -84,9 +87,14 @@ def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
 
 
 def hash_files(folder: Path) -> str:
-    """Hex SHA-256 (16 digits) over names and contents of a folder's safetensors and configuration files."""
+    """Hex SHA-256 (16 digits) over names and contents of all files of a folder that what the model says depends on.
+
+    These are weights, configurations, the tokenizer's files and chat templates, wherever they stand.
+    """
     digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*config.json"), *folder.glob("tokenizer*.json")]):
+    for file in sorted(
+        file for pattern in (*READ, "additional_chat_templates/*.jinja") for file in folder.glob(pattern)
+    ):
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -114,7 +122,7 @@ def _download(name: str) -> Path:
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.model", "*.jinja", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=list(READ)))
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise ModelError("neither a folder nor a model on the hub", where=name, remedy="check the spelling") from error
     except (LocalEntryNotFoundError, OSError) as error:
@@ -143,10 +151,11 @@ def _read_config(folder: Path, name: str) -> Any:
         raise ModelError(
             f"'{config.model_type}' is not a causal language model", where=name, remedy="use a decoder-only model"
         )
+    check_kind(folder, config, name)
     return config
 
 
-def _read_weights(folder: Path, name: str, dtype: torch.dtype) -> nn.Module:
+def _read_weights(folder: Path, name: str, config: Any, dtype: torch.dtype) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     if not any(folder.glob("*.safetensors")):
@@ -156,12 +165,14 @@ def _read_weights(folder: Path, name: str, dtype: torch.dtype) -> nn.Module:
             where=name,
             remedy="convert them with model.save_pretrained(folder) where you trust their source" if pickled else None,
         )
+    check_stored(folder, name)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(f"its weights cannot be read: {error}", where=name) from error
+    check_head(report["unexpected_keys"], name)
     lost = sorted(report["missing_keys"])
     if lost:
         raise ModelError(
@@ -171,15 +182,3 @@ def _read_weights(folder: Path, name: str, dtype: torch.dtype) -> nn.Module:
         )
     result: nn.Module = model
     return result
-
-
-def _read_tokenizer(folder: Path, name: str, config: Any) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise ModelError(f"its tokenizer cannot be read: {error}", where=name) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer

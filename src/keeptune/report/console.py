@@ -60,7 +60,7 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(Text(advice.paragraph), highlight=False)
     console.print()
     console.print(_table(summary, console.width), highlight=False)
-    lines = _named_briefly(summary.arms) if len(summary.arms) > MANY else [_suites(arm) for arm in summary.arms]
+    lines = _named_briefly(summary.arms) if len(summary.arms) > MANY else _named(summary.arms)
     for line in lines:
         if line is not None:
             console.print(line, highlight=False)
@@ -168,6 +168,15 @@ def _suites(arm: ArmSummary) -> Text | None:
     )
 
 
+def _named(arms: Sequence[ArmSummary]) -> list[Text | None]:
+    """What is not Retained, and what the suites say together, two lines an arm."""
+    return [line for arm in arms for line in (_suites(arm), _overall(arm))]
+
+
+def _overall(arm: ArmSummary) -> Text | None:
+    return None if arm.overall is None else Text(f"{arm.label}: {arm.overall.sentence}")
+
+
 def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
     """For many arms: intervals left out, and what is not measurable, which is the base's doing, said once."""
     lines = [
@@ -200,9 +209,11 @@ def _with(arm: ArmSummary, word: str) -> list[SuiteVerdict]:
 
 
 def _change(verdict: SuiteVerdict) -> str:
-    if verdict.verdict == "Not measurable":
-        return verdict.suite
     margin = f"margin {size_text(verdict.margin)}"
+    if verdict.verdict == "Not measurable":
+        before = metric_number(verdict.before, verdict.metric)
+        chance = "" if verdict.chance is None else f", chance {metric_number(verdict.chance, verdict.metric)}"
+        return f"{verdict.suite} (base {before}{chance}; {margin})"
     return f"{_loss(verdict)} ({change_interval(verdict.interval)}; {margin})"
 
 

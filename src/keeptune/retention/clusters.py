@@ -38,6 +38,7 @@ class Ratio:
 
     estimate: float
     se: float  # cluster jackknife; 0 for one cluster
+    skew: float  # of the estimate: the third moment of the clusters' influences over the cube of their spread
     clusters: int
     effective: float  # clusters of equal weight that would carry as much
     change: FloatArray  # numerator of every cluster, [K]
@@ -70,9 +71,11 @@ def ratio(numerator: FloatArray, denominator: FloatArray, codes: IntArray) -> Ra
     total, k = float(den.sum()), len(den)
     estimate = float(num.sum() / total)
     left_out = (num - estimate * den) / (total - den) if k > 1 else np.zeros(1)  # theta minus theta without the cluster
+    spread = float(left_out @ left_out)
     return Ratio(
         estimate=estimate,
-        se=math.sqrt((k - 1) / k * float(left_out @ left_out)),
+        se=math.sqrt((k - 1) / k * spread),
+        skew=float(np.sum(left_out**3)) / spread**1.5 if spread > 0 else 0.0,
         clusters=k,
         effective=total**2 / float(den @ den),
         change=num,

@@ -20,7 +20,8 @@ from keeptune.retention.pairs import PairedScores, Suite, pair
 
 CHANCE_SE = 3.0  # standard errors above chance from which a skill counts as present
 LARGEST_SHARE = 0.5  # of what the base has above chance: a larger margin would let the skill go
-DEFAULT_SHARE = 0.05  # the margin where a recipe names none
+DEFAULT_SHARE = 0.05  # of it: the margin where a recipe names none,
+DEFAULT_LEAST, DEFAULT_MOST = 0.01, 0.03  # within what suites of some hundred to some thousand items can decide
 
 Origin = Literal["validation", "judged"]
 
@@ -72,5 +73,15 @@ def skill_in(suite: Suite, scores: PairedScores, on: Origin) -> Skill:
         chance = suite.chance or 0.0
         above = own.estimate - chance
         error = max(own.se, math.sqrt(chance * (1 - chance) / scores.n))
-    margin = suite.margin if suite.margin is not None else float(np.clip(DEFAULT_SHARE * above, 1e-4, 0.99))
+    margin = suite.margin if suite.margin is not None else default_margin(above)
     return Skill(replace(suite, margin=margin), own.estimate, above, error, scores.n, scores.n_clusters, on)
+
+
+def default_margin(above: float) -> float:
+    """The margin of a score where none is named: 5 % of what the base has above chance, between 1 and 3 points.
+
+    One point takes some 3,000 items to decide where a twentieth of the answers changes, three points some 350. Of a
+    small skill a point may be more than half: then half of it.
+    """
+    margin = float(np.clip(DEFAULT_SHARE * above, DEFAULT_LEAST, DEFAULT_MOST))
+    return max(min(margin, LARGEST_SHARE * above), 1e-4)

@@ -130,10 +130,9 @@ class Bench:
                 encoder=self.encoder,
                 progress=update,
             )
-        if result.skipped:
-            self.warn(f"{task}: {len(result.skipped)} {part} items are longer than the window and were not asked")
-        if result.truncated:
-            self.warn(f"{task}: {result.truncated} {part} prompts lost their beginning to fit the window")
+        if self.lm.hash is not None:  # of the base; a model in training is not asked for warnings
+            for note in result.notes():
+                self.warn(note)
         return result
 
     def look(self, view: View) -> Evaluation:
@@ -252,7 +251,7 @@ class Bench:
         """Free text as rows of the size of an answer: a small share of replay could not pay for longer ones."""
         blocks = [windows(self.encoder, str(example.fields["text"]), TEXT_TOKENS) for example in text.splits.train]
         start = len(self.encoder.beginning)
-        pieces = [ids for block in blocks for ids in block]
+        pieces = [ids for block in blocks for ids in block if self.encoder.lacks(ids) is None]
         return [Encoded(f"text {i}", ids[:start], ids[start:]) for i, ids in enumerate(pieces)]
 
     def _worded(self, task: Task, seed: int) -> tuple[Sequence[Encoded], Sequence[Encoded]]:
@@ -267,6 +266,6 @@ class Bench:
         """Rows that fit the window; says how many do not. ``which`` names them among those of the task."""
         with progress(self.console, f"encoding {task.name}") as update:
             made = encoded(self.encoder, rendered, [task.digest, which], self.cache.folder, progress=update)
-        if made.dropped:
-            self.say(f"{task.name}: {len(made.dropped)} rows are longer than the window and were left out of training")
+        for reason, rows in made.reasons().items():
+            self.say(f"{task.name}: {rows} rows were left out of training: {reason}")
         return made.rows

@@ -61,7 +61,9 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     config = settled(config, folder)
     lm = load(config.model, device=config.device, precision=config.precision)
     config = settle(config, folder, str(lm.dtype))
-    encoder = Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong)
+    encoder = Encoder(
+        lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong, unembedded=lm.unembedded
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for task in everything:
         freeze(task.splits, folder / "splits" / f"{task.name}.json")

@@ -2,8 +2,9 @@
 
 A log is `samples_<task>_<date>.jsonl`, one line per document and filter. Read here: `doc_id`, `doc`, `target`,
 `filter`, `metrics` (names, each also a field with this item's value), `arguments`, `resps`, and the hashes
-`doc_hash`, `prompt_hash`, `target_hash` (lm-eval 0.4.13, evaluator.py and result_schema.py). Beside it,
-`results_<date>.json` names the model and says whether higher is better.
+`doc_hash`, `prompt_hash`, `target_hash` (lm-eval 0.4.13, evaluator.py and result_schema.py; before 0.4.7 there is no
+`metrics` and no `filter`, and every other field is a metric). Beside it, `results_<date>.json` names the model and says
+whether higher is better.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import glob
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from keeptune.core.errors import DataError
 _NAME = re.compile(r"^samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.\-]+)$")
 _PAIRS = ("bits_per_byte",)  # (log-likelihood in nats, bytes); other pairs are corpus statistics
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
+_NO_METRICS = {"doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics", *_HASHES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,27 @@ def find_logs(source: str) -> dict[str, Path]:
         task, date = task_and_date(path)
         if task not in newest or date > newest[task][0]:
             newest[task] = (date, path)
+    _one_model(source, paths)
     return {task: path for task, (_, path) in newest.items()}
+
+
+def _one_model(source: str, paths: Sequence[Path]) -> None:
+    """Refuse logs of several models on one side: lm-eval gives each a folder of its own, and names it in the results.
+
+    Raises:
+        DataError: with the folders, or the models.
+    """
+    models = {path: _results_beside(path).get("model_name") for path in paths}
+    named = sorted({str(model) for model in models.values() if model is not None})
+    folders = sorted({path.parent for path in paths})
+    unnamed = len(folders) > 1 and (None in models.values() or not named)
+    if len(named) > 1 or unnamed:
+        shown = named if len(named) > 1 else [str(folder) for folder in folders]
+        raise DataError(
+            f"logs of {len(shown)} models on one side: {', '.join(shown[:4])}",
+            path=source,
+            remedy="name the folder of one of them",
+        )
 
 
 def task_and_date(path: Path) -> tuple[str, str]:
@@ -150,9 +172,10 @@ def _row(path: Path, line: int, fields: dict[str, Any]) -> SampleRow:
                 path=path,
                 line=line,
                 field=name,
-                remedy="write the log with lm-eval 0.4.3 or newer under --log_samples",
+                remedy="write the log with lm-eval 0.4.3 or newer under --log_samples; older ones have no hashes",
             )
-    names = [name for name in fields.get("metrics", ()) if name in fields]
+    listed = fields["metrics"] if "metrics" in fields else fields.keys() - _NO_METRICS  # listed from 0.4.7 on
+    names = [name for name in sorted(listed) if name in fields]
     scores = {name: value for name in names if (value := _measured(name, fields[name])) is not None}
     filtered = fields.get("filtered_resps") or [None]
     return SampleRow(

@@ -19,7 +19,13 @@ from keeptune.study.side_by_side import SuitePair
 
 Key = tuple[str, int]  # document hash, and which of its copies
 
-MARGIN = 0.02  # fraction of a score
+HIGHER = ":higher"  # behind a metric's name on the command line: more is better
+# Scores of lm-eval's own tasks that are better when higher; what is not here may be an error or a loss.
+RISING = frozenset(
+    "acc acc_norm acc_bytes acc_mutual_info acc_norm_bytes exact_match em f1 mcc likelihood contains pass@1 pass_at_1"
+    " prompt_level_strict_acc prompt_level_loose_acc inst_level_strict_acc inst_level_loose_acc bleu chrf rouge1 rouge2"
+    " rougeL rougeLsum mc1 mc2 relaxed_accuracy math_verify".split()
+)
 MARGIN_BITS = 0.01  # relative change of bits per byte
 
 
@@ -69,7 +75,7 @@ def join(
         name=before.task,
         metric=_label(metric, chosen),
         kind="bits_per_byte" if bits else "binary" if binary else "mean",
-        margin=margin if margin is not None else MARGIN_BITS if bits else MARGIN,
+        margin=MARGIN_BITS if margin is None and bits else margin,
         chance=_chance(list(first.values())) if binary and not bits else None,
     )
     return SuitePair(
@@ -85,14 +91,23 @@ def choose(before: SampleLog, after: SampleLog, wanted: Sequence[str]) -> tuple[
     Raises:
         ConfigError: several and none wanted, or none of the wanted.
     """
-    usable = sorted(_usable(before) & _usable(after))
-    for name in wanted or ("",):
+    stated = {name.removesuffix(HIGHER) for name in wanted if name.endswith(HIGHER)}
+    usable = sorted(_usable(before, stated) & _usable(after, stated))
+    for name in [each.removesuffix(HIGHER) for each in wanted] or [""]:
         found = [pair for pair in usable if name in ("", pair[0], _label(*pair))]
         if len(found) == 1:
             return found[0]
         if found:
             break
     labels = [_label(*pair) for pair in usable]
+    unsure = sorted((_usable(before, None) & _usable(after, None)) - set(usable))
+    if unsure and not usable:
+        shown = ", ".join(_label(*pair) for pair in unsure)
+        raise ConfigError(
+            f"task '{before.task}': nothing says whether a higher {shown} is better",
+            where=str(before.path),
+            remedy=f"copy the run's results_*.json beside the log, or say so: --metric {_label(*unsure[0])}{HIGHER}",
+        )
     corpus = sorted({name for row in before.rows for name in row.other})
     left_out = f"; no score per item: {', '.join(corpus)}" if corpus else ""
     raise ConfigError(
@@ -107,13 +122,24 @@ def _label(metric: str, name: str) -> str:
     return metric if name == "none" else f"{metric},{name}"
 
 
-def _usable(log: SampleLog) -> set[tuple[str, str]]:
-    """(metric, filter) pairs with a score in [0, 1], higher is better, on every item; or bits per byte."""
+def _usable(log: SampleLog, stated: set[str] | None) -> set[tuple[str, str]]:
+    """(metric, filter) pairs with a score in [0, 1], higher is better, on every item; or bits per byte.
+
+    That higher is better is said by the run's results, by ``stated``, or by the metric's name where it is one of
+    lm-eval's own scores; with ``stated`` None everything that is not known to be worse is taken.
+    """
+
+    def rises(metric: str, name: str) -> bool:
+        known = log.higher_is_better.get(metric)
+        if known is not None:
+            return known
+        return stated is None or metric in RISING or bool({metric, _label(metric, name)} & stated)
+
     rows_of = Counter(row.filter for row in log.rows)
     good: Counter[tuple[str, str]] = Counter()
     for row in log.rows:
         for metric, value in row.scores.items():
-            if metric == "bits_per_byte" or (0 <= value.score <= 1 and log.higher_is_better.get(metric, True)):
+            if metric == "bits_per_byte" or (0 <= value.score <= 1 and rises(metric, row.filter)):
                 good[metric, row.filter] += 1
     return {pair for pair, count in good.items() if count == rows_of[pair[1]]}
 

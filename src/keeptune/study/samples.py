@@ -36,7 +36,8 @@ def compare_samples(
         after: the same of the tuned model.
         metrics: 'acc_norm', or 'exact_match,strict-match' with its filter; each task takes the first that it
             has. May be empty where a task has one metric and one filter.
-        margin: fraction of the score that may be lost; by default .02, or .01 (relative) for bits per byte.
+        margin: fraction of the score that may be lost; by default 5 % of what the base has above chance (1 to 3
+            points), or .01 (relative) for bits per byte.
         margins: task -> margin, where tasks differ.
         cluster: field of the documents that names the source which several items share.
         target: the task that was trained for; it is reported and not judged.

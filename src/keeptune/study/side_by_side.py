@@ -18,9 +18,9 @@ from keeptune.core.records import (
     write_json,
     write_records,
 )
-from keeptune.retention.pairs import Suite, pair
+from keeptune.retention.arm import Judged, judge_arm
+from keeptune.retention.pairs import Suite
 from keeptune.retention.scores import difference, score
-from keeptune.retention.verdict import judge
 from keeptune.study.gate import gate
 
 BEFORE, AFTER = "before", "after"
@@ -81,7 +81,8 @@ def side_by_side(
     """
     judged = [each for each in suites if each.suite.name != target]
     base = {each.suite.name: each.validation for each in judged}
-    verdicts = judge([(each.suite, pair(each.before, each.after)) for each in judged], base, same_weights=same_weights)
+    suites_of_both = [(each.suite, each.before, each.after) for each in judged]
+    kept = judge_arm(suites_of_both, base, same_weights=same_weights)
     aim = next((each for each in suites if each.suite.name == target), None)
     summary = Summary(
         title=" \u2192 ".join(models),
@@ -91,19 +92,17 @@ def side_by_side(
         date=manifest.started[:10],
         wall_seconds=wall_seconds,
         seeds=(),
-        arms=_arms(models, aim, verdicts),
-        recommendation=gate(AFTER, verdicts),
+        arms=_arms(models, aim, kept),
+        recommendation=gate(AFTER, kept.suites),
         samples=tuple(_changed(suites)),
-        undecided=tuple(v.sentence for v in verdicts if v.verdict in ("Worse", "Inconclusive")),
+        undecided=tuple(v.sentence for v in kept.suites if v.verdict in ("Worse", "Inconclusive")),
         warnings=(SAME,) if same_weights else (),
         manifest=manifest,
     )
     return Comparison(summary, tuple(suites))
 
 
-def _arms(
-    models: tuple[str, str], aim: SuitePair | None, verdicts: tuple[SuiteVerdict, ...]
-) -> tuple[ArmSummary, ArmSummary]:
+def _arms(models: tuple[str, str], aim: SuitePair | None, kept: Judged) -> tuple[ArmSummary, ArmSummary]:
     first, second, gain_mean, gain = NO_TARGET, NO_TARGET, None, None
     if aim is not None:
         first = score(aim.before, aim.suite.metric, aim.suite.kind)
@@ -118,7 +117,9 @@ def _arms(
             target=second,
             gain=gain,
             gain_mean=gain_mean,
-            suites=verdicts,
+            suites=kept.suites,
+            overall=kept.overall,
+            losses=kept.losses,
         ),
     )
 

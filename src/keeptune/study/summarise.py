@@ -24,17 +24,16 @@ from keeptune.core.records import (
     SampleOutput,
     Score,
     SequenceSummary,
-    SuiteVerdict,
     Summary,
     TaskScore,
     WordingGap,
 )
 from keeptune.core.units import human_bytes
+from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
-from keeptune.retention.pairs import Kind, Suite, pair
+from keeptune.retention.pairs import Kind, Suite
 from keeptune.retention.scores import difference, over_seeds, score
-from keeptune.retention.verdict import judge
 from keeptune.study.arms import Arm, Curve, Tuned, View
 from keeptune.study.choose import mark_pareto, recommend
 from keeptune.study.costs import with_break_even
@@ -150,6 +149,7 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
     gain = difference(arm.pooled(), best.pooled()) if best is not None and best.name != arm.name else None
     tuned = next((each for each in measured.tuned if each.arms[0].name == arm.name), None)
     seeds = [one.pooled() for one in tuned.arms] if tuned else []
+    kept = _judged(measured, arm) if record.family != "prompt" else Judged()
     return ArmSummary(
         name=arm.name,
         label=record.label,
@@ -160,7 +160,9 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
         target=_target_score(measured, arm),
         gain=gain[1] if gain else None,
         gain_mean=gain[0] if gain else None,
-        suites=_verdicts(measured, arm) if record.family != "prompt" else (),
+        suites=kept.suites,
+        overall=kept.overall,
+        losses=kept.losses,
         costs=_costs(measured, arm, tuned),
         lr=record.lr,
         shots=record.shots,
@@ -219,9 +221,9 @@ def _note(measured: Measured, arm: Arm) -> str | None:
     return "; ".join(notes) or None
 
 
-def _verdicts(measured: Measured, arm: Arm) -> tuple[SuiteVerdict, ...]:
-    pairs = [(suite, pair(measured.base_suites[name], arm.suites[name])) for name, suite in measured.suites.items()]
-    return judge(pairs, measured.base_validation) if pairs else ()
+def _judged(measured: Measured, arm: Arm) -> Judged:
+    suites = [(suite, measured.base_suites[name], arm.suites[name]) for name, suite in measured.suites.items()]
+    return judge_arm(suites, measured.base_validation)
 
 
 def _undecided(rows: Sequence[ArmSummary], recommendation: Recommendation) -> tuple[str, ...]:

@@ -109,3 +109,33 @@ def test_extractor_takes_last_match_and_group_one() -> None:
 def test_extractor_names_the_bad_pattern() -> None:
     with pytest.raises(ConfigError, match=r"extract: '\(a' is not a regular expression.*-> mend the pattern"):
         answers.Extractor("(a")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["今天天气很好", "сегодня хорошая погода", "الطقس جميل اليوم", "วันนี้อากาศดี", "今日は天気がいい", "déjà vu à Noël"],
+)
+@pytest.mark.parametrize("kind", ["rouge1", "rouge2", "rougeL", "rougeLsum"])
+def test_rouge_of_equal_texts_is_one_in_every_script(kind: str, text: str) -> None:
+    assert answers.rouge(kind)(text, [text]) == 1.0
+    assert answers.rouge(kind)("nothing of the kind", [text]) == 0.0
+    assert answers.token_f1(text, [text]) == 1.0
+
+
+def test_half_of_a_text_without_spaces_is_half_right() -> None:
+    assert answers.rouge("rouge1")("今天", ["今天很好"]) == pytest.approx(2 / 3)
+    assert answers.token_f1("今天", ["今天很好"]) == pytest.approx(2 / 3)
+
+
+def test_rouge_of_plain_english_is_rouge_scores_own() -> None:
+    said, wanted = "The running_dogs' owners were 2 late!", "the dog's owner was running late, 2 times"
+    for kind in ("rouge1", "rouge2", "rougeL"):
+        expected = RougeScorer([kind], use_stemmer=True).score(wanted, said)[kind].fmeasure
+        assert answers.rouge(kind)(said, [wanted]) == expected
+
+
+def test_one_unicode_form_counts() -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    assert answers.exact_match(apart, [composed]) == 1.0
+    assert answers.token_f1(composed, [apart]) == 1.0
+    assert answers.rouge("rouge1")(apart, [composed]) == 1.0

@@ -96,6 +96,26 @@ def test_lora_names_the_layers_there_are(build: Callable[..., Any]) -> None:
         method.prepare(build("llama"))
 
 
+@pytest.mark.parametrize("architecture", ["mamba", "falcon_mamba", "mamba2", "rwkv"])
+def test_lora_finds_layers_in_recurrent_models(architecture: str, build: Callable[..., Any], tmp_path: Path) -> None:
+    method = LoraConfig(rank=2).build()
+    adapted: Any = method.prepare(build(architecture))
+    adapted.train()
+    ids = torch.arange(3, 20)[None]
+    adapted(input_ids=ids, labels=ids).loss.backward()
+    assert all(p.grad is not None for p in method.trainable(adapted).values())
+    layers = {name.partition(".lora_")[0].rpartition(".")[2] for name in method.trainable(adapted)}
+    assert layers == ({"in_proj"} if "mamba" in architecture else {"key", "value", "receptance", "output"})
+    method.save(adapted, tmp_path, None)
+    method.load(adapted, tmp_path)
+
+
+def test_lora_gives_the_reason_why_peft_refuses_a_layer(build: Callable[..., Any]) -> None:
+    method = LoraConfig(target_modules=("out_proj",)).build()
+    with pytest.raises(ConfigError, match=r"peft refuses \('out_proj',\): .*'out_proj' is incompatible with Mamba"):
+        method.prepare(build("mamba"))
+
+
 def test_lora_refuses_an_adapter_of_another_shape(build: Callable[..., Any], tokenizer: Any, tmp_path: Path) -> None:
     method, narrower = LoraConfig(rank=2).build(), LoraConfig(rank=2, target_modules=("q_proj",)).build()
     adapted = method.prepare(build("llama"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
-from keeptune.models.load import load
+from keeptune.models.load import hash_files, load
 from keeptune.train.loop import TrainConfig, fit
 
 Rows = Callable[..., list[Encoded]]
@@ -65,6 +66,39 @@ def test_hash_follows_content_not_place(tiny_folder: Path, copy_of_tiny: Path, b
     assert load_cpu(tiny_folder).hash == load_cpu(copy_of_tiny).hash
     build("llama", seed=1).save_pretrained(copy_of_tiny)
     assert load_cpu(tiny_folder).hash != load_cpu(copy_of_tiny).hash
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "chat_template.jinja",
+        "chat_template.json",
+        "processor_config.json",
+        "additional_chat_templates/rag.jinja",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "merges.txt",
+    ],
+)
+def test_hash_follows_every_file_that_prompts_are_made_from(copy_of_tiny: Path, file: str) -> None:
+    before = hash_files(copy_of_tiny)
+    (copy_of_tiny / file).parent.mkdir(exist_ok=True)
+    (copy_of_tiny / file).write_text("edited")
+    edited = hash_files(copy_of_tiny)
+    assert edited != before
+    (copy_of_tiny / "README.md").write_text("a page about the model")
+    assert hash_files(copy_of_tiny) == edited
+
+
+def test_hash_of_a_model_in_memory_follows_the_tokenizer(build: Callable[..., Any], tokenizer: Any) -> None:
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = "{{ messages[0]['content'] }}"
+    first, again = (LanguageModel.wrap(build("llama"), tokenizer).hash for _ in range(2))
+    assert first == again
+    assert first != LanguageModel.wrap(build("llama"), other).hash
 
 
 def test_saved_adapter_loads_here_and_in_plain_peft_with_equal_logits(

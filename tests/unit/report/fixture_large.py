@@ -19,8 +19,12 @@ from keeptune.core.records import (
     HeldOut,
     Interval,
     LearningCurve,
+    LossGroup,
+    LostItem,
     Matched,
+    Overall,
     SequenceSummary,
+    SuiteLosses,
     Summary,
     WordingGap,
 )
@@ -91,10 +95,48 @@ def trained_arm(index: int, generator: random.Random) -> ArmSummary:
         gain=interval(target - 0.23, 0.024),
         gain_mean=target - 0.23,
         suites=tuple(suites),
+        overall=together(loss),
+        losses=(lost_addition(),),
         costs=costs(family),
         lr=rates[-1],
         pareto=arm in {"full", "full+replay:5%", "lora+replay:5%"},
         gauge=gauge(loss),
+    )
+
+
+def together(loss: float) -> Overall:
+    change, half = -loss / 0.02, 0.3
+    return Overall(
+        suites=8,
+        change=change,
+        interval=interval(change, half),
+        p=0.0004,
+        sentence=f"all 8 measurable suites together: something was lost (−{-change:.2f} margins on the mean suite)",
+    )
+
+
+def lost_addition() -> SuiteLosses:
+    """What was lost on one suite: a label, a source, and an item with its answers."""
+    item = LostItem(
+        id="addition-17",
+        label="four digits",
+        cluster="sheet 3",
+        prompt="1204 + 3377 = ",
+        references=("4581",),
+        before="4581",
+        after="<b>4481</b>",
+        change=-1.0,
+    )
+    return SuiteLosses(
+        suite=SUITES[0],
+        n=1_500,
+        lost=63,
+        gained=41,
+        groups=(
+            LossGroup(by="label", name="four digits", n=300, lost=51, gained=8, change=-43 / 300),
+            LossGroup(by="cluster", name="sheet 3", n=20, lost=9, gained=1, change=-0.4),
+        ),
+        samples=(item,),
     )
 
 

@@ -44,7 +44,16 @@ def test_the_table_has_a_row_for_every_arm() -> None:
 def test_every_suite_that_is_not_retained_is_named() -> None:
     text = " ".join(printed(fixture.study()).split())
     assert "Full fine-tuning: Harmed addition −31.0 pt (−33.4 to −28.6; margin 2), odd one out" in text
-    assert "LoRA r=16: Inconclusive addition −1.2 pt (−3.0 to +0.6; margin 2); Not measurable sentiment" in text
+    assert "LoRA r=16: Inconclusive addition −1.2 pt (−3.0 to +0.6; margin 2); Not measurable sentiment (" in text
+    assert "sentiment (base 84.2, chance 25.0; margin 2)" in text
+
+
+def test_what_the_suites_say_together_follows_those_that_are_not_retained() -> None:
+    study = fixture.study()
+    arms = [arm.model_copy(update={"overall": large.together(0.03)}) if arm.suites else arm for arm in study.arms]
+    text = " ".join(printed(study.model_copy(update={"arms": tuple(arms)})).split())
+    assert "LoRA r=16: all 8 measurable suites together: something was lost (−1.50 margins on the mean suite)" in text
+    assert "Prompting, 4 shots: all" not in text
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

@@ -68,10 +68,19 @@ def test_a_section_without_data_is_left_out(field: str, name: str) -> None:
     assert f'href="#{name}"' not in page
 
 
+def test_what_was_lost_is_grouped_and_shown(page: str) -> None:
+    lost = section(page, "lost")
+    assert "all 8 measurable suites together: something was lost" in text_of(lost)
+    assert "addition 63 of 1,500 items worse, 41 better" in text_of(lost)
+    assert "four digits label −14.3 pt 51 8 300 sheet 3 cluster −40.0 pt 9 1 20" in text_of(lost)
+    assert "addition-17 1204 + 3377 = Reference 4581 Before 4581 After <b>4481</b>" in text_of(lost)
+    assert "<b>4481</b>" not in lost and "<mark>&lt;b&gt;4481&lt;/b&gt;</mark>" in lost
+
+
 def test_an_older_summary_has_none_of_the_new_sections() -> None:
     page = html_of(fixture.study(frontier=()))
     found = set(re.findall(r'<section id="(\w+)">', page))
-    assert not found & {"gauge", "matched", "frontier", "doses", "learning", "wordings", "heldout", "sequences"}
+    assert not found & {"lost", "gauge", "matched", "frontier", "doses", "learning", "wordings", "heldout", "sequences"}
     assert "The plan beside" not in page
 
 

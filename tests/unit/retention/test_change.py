@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 
 from keeptune.core.errors import DataError
 from keeptune.retention.binary import tango_lower, z_quantile
-from keeptune.retention.change import Change, change_of, change_of_scores
+from keeptune.retention.change import Change, change_of, change_of_scores, skewed, unskewed
 from keeptune.retention.clusters import cluster_codes, ratio
 from keeptune.retention.pairs import PairedScores, Suite
 
@@ -60,7 +60,8 @@ def test_the_error_is_that_of_leaving_out_a_cluster_at_a_time() -> None:
 def test_equal_items_are_students_t() -> None:
     rng = np.random.default_rng(1)
     before = rng.uniform(0.2, 0.8, 200)
-    after = before + rng.normal(-0.02, 0.05, 200)
+    noise = rng.normal(0, 0.05, 100)
+    after = before - 0.02 + np.r_[noise, -noise]
     found, expected = change_of_scores(paired(before, after)), ttest_1samp(after - before, 0)
     interval = expected.confidence_interval(0.95)
     assert found.interval() == (pytest.approx(interval.low), pytest.approx(interval.high))
@@ -96,10 +97,30 @@ def test_bounds_and_p_values_agree(scores: PairedScores) -> None:
 def test_few_changed_clusters_reach_as_far_as_tangos_limits() -> None:
     before = np.ones(400)
     after = before.copy()
-    after[:4] = 0
-    found = change_of_scores(paired(before, after, np.repeat(np.arange(100), 4)))  # one cluster of a hundred lost whole
+    before[:8] = 0
+    after = 1 - before
+    after[16:] = 1
+    found = change_of_scores(paired(before, after, np.repeat(np.arange(100), 4)))  # two lost whole, two gained
     assert found.sparse
-    assert found.interval()[0] == pytest.approx(tango_lower(1, 0, 100, z_quantile(0.975)))
+    assert found.interval()[0] == pytest.approx(tango_lower(2, 2, 100, z_quantile(0.975)))
+
+
+def test_a_few_large_losses_widen_the_side_on_which_they_lie() -> None:
+    before = np.full(400, 0.5)
+    after = before - np.where(np.arange(400) % 8 == 0, 0.2, 0.002)
+    found, back = change_of_scores(paired(before, after)), change_of_scores(paired(after, before))
+    assert not found.sparse
+    t = 1.966 * found.se  # two-sided, 399 degrees of freedom
+    low, high = found.interval()
+    assert found.estimate - low > 1.05 * t
+    assert high - found.estimate == pytest.approx(t, rel=1e-3)
+    assert back.interval() == (pytest.approx(-high), pytest.approx(-low))
+    assert found.p_below(found.upper_bound(0.99)) == pytest.approx(0.01, abs=1e-6)
+
+
+@given(st.floats(-0.9, 0.9), st.floats(-4, 4))
+def test_the_transformation_by_the_skewness_has_an_inverse(skew: float, t: float) -> None:
+    assert skewed(unskewed(t, skew), skew) == pytest.approx(t, abs=1e-4)
 
 
 def test_no_change_in_clusters_is_as_uncertain_as_their_number() -> None:

@@ -8,6 +8,7 @@ import pytest
 from keeptune.core.errors import DataError
 from keeptune.core.records import ItemRecord, SuiteVerdict
 from keeptune.retention.pairs import PairedScores, Suite
+from keeptune.retention.skill import default_margin
 from keeptune.retention.verdict import holm, holm_levels, judge
 from keeptune.retention.wording import arm_sentence
 
@@ -326,3 +327,11 @@ def test_no_sentence_claims_that_nothing_was_forgotten() -> None:
     cases = [binary(0, 0, 40, 0), binary(0, 30, 600, 100), binary(120, 40, 1200, 186), binary(0, 0, 100, 900)]
     for case in cases:
         assert "forg" not in one(SKILL, case).sentence
+
+
+@pytest.mark.parametrize(
+    ("above", "margin"), [(0.9, 0.03), (0.4, 0.02), (0.1, 0.01), (0.015, 0.0075), (0.0, 1e-4), (-0.2, 1e-4)]
+)
+def test_the_default_margin_is_a_share_of_what_the_base_has_above_chance(above: float, margin: float) -> None:
+    """Within what suites of the usual size can decide, and never more than half of the skill."""
+    assert default_margin(above) == pytest.approx(margin)

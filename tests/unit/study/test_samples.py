@@ -194,7 +194,10 @@ def test_folders_hold_several_tasks_and_the_newest_log_counts(tmp_path: Path) ->
     old = [choice_row(i, 0.0, shots="old") for i in range(3)]
     write(tmp_path / "tuned" / "model" / "samples_arc_easy_2026-11-22T10-00-00.000001.jsonl", old)
     comparison = compare_samples(str(tmp_path / "base"), str(tmp_path / "tuned"), margins={"my_task_v2": 0.05})
-    assert [(v.suite, v.margin) for v in comparison.verdicts] == [("arc_easy", 0.02), ("my_task_v2", 0.05)]
+    assert [v.suite for v in comparison.verdicts] == ["arc_easy", "my_task_v2"]
+    default, given = comparison.verdicts
+    assert default.margin == pytest.approx(0.05 * (default.before - (default.chance or 0.0)))
+    assert (default.margin_share, given.margin) == (pytest.approx(0.05), 0.05)
     globbed = compare_samples(f"{tmp_path}/base/*/*arc*.jsonl", f"{tmp_path}/tuned/**/*arc*.jsonl")
     assert [v.suite for v in globbed.verdicts] == ["arc_easy"]
 
@@ -226,8 +229,7 @@ def test_results_beside_the_logs_name_the_models_and_what_is_better(tmp_path: Pa
     date = "2026-11-23T10-00-00.0"
     rows = [choice_row(i, 1.0) | {"metrics": ["acc", "err"], "err": 0.1} for i in range(40)]
     a, b = (write(tmp_path / side / f"samples_arc_{date}.jsonl", rows) for side in ("x", "y"))
-    with pytest.raises(ConfigError, match="there are acc, err"):
-        compare_samples(a, b)
+    assert [v.metric for v in compare_samples(a, b).verdicts] == ["acc"]  # nothing says that a higher err is better
     for side in ("x", "y"):
         results = {"model_name": f"org/{side}", "higher_is_better": {"arc": {"acc": True, "err": False}}}
         (tmp_path / side / f"results_{date}.json").write_text(json.dumps(results))
@@ -280,3 +282,35 @@ def test_no_torch_is_imported(tmp_path: Path) -> None:
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_metric_of_unknown_direction_is_not_guessed(tmp_path: Path) -> None:
+    """As downloaded: sample logs alone, of an error rate that rises."""
+    rows = [choice_row(i, 0.5) | {"metrics": ["edit_distance"], "edit_distance": 0.3 + i / 1000} for i in range(60)]
+    a, b = (write(tmp_path / side / "samples_words_2026-11-23T10-00-00.0.jsonl", rows) for side in ("x", "y"))
+    with pytest.raises(ConfigError, match=r"nothing says whether a higher edit_distance is better.*results_\*\.json"):
+        compare_samples(a, b)
+    stated = compare_samples(a, b, metrics=["edit_distance:higher"])
+    assert [v.metric for v in stated.verdicts] == ["edit_distance"]
+
+
+def test_logs_without_lists_of_metrics_and_filters_are_read(tmp_path: Path) -> None:
+    """As lm-eval wrote them before 0.4.7."""
+    rows = [{k: v for k, v in choice_row(i, 1.0).items() if k not in ("metrics", "filter")} for i in range(40)]
+    a, b = (write(tmp_path / f"{side}.jsonl", rows) for side in ("x", "y"))
+    assert [v.metric for v in compare_samples(a, b).verdicts] == ["acc"]
+
+
+def test_logs_of_two_models_on_one_side_are_refused(tmp_path: Path) -> None:
+    rows = [choice_row(i, 1.0) for i in range(40)]
+    write(tmp_path / "base" / "m" / "samples_arc_2026-11-23T10-00-00.0.jsonl", rows)
+    for step, task, hour in ((100, "arc", 12), (200, "arc", 11), (100, "piqa", 12)):
+        write(tmp_path / "tuned" / f"out__{step}" / f"samples_{task}_2026-11-23T{hour}-00-00.0.jsonl", rows)
+    with pytest.raises(DataError, match=r"logs of 2 models on one side: .*out__100, .*out__200"):
+        compare_samples(str(tmp_path / "base"), str(tmp_path / "tuned"))
+    for step, name in ((100, "a"), (200, "a")):
+        for hour in (11, 12):
+            text = json.dumps({"model_name": f"org/{name}"})
+            (tmp_path / "tuned" / f"out__{step}" / f"results_2026-11-23T{hour}-00-00.0.json").write_text(text)
+    (tmp_path / "tuned/out__100/samples_piqa_2026-11-23T12-00-00.0.jsonl").unlink()
+    assert len(compare_samples(str(tmp_path / "base"), str(tmp_path / "tuned")).verdicts) == 1

@@ -1,0 +1,50 @@
+"""All that is said of the retained suites of one arm: verdicts, the test over all of them, and where the losses lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from keeptune.core.records import ItemRecord, Overall, SuiteLosses, SuiteVerdict
+from keeptune.retention.losses import losses
+from keeptune.retention.overall import overall
+from keeptune.retention.pairs import Suite, pair
+from keeptune.retention.verdict import judge
+
+Items = Sequence[ItemRecord]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The fields of an `ArmSummary` that concern what was kept."""
+
+    suites: tuple[SuiteVerdict, ...] = ()
+    overall: Overall | None = None
+    losses: tuple[SuiteLosses, ...] = ()
+
+
+def judge_arm(
+    suites: Sequence[tuple[Suite, Items, Items]],
+    base: Mapping[str, Items] | None = None,
+    *,
+    same_weights: bool = False,
+) -> Judged:
+    """Judge one arm.
+
+    Args:
+        suites: every suite with its items before and after.
+        base: validation items of the base by suite, as for `judge`.
+        same_weights: both sides are the same model, by content.
+    """
+    pairs = [(suite, pair(before, after)) for suite, before, after in suites]
+    verdicts = judge(pairs, base, same_weights=same_weights)
+    found = [
+        losses(suite, before, after)
+        for (suite, before, after), verdict in zip(suites, verdicts, strict=True)
+        if verdict.verdict != "Not measurable" and not same_weights
+    ]
+    return Judged(
+        suites=verdicts,
+        overall=None if same_weights else overall(pairs, verdicts),
+        losses=tuple(each for each in found if each is not None),
+    )
