@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables import arm, gaps, seen, suite
 
-from keeptune.core.records import ArmSummary
+from keeptune.core.records import ArmSummary, Estimate, Interval, Recommendation
 from keeptune.study.arms import Look, SuiteLook, SweepPoint
 from keeptune.study.choose import Candidate, mark_pareto, pick, pick_alpha, pick_kept, recommend
 
@@ -167,3 +167,25 @@ def test_next_to_nothing_is_never_recommended() -> None:
     arms = [arm("prompt-0shot", 0.025), arm("full", 0.18, suite("trec", "Harmed", -0.25))]
     assert recommend(arms, gaps(arms), seen(arms), indifference=0.03, requests=1000).arm is None
     assert recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
+
+
+def test_the_headline_says_what_its_interval_covers() -> None:
+    """Items of one training; where there are several, the gain over seeds stands beside it."""
+    one = {"gain": Interval(low=0.4, high=0.6), "gain_mean": 0.5, "seed_scores": (0.8,)}
+    several = {
+        **one,
+        "seed": 0,
+        "seed_scores": (0.8, 0.34, 0.9),
+        "gain_seeds": Estimate(mean=0.38, interval=Interval(low=-0.3, high=1.0)),
+    }
+    prompting, lora = arm("prompt-0shot", 0.3), arm("lora", 0.8, suite("s", "Retained"))
+
+    def said(update: dict[str, object]) -> Recommendation:
+        arms = [prompting, lora.model_copy(update=update)]
+        return recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000)
+
+    headline = "Take lora: +50.0 accuracy points over the best prompting (95 % +40.0 to +60.0, this checkpoint)"
+    assert said(one).headline == f"{headline}."
+    assert said(several).headline == f"{headline}; over 3 seeds +38.0 (95 % −30.0 to +100.0)."
+    assert "Verdicts are about one checkpoint, that of seed 0" in said(several).paragraph
+    assert "68.0, 34.0 to 90.0 over 3 seeds" in said(several).paragraph
