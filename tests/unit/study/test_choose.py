@@ -73,6 +73,10 @@ def test_a_point_on_the_way_is_chosen_by_a_bound_and_not_by_what_was_seen() -> N
     way = [point(0.2, 10, 0.0), point(0.4, 45, -0.01), point(0.8, 70, -0.025), point(1.0, 80, -0.2)]
     assert pick_alpha(way, NOTHING) == 0.4
     assert pick_alpha(way[2:], NOTHING) == 0.8
+    tied = [point(0.2, 80, 0.0), point(0.6, 80, 0.0)]
+    assert pick_alpha(tied, NOTHING) == 0.2
+    losses = {0.2: (1.2, 1.1, 1.3), 0.6: (0.6, 0.5, 0.8)}
+    assert pick_alpha([p.model_copy(update={"row_losses": losses[p.alpha]}) for p in tied], NOTHING) == 0.6
 
 
 def test_pareto_marks_only_undominated_arms() -> None:
