@@ -192,12 +192,10 @@ def _best_rates(sweeps: Sweeps) -> Part:
         unit="number",
         found=ratios,
     )
-    at_end = [
-        method for runs in best for run in runs for method, (_, end) in zip(("full", "LoRA"), run, strict=True) if end
-    ]
-    if not at_end:
+    ends = {name: sum(run[i][1] for runs in best for run in runs) for i, name in enumerate(("full", "LoRA"))}
+    if not any(ends.values()):
         return claim
-    counts = " and ".join(f"{at_end.count(name)} of {name}" for name in ("full", "LoRA") if name in at_end)
+    counts = " and ".join(f"{count} of {name}" for name, count in ends.items() if count)
     return undecided(claim, f"{ratios}; {counts} are best at the end of their rates")
 
 

@@ -124,6 +124,7 @@ class SweepPoint(Record):
 
     alpha: float  # 0 is the base, 1 the tuned model
     look: Look
+    row_losses: tuple[float, ...] = ()  # as in the trial
     gauge: Gauge | None = None
 
 

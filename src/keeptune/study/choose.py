@@ -92,7 +92,15 @@ def pick_alpha(points: Sequence[SweepPoint], base: NDArray[np.float64]) -> float
     the largest target score.
     """
     candidates = [
-        Candidate(f"{p.alpha:g}", p.alpha, np.array(p.look.target), tier=p.look.tier, room=p.look.room) for p in points
+        Candidate(
+            f"{p.alpha:g}",
+            p.alpha,
+            np.array(p.look.target),
+            np.array(p.row_losses) if p.row_losses else None,
+            tier=p.look.tier,
+            room=p.look.room,
+        )
+        for p in points
     ]
     best = pick_kept(candidates, base)
     if best.tier == 2:

@@ -237,6 +237,7 @@ def sweep(bench: Bench, trial: Trial) -> bool:
     if finished(path, SweepRecord, key):
         return False
     done, base = read_trial(bench, trial), bench.remember_base()
+    rows = bench.training_rows(trial.seed, trial.examples).validation
     points = []
     for alpha in ALPHAS[:-1]:  # the last is the trial itself
         with loaded(bench, trial) as method:
@@ -245,10 +246,11 @@ def sweep(bench: Bench, trial: Trial) -> bool:
                 SweepPoint(
                     alpha=alpha,
                     look=bench.look_at_model(),
+                    row_losses=tuple(row_nats(bench.lm, rows)) if rows else (),
                     gauge=gauge(bench.lm, method, base),
                 )
             )
-    last = SweepPoint(alpha=1.0, look=done.look, gauge=done.gauge)
+    last = SweepPoint(alpha=1.0, look=done.look, row_losses=done.row_losses, gauge=done.gauge)
     write_json(path, SweepRecord(key=key, points=(*points, last)))
     bench.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")
     return True

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables import arm, gaps, seen, suite
 
-from keeptune.core.records import ArmSummary
+from keeptune.core.records import ArmSummary, Estimate, Interval, Recommendation
 from keeptune.study.arms import Look, SuiteLook, SweepPoint
 from keeptune.study.choose import Candidate, mark_pareto, pick, pick_alpha, pick_kept, recommend
 
@@ -73,6 +73,10 @@ def test_a_point_on_the_way_is_chosen_by_a_bound_and_not_by_what_was_seen() -> N
     way = [point(0.2, 10, 0.0), point(0.4, 45, -0.01), point(0.8, 70, -0.025), point(1.0, 80, -0.2)]
     assert pick_alpha(way, NOTHING) == 0.4
     assert pick_alpha(way[2:], NOTHING) == 0.8
+    tied = [point(0.2, 80, 0.0), point(0.6, 80, 0.0)]
+    assert pick_alpha(tied, NOTHING) == 0.2
+    losses = {0.2: (1.2, 1.1, 1.3), 0.6: (0.6, 0.5, 0.8)}
+    assert pick_alpha([p.model_copy(update={"row_losses": losses[p.alpha]}) for p in tied], NOTHING) == 0.6
 
 
 def test_pareto_marks_only_undominated_arms() -> None:
@@ -167,3 +171,25 @@ def test_next_to_nothing_is_never_recommended() -> None:
     arms = [arm("prompt-0shot", 0.025), arm("full", 0.18, suite("trec", "Harmed", -0.25))]
     assert recommend(arms, gaps(arms), seen(arms), indifference=0.03, requests=1000).arm is None
     assert recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
+
+
+def test_the_headline_says_what_its_interval_covers() -> None:
+    """Items of one training; where there are several, the gain over seeds stands beside it."""
+    one = {"gain": Interval(low=0.4, high=0.6), "gain_mean": 0.5, "seed_scores": (0.8,)}
+    several = {
+        **one,
+        "seed": 0,
+        "seed_scores": (0.8, 0.34, 0.9),
+        "gain_seeds": Estimate(mean=0.38, interval=Interval(low=-0.3, high=1.0)),
+    }
+    prompting, lora = arm("prompt-0shot", 0.3), arm("lora", 0.8, suite("s", "Retained"))
+
+    def said(update: dict[str, object]) -> Recommendation:
+        arms = [prompting, lora.model_copy(update=update)]
+        return recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000)
+
+    headline = "Take lora: +50.0 accuracy points over the best prompting (95 % +40.0 to +60.0, this checkpoint)"
+    assert said(one).headline == f"{headline}."
+    assert said(several).headline == f"{headline}; over 3 seeds +38.0 (95 % −30.0 to +100.0)."
+    assert "Verdicts are about one checkpoint, that of seed 0" in said(several).paragraph
+    assert "68.0, 34.0 to 90.0 over 3 seeds" in said(several).paragraph
