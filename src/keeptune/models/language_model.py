@@ -84,6 +84,7 @@ class LanguageModel:
             chat=bool(getattr(tokenizer, "chat_template", None)),
             flat=False,
         )
+        _refuse_virtual_tokens(lm)
         check_causal(lm)
         lm.look_how_it_runs()
         return lm
@@ -127,6 +128,7 @@ class LanguageModel:
         self.base_hash, self.hash = self.base_hash or self.hash, None
         self.model = method.prepare(self.model)
         if _learns_prompts(self.model):
+            _refuse_virtual_tokens(self)
             self.look_how_it_runs()
 
     def restore(self, method: Method) -> None:
@@ -139,12 +141,7 @@ class LanguageModel:
             self.look_how_it_runs()
 
     def look_how_it_runs(self) -> None:
-        """Whether the model as it is runs flat batches, and whether its head is a plain one: tried, not assumed.
-
-        Raises:
-            ModelError: it puts tokens of its own before the input, and its logits are then those of other tokens.
-        """
-        _refuse_virtual_tokens(self)
+        """Whether the model as it is runs flat batches, and whether its head is a plain one: tried, not assumed."""
         self.flat = _runs_flat(self)
         self.plain_head = self.flat and _has_plain_head(self)
 
@@ -227,7 +224,11 @@ def _learns_prompts(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def _refuse_virtual_tokens(lm: LanguageModel) -> None:
-    """Adapters that lengthen the input change which logits belong to which token: none of our paths expects that."""
+    """Adapters that lengthen the input change which logits belong to which token: none of our paths expects that.
+
+    Raises:
+        ModelError: the model's adapter does.
+    """
     if not _learns_prompts(lm.model):
         return
     ids = torch.full((1, 4), lm.eos_ids[0], device=lm.device)
