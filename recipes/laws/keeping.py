@@ -156,40 +156,47 @@ def law_4(found: Sequence[FrontierPoint], base: float) -> Law:
     )
 
 
-def law_5(
-    lower: Sequence[FrontierPoint], higher: Sequence[FrontierPoint], swept: Sequence[FrontierPoint], base: float
-) -> Law:
+Sweeps = Mapping[str, Sequence[Sequence[FrontierPoint]]]
+"""Task -> by seed all rates of both methods."""
+
+
+def law_5(lower: Sequence[FrontierPoint], higher: Sequence[FrontierPoint], sweeps: Sweeps, base: float) -> Law:
     """Two rates of full fine-tuning ten times apart, and the best rates of both methods."""
     slow, fast = (by_seed(p for p in points_of if p.arm == "full") for points_of in (lower, higher))
     equal = _matched("the lower rate loses less", {"the lower rate": slow, "the higher rate": fast})
-    parts = [equal, _more_steps(slow, fast, base)]
-    best = {method: _best_rate(swept, method) for method in ("full", "lora")}
-    ratio = round(best["lora"][0] / best["full"][0], 6)
-    claim = part(
-        "LoRA's best rate is 3 to 30 times that of full fine-tuning",
-        "rate with the lowest validation loss, LoRA by full (seed 0)",
-        Bounds.exactly(ratio),
-        at_least=RATIO[0],
-        at_most=RATIO[1],
-        unit="number",
-        found=f"LoRA {best['lora'][0]:g}, full {best['full'][0]:g}",
-    )
-    at_end = [method for method, (_, end) in best.items() if end]
-    parts.append(
-        undecided(claim, f"{claim.found}; the best of {' and '.join(at_end)} is the end of its rates")
-        if at_end
-        else claim
-    )
     rates = [next(iter(curve.values()))[0].lr for curve in (slow, fast)]
     return Law(
         number=5,
         title="Learning rate",
         statement="At equal target score the smaller of two rates ten times apart forgets less and takes more steps;"
         " LoRA's best rate is about ten times that of full fine-tuning.",
-        parts=tuple(parts),
+        parts=(equal, _more_steps(slow, fast, base), _best_rates(sweeps)),
         rests_on=f"05-rate.yaml (full at {rates[0]:g} and {rates[1]:g}), {seeds_in_words(slow.keys() & fast.keys())};"
-        " 01-frontier.yaml (four rates of each method, seed 0)",
+        f" 05-best-rate.yaml (four rates of each method, {len(sweeps)} tasks,"
+        f" {sum(map(len, sweeps.values()))} runs)",
     )
+
+
+def _best_rates(sweeps: Sweeps) -> Part:
+    """LoRA's best rate by that of full fine-tuning: the geometric mean over seeds, then over tasks."""
+    best = [[[_best_rate(run, method) for method in ("full", "lora")] for run in runs] for runs in sweeps.values()]
+    logs = [statistics.fmean(math.log(lora[0] / full[0]) for full, lora in runs) for runs in best]
+    bounds = Bounds.over_seeds(logs)
+    ratios = ", ".join(f"{task} {round(math.exp(log), 1):g}" for task, log in zip(sweeps, logs, strict=True))
+    claim = part(
+        "LoRA's best rate is 3 to 30 times that of full fine-tuning",
+        "rate with the lowest validation loss, LoRA by full, by task (geometric mean of the seeds)",
+        Bounds(*(round(math.exp(value), 6) for value in bounds)) if bounds else None,
+        at_least=RATIO[0],
+        at_most=RATIO[1],
+        unit="number",
+        found=ratios,
+    )
+    ends = {name: sum(run[i][1] for runs in best for run in runs) for i, name in enumerate(("full", "LoRA"))}
+    if not any(ends.values()):
+        return claim
+    counts = " and ".join(f"{count} of {name}" for name, count in ends.items() if count)
+    return undecided(claim, f"{ratios}; {counts} are best at the end of their rates")
 
 
 def law_7(found: Sequence[FrontierPoint]) -> Law:

@@ -43,6 +43,7 @@ HERE = Path(__file__).parent
 RANKS = ("1", "2", "8", "64")
 RATES = ("2e-4", "2e-3")  # of law 5
 ATTENTION = ("lora.rank=20", "lora.target_modules=[q_proj, k_proj, v_proj, o_proj]")
+LEARNED, LEARNED_SEEDS = ("orders", "diary", "tallies", "category", "labels"), (0, 1)  # law 5: best rates
 ALONE = ("diary", "tallies", "category", "labels")
 QUICK = ("train.max_steps=3", "validation_items=20", "test_items=20", "seeds=[0, 1, 2]")
 
@@ -70,8 +71,8 @@ class Recipe:
 
 
 def _task(name: str) -> str:
-    """Where a task of the mixture stands."""
-    return "builtin:category" if name == "category" else f"recipes/laws/tasks/{name}.yaml"
+    """Where a task stands."""
+    return f"builtin:{name}" if name in ("category", "orders") else f"recipes/laws/tasks/{name}.yaml"
 
 
 RECIPES = (
@@ -79,6 +80,11 @@ RECIPES = (
     *(Recipe(f"rate-{rate}", "05-rate.yaml", (5, 7), (f"full.rates=[{rate}]",), "orders") for rate in RATES),
     Recipe("replay", "03-replay.yaml", (3, 7), world="orders"),
     Recipe("frontier", "01-frontier.yaml", (1, 4, 5, 7, 8), world="orders"),
+    *(
+        Recipe(f"best-rate-{name}-{seed}", "05-best-rate.yaml", (5,), (f"target.task={_task(name)}", f"seeds=[{seed}]"))
+        for name in LEARNED
+        for seed in LEARNED_SEEDS
+    ),
     Recipe("sequence", "02-sequence.yaml", (2,)),
     *(Recipe(f"rank-{rank}", "06-rank.yaml", (6,), (f"lora.rank={rank}",)) for rank in RANKS),
     Recipe("rank-attention", "06-rank.yaml", (6,), ATTENTION),
@@ -200,7 +206,7 @@ CHECKS: Mapping[int, Callable[[Runs], Law]] = {
     5: lambda runs: law_5(
         runs.frontier(f"rate-{RATES[0]}"),
         runs.frontier(f"rate-{RATES[1]}"),
-        runs.frontier("frontier"),
+        {name: [runs.frontier(f"best-rate-{name}-{seed}") for seed in LEARNED_SEEDS] for name in LEARNED},
         runs.base("frontier"),
     ),
     6: lambda runs: learning.law_6(

@@ -13,9 +13,11 @@ from rich.console import Console
 
 from keeptune.core.config import parse_recipe
 from keeptune.core.records import ItemRecord, Summary, read_json, read_records
-from keeptune.study import trials
+from keeptune.study import seeds, trials
+from keeptune.study.build import build
 from keeptune.study.config import StudyConfig
 from keeptune.study.run import run_study
+from keeptune.study.seeds import with_seeds
 
 WORDS = ("red", "blue", "green", "black", "white", "brown")
 NOUNS = ("house", "garden", "dog", "apple", "hammer", "room", "word", "model")
@@ -56,6 +58,7 @@ def recipe(folder: Path, model: Path, **changes: Any) -> StudyConfig:
         "full": {"rates": [1e-4, 3e-3]},
         "lora": {"rank": 2, "rates": [1e-3]},
         "validation_items": 20,
+        "seeds": [0],
         **changes,
     }
     return parse_recipe(StudyConfig, yaml.safe_dump(values))
@@ -68,6 +71,20 @@ def finished(folder: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathF
         patch.setenv("KEEPTUNE_CACHE", str(run.parent / "cache"))
         summary = run_study(recipe(folder, tiny_folder), run, console=Console(quiet=True), data_root=folder)
     return run, summary
+
+
+def test_small_trainings_have_three_seeds_where_a_recipe_names_none(
+    folder: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By arithmetic, not by a clock: the same recipe has the same seeds on every machine."""
+    monkeypatch.setenv("KEEPTUNE_CACHE", str(tmp_path / "cache"))
+    given = recipe(folder, tiny_folder)
+    silent = StudyConfig.model_validate({k: v for k, v in given.model_dump().items() if k != "seeds"})
+    named, unnamed = (build(each, tmp_path / "run", Console(quiet=True), folder) for each in (given, silent))
+    assert with_seeds(named).seeds == (0,)
+    assert with_seeds(unnamed).seeds == (0, 1, 2)
+    monkeypatch.setattr(seeds, "SMALL", 1e6)
+    assert with_seeds(unnamed).seeds == (0,)
 
 
 def test_every_arm_stands_in_the_summary(finished: tuple[Path, Summary]) -> None:

@@ -317,6 +317,7 @@ def test_what_would_fail_late_is_refused_early(
 
 def choices(folder: Path, summary: Summary) -> dict[str, Any]:
     return {
+        "chosen": summary.recommendation.chosen,
         "arms": [(arm.arm, arm.lr, arm.alpha, arm.shots) for arm in summary.arms],
         "best prompting": [arm.name for arm in summary.arms if arm.note],
         "checkpoints": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from typing import NoReturn
@@ -15,11 +14,11 @@ from keeptune import __version__
 from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
+from keeptune.core.files import REFUSED
 
 INTERRUPTED = 130  # how typer ends after Ctrl-C
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
 # What the machine refuses, wherever in a run it happens; any other OSError is a mistake of ours.
-REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 app = typer.Typer(
     name="keeptune",

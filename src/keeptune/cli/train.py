@@ -41,6 +41,7 @@ def train(
         "retain": [entry for spec in retain or () for entry in entries_of(spec, margin)],
         "arms": ["prompt", method],
         "prompt": {"shots": [0]},
+        "seeds": [0],
         "title": " + ".join(Path(source).stem for source in data),
         **({method: {"rates": rate}} if rate else {}),
     }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from keeptune.core.errors import ResourceError
+
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_REFUSALS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES))
 
 
 @contextmanager
@@ -33,6 +37,36 @@ def whole(path: Path) -> Iterator[Path]:
             where=str(path),
             remedy="free disk space, or write to a folder that you may write to",
         ) from error
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Within, a library writes below ``place``; that the disk is full or read-only is one line, in whatever words.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    try:
+        yield
+    except Exception as error:  # safetensors has errors of its own, which only quote the system's
+        refused = isinstance(error, OSError) and error.errno in REFUSED
+        quoted = next((text for text in _REFUSALS if text in str(error)), None)
+        if not refused and quoted is None:
+            raise
+        raise ResourceError(
+            f"cannot be written ({quoted or (error.strerror if isinstance(error, OSError) else error)})",
+            where=str(place),
+            remedy="free disk space, or write to a folder that you may write to, and run the same command to go on",
+        ) from error
+
+
+def readable(folder: Path) -> None:
+    """Give the files below ``folder`` the permissions that the umask allows: safetensors writes for the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(0o666 & ~mask)
 
 
 def write_whole(path: Path, text: str) -> None:

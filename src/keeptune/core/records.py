@@ -90,6 +90,13 @@ class Score(Record):
     higher_is_better: bool = True
 
 
+class Estimate(Record):
+    """A number with its interval."""
+
+    mean: float
+    interval: Interval
+
+
 class SuiteVerdict(Record):
     """What happened to one retained suite under one arm. `change` = after - before, positive is better."""
 
@@ -178,13 +185,18 @@ class Costs(Record):
     train_seconds: float | None = None
     tokens_per_second: float | None = None  # real tokens in training
     train_tokens: int | None = None  # all tokens of the training run
+    sweep_tokens: int | None = None  # of all trainings that it took to choose the rate, this one included
+    base_forwards: float = 0.0  # forward passes of the base for every token that is trained on, as KL needs
     trained_tokens: int | None = None  # those with loss mask 1
     tokens_per_request: float | None = None  # mean prompt tokens, shots included
+    shared_tokens: float | None = None  # of which demonstrations, the same for all requests: a server may cache them
+    cached_token_price: float = 1.0  # of a cached token, where a fresh one costs 1
     window_share: float | None = None  # tokens_per_request / context window
     shots_dropped: float | None = None  # mean demonstrations per request left out for lack of room
     seconds_per_request: float | None = None
     bytes_on_disk: int | None = None  # what has to be stored beside the base model
-    break_even_requests: int | None = None  # requests after which training is cheaper than the best prompting
+    break_even_requests: int | None = None  # after which one training is cheaper than prompting that caches nothing
+    break_even_most: int | None = None  # after which the whole sweep is cheaper than prompting that caches; None: never
 
 
 class TaskScore(Record):
@@ -222,7 +234,10 @@ class ArmSummary(Record):
     costs: Costs = Costs()
     lr: float | None = None
     shots: int | None = None
+    seed: int | None = None  # of the checkpoint that target, gain and suites are about
     seed_scores: tuple[float, ...] = ()  # target score of every seed
+    target_seeds: Estimate | None = None  # target score over seeds and items; None with fewer than three seeds
+    gain_seeds: Estimate | None = None  # the same of the gain over the best prompting
     tasks: tuple[TaskScore, ...] = ()  # the score on each task, where there are several targets
     pareto: bool = False  # no other arm is better on target and on worst retained change
     folder: str | None = None  # relative to the run folder
@@ -269,13 +284,6 @@ class Matched(Record):
     upper_bound: float | None = None  # one-sided 95 % upper bound of the mean: a lost at most this much more
     comparable: bool
     sentence: str
-
-
-class Estimate(Record):
-    """A number with its interval."""
-
-    mean: float
-    interval: Interval
 
 
 class SequenceSummary(Record):
@@ -353,6 +361,7 @@ class Recommendation(Record):
     """The decision, in words that the numbers carry."""
 
     arm: str | None  # None: nothing is feasible
+    chosen: str | None = None  # by validation items; another than `arm` where the test did not confirm it
     headline: str  # one line: "Take LoRA (rank 16, lr 2e-3)."
     paragraph: str
     provisional: bool

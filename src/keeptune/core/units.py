@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -75,3 +76,11 @@ def points(fraction: float, signed: bool = False, digits: int = 1) -> str:
     """0.1234 -> '12.3'; signed: '+12.3'. A typographic minus keeps columns readable."""
     text = f"{100 * fraction:{'+' if signed else ''}.{digits}f}"
     return text.replace("-", "−")
+
+
+def over_seeds(scores: Sequence[float]) -> str:
+    """'69.7, 34.2 to 89.4 over 5 seeds': mean, lowest and highest; with fewer than two 'this checkpoint'."""
+    if len(scores) < 2:
+        return "this checkpoint"
+    mean, low, high = sum(scores) / len(scores), min(scores), max(scores)
+    return f"{points(mean)}, {points(low)} to {points(high)} over {len(scores)} seeds"

@@ -47,10 +47,8 @@ class Evaluation(Record):
         """What the reader of the score has to know: items that were not asked, prompts and answers that were cut."""
         found = []
         if self.skipped:
-            count = len(self.skipped)
-            found.append(
-                f"{self.suite}: {count} {self.part} items do not fit the window or the model's vocabulary and were not asked"
-            )
+            where = f"{self.suite}: {len(self.skipped)} {self.part} items"
+            found.append(f"{where} do not fit the window or the model's vocabulary and were not asked")
         if self.truncated:
             found.append(f"{self.suite}: {self.truncated} {self.part} prompts lost their beginning to fit the window")
         if self.cut_answers:

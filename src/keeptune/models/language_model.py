@@ -67,7 +67,8 @@ class LanguageModel:
         """
         parameter = next(model.parameters())
         eos_ids = _eos_ids(model, tokenizer, name)
-        vocabulary = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+        embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+        vocabulary = getattr(embedding, "original_module", embedding).num_embeddings  # peft wraps trained tokens
         model.eval()
         _exact_frequencies(model)
         lm = cls(
@@ -83,9 +84,9 @@ class LanguageModel:
             chat=bool(getattr(tokenizer, "chat_template", None)),
             flat=False,
         )
+        _refuse_virtual_tokens(lm)
         check_causal(lm)
-        lm.flat = _runs_flat(lm)
-        lm.plain_head = lm.flat and _has_plain_head(lm)
+        lm.look_how_it_runs()
         return lm
 
     @property
@@ -126,12 +127,23 @@ class LanguageModel:
         """Make the model trainable by ``method``."""
         self.base_hash, self.hash = self.base_hash or self.hash, None
         self.model = method.prepare(self.model)
+        if _learns_prompts(self.model):
+            _refuse_virtual_tokens(self)
+            self.look_how_it_runs()
 
     def restore(self, method: Method) -> None:
         """Give the model back as it was before `adapt`, bit by bit."""
+        prompted = _learns_prompts(self.model)
         self.model = method.restore(self.model)
         self.model.eval()
         self.hash = self.base_hash
+        if prompted:
+            self.look_how_it_runs()
+
+    def look_how_it_runs(self) -> None:
+        """Whether the model as it is runs flat batches, and whether its head is a plain one: tried, not assumed."""
+        self.flat = _runs_flat(self)
+        self.plain_head = self.flat and _has_plain_head(self)
 
     def accept(self, method: Method) -> None:
         """Keep what ``method`` learned as the model that the next method starts from."""
@@ -202,6 +214,31 @@ def _context(model: nn.Module, tokenizer: Any) -> int:
     stated = [getattr(text, field, None) for field in ("max_position_embeddings", "n_positions", "max_seq_len")]
     limits = [n for n in (*stated, tokenizer.model_max_length) if isinstance(n, int) and 0 < n < 10**9]
     return min(limits, default=2048)
+
+
+def _learns_prompts(model: nn.Module) -> bool:
+    """Whether a peft adapter of the model changes the input rather than the layers."""
+    config = getattr(model, "active_peft_config", None)
+    return bool(getattr(config, "is_prompt_learning", False))
+
+
+@torch.no_grad()
+def _refuse_virtual_tokens(lm: LanguageModel) -> None:
+    """Adapters that lengthen the input change which logits belong to which token: none of our paths expects that.
+
+    Raises:
+        ModelError: the model's adapter does.
+    """
+    if not _learns_prompts(lm.model):
+        return
+    ids = torch.full((1, 4), lm.eos_ids[0], device=lm.device)
+    length = lm.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape[1]
+    if length != ids.shape[1]:
+        raise ModelError(
+            f"its adapter puts {length - ids.shape[1]} virtual tokens before the input, and cannot be judged",
+            where=lm.name,
+            remedy="judge an adapter that changes layers, such as LoRA",
+        )
 
 
 @torch.no_grad()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from keeptune.core.errors import ModelError
 from keeptune.data.tokenizer import read_tokenizer
+from keeptune.models.adapters import adapter_template, attach, is_adapter
 from keeptune.models.kind import check_head, check_kind, check_stored
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.precision import pick_device, pick_dtype
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 BUILTIN = "builtin"
 READ = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken")  # files that a model is made from
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def load(
@@ -37,7 +36,7 @@ def load(
         ModelError: the model, its tokenizer or the adapter is missing, incomplete or of another kind.
     """
     transformers.utils.logging.disable_progress_bar()  # its bars for every file would cut through ours
-    folder = _locate(name)
+    folder = model_folder(name)
     config = _read_config(folder, name)
     chosen = pick_device(device)
     model = _read_weights(folder, name, config, pick_dtype(precision, chosen)).to(chosen)
@@ -47,43 +46,11 @@ def load(
         weights_hash = f"{weights_hash}+{hash_files(Path(adapter))}" if Path(adapter).is_dir() else weights_hash
         model = attach(model, Path(adapter), name)
     tokenizer = read_tokenizer(str(folder), name)
+    own = adapter_template(Path(adapter), tokenizer) if adapter is not None else None
+    if own is not None:
+        log.warning("%s is asked in the chat template that it brings", adapter)
+        tokenizer.chat_template = own
     return LanguageModel.wrap(model.requires_grad_(False), tokenizer, name=name, weights_hash=weights_hash)
-
-
-def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
-    """Put the peft adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
-
-    Raises:
-        ModelError: the adapter is incomplete or belongs to another base.
-    """
-    from peft import PeftModel, get_peft_model_state_dict
-
-    from keeptune.methods.lora_linear import install
-
-    if not (folder / ADAPTER_CONFIG).is_file():
-        raise ModelError(
-            "not an adapter folder", where=str(folder), remedy=f"it needs {ADAPTER_CONFIG}, as peft saves it"
-        )
-    if not (folder / ADAPTER_WEIGHTS).is_file():
-        raise ModelError("the adapter's weights are missing", where=str(folder), remedy=f"it needs {ADAPTER_WEIGHTS}")
-    stated = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    other = ModelError(
-        f"this adapter does not fit {name}",
-        where=str(folder),
-        remedy=f"it was trained on {stated}: name that as the base" if stated else "name the base it was trained on",
-    )
-    try:
-        with safe_open(folder / ADAPTER_WEIGHTS, "pt") as file:
-            stored = set(file.keys())
-        adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
-    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        raise other from error
-    if stored != get_peft_model_state_dict(adapted, save_embedding_layers=False).keys():
-        raise other  # peft passes over weights that have no place in the model
-    install(adapted)
-    if stated and stated != name:
-        log.warning("%s was trained on %s, not on %s", folder, stated, name)
-    return adapted
 
 
 def hash_files(folder: Path) -> str:
@@ -101,7 +68,7 @@ def hash_files(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _locate(name: str) -> Path:
+def model_folder(name: str) -> Path:
     """The folder of a model: the package's own, a local one, or a snapshot of a hub repository."""
     if name == BUILTIN:
         from keeptune.builtin import model_path
@@ -135,7 +102,7 @@ def _read_config(folder: Path, name: str) -> Any:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    if (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
+    if is_adapter(folder):
         raise ModelError(
             "this is an adapter, not a model", where=name, remedy="name its base and give it as the adapter"
         )

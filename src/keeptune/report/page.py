@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from keeptune.core.tokens import visible
-from keeptune.core.units import human_seconds
+from keeptune.core.units import human_seconds, over_seeds
 from keeptune.report import arms, wording
 from keeptune.report.plots import change_strip
 
@@ -47,6 +47,7 @@ def _environment() -> Environment:
         change_strip=change_strip,
         human_seconds=human_seconds,
         mean_change=arms.mean_change,
+        over_seeds=over_seeds,
         visible=visible,
         verdict_counts=arms.verdict_counts,
         worst=arms.worst,

@@ -1,4 +1,7 @@
-"""How many training examples are enough: scores by size of the training data, paired on the same items."""
+"""How many training examples are enough: scores by size of the training data, paired on the same items.
+
+Every size is one training, so what is said is about these runs: another seed may rise elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def _answer(
         text = (
             f"{_against(against[found], found, largest, level)}, within the {points(indifference)} that do not matter"
         )
-        return "enough", f"{question} are enough here: {text}."
+        return "enough", f"{question} are enough in these runs: {text}."
     asked = max((size for size in against if size <= many), default=None)
     if asked is None or (asked < few and largest > many):
         measured = f"no size from {few:,} to {many:,} was measured beside {largest:,}"
@@ -89,7 +92,8 @@ def _answer(
     change = against[asked]
     rest = f" {found:,} are enough." if found is not None else ""
     if change.upper_bound(level) < 0:
-        lead = f"{question} are not enough here" if largest > many else f"The score still rises at {largest:,} examples"
+        short = f"{question} are not enough in these runs"
+        lead = short if largest > many else f"The score still rises at {largest:,} examples in these runs"
         return "still rising", f"{lead}: {_against(change, asked, largest, level)}.{rest}"
     text = f"{_against(change, asked, largest, level)}, neither within {points(indifference)} nor shown to be lower"
     return "cannot tell", f"Whether {question} are enough cannot be told: {text}.{rest}"

@@ -92,9 +92,10 @@ def matched(
         labels: how people read them.
         seed: of the bootstrap over items.
     """
-    seeds = sorted(a.keys() & b.keys())
-    if not seeds:
+    common = sorted(a.keys() & b.keys())
+    if not common:
         return _refused(arms, labels, "no seed was run with both")
+    seeds = [seed for seed in common if min(len(a[seed]), len(b[seed])) > 1] or common
     pairs = [(_even(a[s], len(b[s])), _even(b[s], len(a[s]))) for s in seeds]
     ends = [(min(x), max(x)) for pair in pairs for side in pair for x in [[p.place[0] for p in side]]]
     floor, top = max(low for low, _ in ends), min(high for _, high in ends)

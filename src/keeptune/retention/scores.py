@@ -1,12 +1,17 @@
-"""The score of one arm, and the difference between two arms, from item records."""
+"""The score of one arm, over seeds too, and the difference between two arms, from item records."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from keeptune.core.records import Interval, ItemRecord, Score
+import numpy as np
+from scipy.special import stdtrit
+
+from keeptune.core.records import Estimate, Interval, ItemRecord, Score
 from keeptune.retention.change import change_of_scores
-from keeptune.retention.intervals import mean_interval
+from keeptune.retention.clusters import ratio
+from keeptune.retention.intervals import MIN_SEEDS, mean_interval
 from keeptune.retention.pairs import Kind, check_bounded, pair
 
 
@@ -44,3 +49,21 @@ def difference(a: Sequence[ItemRecord], b: Sequence[ItemRecord], level: float = 
     change = change_of_scores(scores)
     low, high = change.interval(level)
     return change.estimate, Interval(low=low, high=high, level=level)
+
+
+def over_seeds(
+    runs: Sequence[Sequence[ItemRecord]], against: Sequence[ItemRecord] | None = None, level: float = 0.95
+) -> Estimate | None:
+    """Mean score of trainings with several seeds on the same items, over seeds and items; or their gain over another.
+
+    Student's t over seeds on an error that adds what other items would change. None with fewer than three seeds.
+    """
+    if len(runs) < MIN_SEEDS:
+        return None
+    scores = [pair(against or run, run) for run in runs]
+    gains = np.array([one.after - one.before if against else one.after for one in scores])
+    own = ratio(gains.mean(axis=0), np.ones(gains.shape[1]), scores[0].codes)
+    error = math.hypot(float(gains.mean(axis=1).std(ddof=1)) / math.sqrt(len(runs)), own.se)
+    half = float(stdtrit(len(runs) - 1, (1 + level) / 2)) * error
+    low, high = max(own.estimate - half, -1.0 if against else 0.0), min(own.estimate + half, 1.0)
+    return Estimate(mean=own.estimate, interval=Interval(low=low, high=high, level=level))

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from keeptune.core.records import ArmSummary, Interval, Matched, Recommendation, SuiteVerdict
-from keeptune.core.units import human_count, points
+from keeptune.core.units import human_count, over_seeds, points
 from keeptune.retention.intervals import seed_t_interval
+from keeptune.study.costs import CostFlip
 
 Difference = Callable[[str, str], tuple[float, Interval]]
 """(arm a, arm b) -> mean and interval of score(a) - score(b) on the same test items."""
@@ -19,25 +20,6 @@ Difference = Callable[[str, str], tuple[float, Interval]]
 OPEN = ("Worse", "Inconclusive")  # verdicts that more items would settle
 
 HARMLESS = "Forgetting was declared harmless, so it was not measured and does not count."
-
-
-@dataclass(frozen=True)
-class CostFlip:
-    """Where one arm costs less over its lifetime than the choice, in requests: above `low`, below `high`."""
-
-    low: float
-    high: float  # inf: however many; not above `low`: nowhere
-    taken: bool = False  # the rule would then take it
-
-    def words(self) -> str:
-        """'the cheaper one below 1.2k requests'."""
-        if self.high <= self.low:
-            return "never the cheaper one"
-        if self.low > 0:
-            return f"the cheaper one above {human_count(math.floor(self.low))} requests"
-        if math.isinf(self.high):
-            return "the cheaper one at any number of requests"
-        return f"the cheaper one below {human_count(math.ceil(self.high))} requests"
 
 
 @dataclass(frozen=True)
@@ -78,9 +60,10 @@ def take(case: Case, choice: ArmSummary) -> Recommendation:
     binding = _rejected(case) or _retention_binds(case) or _cost_decides(case)
     decision = [*_what_it_does(case, choice), binding]
     flips = [_runner_up(case, choice), *_flips(case, choice)]
-    untold = [_methods(case, choice), _untold(case, choice), _not_run(case)]
+    untold = [_seeds(choice), _methods(case, choice), _untold(case, choice), _not_run(case)]
     return Recommendation(
         arm=choice.name,
+        chosen=_chosen(case),
         headline=_headline(choice, case.provisional),
         paragraph=_paragraphs(decision, flips, untold),
         provisional=case.provisional,
@@ -95,12 +78,19 @@ def refuse(case: Case, headline: str, reason: str, best: ArmSummary | None = Non
     harmless = "" if case.forgetting_matters else HARMLESS
     return Recommendation(
         arm=None,
+        chosen=_chosen(case),
         headline=headline,
         paragraph=_paragraphs([reason, harmless, binding], [_margin_flip(case)], [_not_run(case)]),
         provisional=False,
         binding=binding,
         runner_up=best.name if best else None,
     )
+
+
+def _chosen(case: Case) -> str | None:
+    """Name of the arm that validation chose."""
+    arm = case.rejected or case.choice
+    return arm.name if arm else None
 
 
 def _paragraphs(*groups: Sequence[str | None]) -> str:
@@ -126,6 +116,11 @@ def _headline(choice: ArmSummary, provisional: bool) -> str:
             f": {points(choice.gain_mean, signed=True)} {choice.target.metric} points over the best prompting"
             f" ({spread(choice.gain)}{covers(choice)})"
         )
+        seeds = choice.gain_seeds
+        if seeds is not None:
+            gain += (
+                f"; over {len(choice.seed_scores)} seeds {points(seeds.mean, signed=True)} ({spread(seeds.interval)})"
+            )
     return f"{verb} {choice.label}{gain}."
 
 
@@ -302,6 +297,16 @@ def _up(fraction: float) -> float:
 
 def _down(fraction: float) -> float:
     return math.floor(fraction * 1000 + 1e-6) / 1000
+
+
+def _seeds(choice: ArmSummary) -> str:
+    """Which training the verdicts are about, where there are several, and what the others scored."""
+    if choice.family == "prompt" or len(choice.seed_scores) < 2:
+        return ""
+    return (
+        f"Verdicts are about one checkpoint, that of seed {choice.seed or 0}; its target score is"
+        f" {points(choice.target.mean)}, that of the arm {over_seeds(choice.seed_scores)}."
+    )
 
 
 def _methods(case: Case, choice: ArmSummary) -> str:

@@ -124,6 +124,7 @@ class SweepPoint(Record):
 
     alpha: float  # 0 is the base, 1 the tuned model
     look: Look
+    row_losses: tuple[float, ...] = ()  # as in the trial
     gauge: Gauge | None = None
 
 
@@ -174,6 +175,7 @@ class Tuned:
 
     spec: ArmSpec
     arms: Sequence[Arm]
+    sweep_tokens: int = 0  # of all trainings that it took to choose the rate
 
 
 Curve = Sequence[tuple[int, Arm]]  # training examples and the arm that they made, in the order of the examples

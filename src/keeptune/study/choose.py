@@ -15,10 +15,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from keeptune.core.records import ArmSummary, Costs, Matched, Recommendation
+from keeptune.core.records import ArmSummary, Matched, Recommendation
 from keeptune.core.units import points
-from keeptune.study.advice import Case, CostFlip, Difference, MarginFlip, admitting_margin, refuse, spread, take
+from keeptune.study.advice import Case, Difference, MarginFlip, admitting_margin, refuse, spread, take
 from keeptune.study.arms import SweepPoint
+from keeptune.study.costs import CostFlip, cost_flip, lifetime_cost
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Candidate:
     diverged: bool = False
 
 
-LEARNED = 0.5  # share of the largest gain that a model which keeps more must have to be preferred
+LEARNED = 0.5  # share of the largest gain that one which keeps the suites more surely must have to go first
 NOISE = 2.0  # standard errors of a paired loss
 
 
@@ -58,19 +59,18 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
 def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate:
     """The same under the retention constraint: what keeps the suites comes before what does not.
 
-    Candidates are taken in tiers: every suite's change within its margin with a standard error to spare; within it as
-    seen; all others. A tier counts where its best candidate has at least half of the largest gain over the base
-    (`base`: its scores on the same items), so that a model that learned nothing is no choice for keeping everything. Of
-    those that keep too little and have half of the gain, no tier is left: then the target alone decides.
+    Of the candidates whose suites are within their margins as seen, those with a standard error to spare go first, if
+    one of them has at least half of the largest gain over the base (`base`: its scores on the same items): with few
+    items noise would decide. Where none within the margins is shown to have learned anything, the target alone decides:
+    a model that learned nothing is no choice for keeping everything.
     """
     alive = [c for c in candidates if not c.diverged] or list(candidates)
-    floor = float(base.mean())
-    largest = max(float(c.scores.mean()) for c in alive) - floor
-    for tier in (0, 1):
-        within = [c for c in alive if c.tier <= tier]
-        if within and largest > 0 and max(float(c.scores.mean()) for c in within) - floor >= LEARNED * largest:
-            return pick(within)
-    return pick(alive)
+    within = [c for c in alive if c.tier <= 1]
+    if not any(_gap(c.scores - base) > NOISE for c in within):
+        return pick(alive)
+    sure = [c for c in within if c.tier == 0]
+    gains = [max((float((c.scores - base).mean()) for c in some), default=-math.inf) for some in (sure, within)]
+    return pick(sure if gains[0] >= LEARNED * gains[1] else within)
 
 
 def _gap(differences: NDArray[np.float64]) -> float:
@@ -92,7 +92,15 @@ def pick_alpha(points: Sequence[SweepPoint], base: NDArray[np.float64]) -> float
     the largest target score.
     """
     candidates = [
-        Candidate(f"{p.alpha:g}", p.alpha, np.array(p.look.target), tier=p.look.tier, room=p.look.room) for p in points
+        Candidate(
+            f"{p.alpha:g}",
+            p.alpha,
+            np.array(p.look.target),
+            np.array(p.row_losses) if p.row_losses else None,
+            tier=p.look.tier,
+            room=p.look.room,
+        )
+        for p in points
     ]
     best = pick_kept(candidates, base)
     if best.tier == 2:
@@ -122,30 +130,6 @@ def mark_pareto(arms: Sequence[ArmSummary]) -> tuple[ArmSummary, ...]:
         )
 
     return tuple(arm.model_copy(update={"pareto": not arm.not_run and not dominated(arm)}) for arm in arms)
-
-
-def break_even_requests(tuned: Costs, prompting: Costs) -> int | None:
-    """Requests after which training has cost less than prompting, in forward-token equivalents.
-
-    None where the tuned model's prompt is not shorter: no number of requests then pays the training back in tokens.
-    """
-    saved = (prompting.tokens_per_request or 0.0) - (tuned.tokens_per_request or 0.0)
-    return math.ceil(training_cost(tuned) / saved) if saved > 0 else None
-
-
-def training_cost(costs: Costs) -> float:
-    """Forward-token equivalents of a training run.
-
-    A forward pass costs 1 per token and the gradient of the activations 1 more; the gradient of the weights costs
-    the share that trains (6N, 4N + small: SCIENCE section 6).
-    """
-    share = costs.trainable_parameters / costs.total_parameters if costs.total_parameters else 0.0
-    return (costs.train_tokens or 0) * (2.0 + share)
-
-
-def lifetime_cost(arm: ArmSummary, requests: int) -> float:
-    """Forward-token equivalents of training the arm and serving `requests` requests."""
-    return training_cost(arm.costs) + requests * (arm.costs.tokens_per_request or 0.0)
 
 
 @dataclass(frozen=True)
@@ -328,22 +312,11 @@ def _cost_flip(rule: Rule, arms: Sequence[ArmSummary], choice: ArmSummary, other
     """Where `other` is cheaper than the choice, and whether the rule then takes it; None where costs are unknown."""
     if other is None or other.costs.tokens_per_request is None or choice.costs.tokens_per_request is None:
         return None
-    low, high = cheaper_between(other.costs, choice.costs)
-    if high <= low:
-        return CostFlip(low, high)
-    inside = math.floor(low) + 1 if math.isinf(high) else max(math.ceil(high) - 1, 0)
-    return CostFlip(low, high, replace(rule, requests=inside).choice(arms) is other)
-
-
-def cheaper_between(costs: Costs, than: Costs) -> tuple[float, float]:
-    """(low, high): `costs` come to less than the other's above `low` and below `high` requests; (0, 0): never."""
-    dearer_training = training_cost(costs) - training_cost(than)
-    saved = (than.tokens_per_request or 0.0) - (costs.tokens_per_request or 0.0)
-    if saved > 0:
-        return max(dearer_training / saved, 0.0), math.inf
-    if dearer_training >= 0:
-        return 0.0, 0.0
-    return 0.0, math.inf if saved == 0 else dearer_training / saved
+    flip = cost_flip(other.costs, choice.costs)
+    if flip.high <= flip.low:
+        return flip
+    inside = math.floor(flip.low) + 1 if math.isinf(flip.high) else max(math.ceil(flip.high) - 1, 0)
+    return replace(flip, taken=replace(rule, requests=inside).choice(arms) is other)
 
 
 def _between(matched: Sequence[Matched], choice: ArmSummary, other: ArmSummary | None) -> Matched | None:

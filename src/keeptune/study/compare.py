@@ -13,9 +13,11 @@ from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, Part
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.task import Task
+from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters
-from keeptune.models.load import ADAPTER_CONFIG, load
+from keeptune.models.load import load
 from keeptune.study.build import cache_folder
+from keeptune.study.layout import one_layout
 from keeptune.study.manifest import manifest_of
 from keeptune.study.progress import progress
 from keeptune.study.scoring import build_tasks
@@ -64,11 +66,14 @@ def compare_models(
         with progress(console, f"{lm.name}: {task.name}") as update:
             return cache.evaluate(lm, task, part, limit=limit, progress=update).items
 
+    layout = one_layout(base, tuned)
     before_lm = load(base, precision=precision)
+    layout.put_on(before_lm)
     before = {task.name: answers(before_lm, task) for task in everything}
     able = {task.name: answers(before_lm, task, "validation") for task in tasks if task.splits.validation}
-    adapted = (Path(tuned) / ADAPTER_CONFIG).is_file()
+    adapted = is_adapter(tuned)
     after_lm = load(base if adapted else tuned, adapter=tuned if adapted else None, precision=precision)
+    layout.put_on(after_lm)
     after = {task.name: answers(after_lm, task) for task in everything}
     pairs = [
         SuitePair(task.suite(), before[task.name], after[task.name], able.get(task.name, ())) for task in everything
@@ -82,6 +87,7 @@ def compare_models(
         "margin": margin,
         "limit": limit,
         "precision": precision,
+        "layout": list(layout.notes),
     }
     manifest = manifest_of(before_lm, settings, everything, command=command, started=started)
     return side_by_side(
@@ -91,6 +97,7 @@ def compare_models(
         target=aim.name if aim else None,
         wall_seconds=time.monotonic() - clock,
         same_weights=equal,
+        notes=layout.notes,
     )
 
 

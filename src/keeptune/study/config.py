@@ -138,6 +138,12 @@ class PromptConfig(Config):
         return tuple(sorted(value))
 
 
+class CostsConfig(Config):
+    """How costs are counted."""
+
+    cached_token_price: float = Field(0.1, ge=0, le=1)  # of a demonstration's token, where a fresh one costs 1
+
+
 class FullArm(FullConfig):
     """Full fine-tuning and its rates."""
 
@@ -183,7 +189,7 @@ class StudyConfig(Config):
     target: tuple[TargetEntry, ...]  # one task, or several that are learned together (or one after another: sequence)
     retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; standard; none: it does not matter
     arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, or a method with remedies: lora+replay:5%
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0,)  # where none is named and a training is small, 0, 1 and 2
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     full: FullArm = FullArm()
@@ -202,6 +208,7 @@ class StudyConfig(Config):
     test_items: int | None = Field(None, ge=20)  # per task and suite; all where not given
     indifference: float = Field(1.0, ge=0)  # points of target score that do not matter to you
     requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
+    costs: CostsConfig = CostsConfig()
     workers: CountOrAuto = "auto"  # processes that train at the same time
     budget: str | None = None  # wall time, "4h" or "30min": trials are dropped in a stated order
     forgetting: Literal["measured", "harmless"] = "measured"  # harmless: retain says none

@@ -45,7 +45,9 @@ def _arm(bench: Bench, shots: int) -> Arm:
             label=f"prompting, {shots}-shot" if shots else "prompting, zero-shot",
             family="prompt",
             shots=shots,
-            costs=request_costs(everything, bench.parameters),
+            costs=request_costs(everything, bench.parameters).model_copy(
+                update={"shared_tokens": _demonstration_tokens(bench, shots)}
+            ),
             note=f"{bench.config.prompt.draws} draws of the demonstrations, averaged per item" if shots else None,
         ),
         folder,
@@ -60,6 +62,15 @@ def _draws(bench: Bench, task: str, part: Part, shots: int) -> list[Evaluation]:
     """One evaluation per draw of the demonstrations (one in all without any)."""
     draws = bench.config.prompt.draws if shots else 1
     return [bench.evaluate(task, part, shots=shots, draw=draw) for draw in range(draws)]
+
+
+def _demonstration_tokens(bench: Bench, shots: int) -> float:
+    """Tokens of the demonstrations, which stand in front of every request alike."""
+    if not shots:
+        return 0.0
+    asked = [run for task in bench.targets for run in _draws(bench, task.name, "validation", shots)]
+    without = [bench.evaluate(task.name, "validation").tokens_per_request for task in bench.targets]
+    return max(float(np.mean([run.tokens_per_request for run in asked]) - np.mean(without)), 0.0)
 
 
 def _validation_scores(bench: Bench, shots: int) -> Floats:

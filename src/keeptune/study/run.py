@@ -26,6 +26,7 @@ from keeptune.study.jobs import Ask, Job, Train
 from keeptune.study.manifest import engines, manifest_of
 from keeptune.study.plan import FILE, PlanRecord, plan
 from keeptune.study.prompting import prompting_arms
+from keeptune.study.seeds import with_seeds
 from keeptune.study.sequence import sequence_jobs, sequences
 from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import base_point, first_seed, further_trials, looks_of, tuned_arms
@@ -58,7 +59,7 @@ def run_study(
     console = console or Console()
     started, began = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
-    config = bench.config  # with what is retained by default
+    config = bench.config = with_seeds(bench)  # and with what is retained by default
     for task in bench.tasks.values():
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
         for note in task.loaded.notes if task.loaded else ():
@@ -136,6 +137,7 @@ def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measur
         sequences=sequences(bench),
         plans=read_json(bench.folder / FILE, PlanRecord).plans if trains else (),
         chance=chance_of(bench),
+        cached_token_price=bench.config.costs.cached_token_price,
         warnings=bench.warnings,
         cards=[data_card(bench, task) for task in bench.targets],
     )
@@ -195,14 +197,17 @@ def _with_time_before(folder: Path, summary: Summary) -> Summary:
 
 
 def link_tuned(folder: Path, summary: Summary) -> str | None:
-    """Point ``folder/tuned`` at the weights of the recommended arm, or else of the tuned arm that scored best.
+    """Point ``folder/tuned`` at the weights of the recommended arm, or else of the one that validation chose.
+
+    Where it chose prompting, the first arm that was trained stands there.
 
     Returns the arm's name; None where nothing was trained.
     """
     tuned = [arm for arm in summary.arms if arm.family != "prompt" and not arm.not_run]
     if not tuned:
         return None
-    chosen = max(tuned, key=lambda arm: (arm.name == summary.recommendation.arm, arm.target.mean))
+    advice = summary.recommendation
+    chosen = max(tuned, key=lambda arm: (arm.name == advice.arm, arm.name == advice.chosen))
     weights = next(path for path in (folder / str(chosen.folder)).iterdir() if path.name in ("model", "adapter"))
     link = folder / TUNED
     if link.is_symlink():

@@ -16,6 +16,7 @@ import numpy as np
 
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, SequenceSummary, read_records, write_json, write_records
+from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
 from keeptune.retention.continual import sequence_summary
 from keeptune.study.arms import KeyedRecord, finished, required
@@ -109,9 +110,11 @@ class TaskSequence:
             seconds, label = seconds + result.seconds, describe(built, remedies)
             try:
                 scores = np.array([item.score for item in bench.evaluate(task, "validation").items])
+                losses = np.array(row_nats(bench.lm, rows.validation)) if rows.validation else None
             finally:
                 bench.lm.restore(method)
-            tried.append((Candidate(f"{lr:g}", lr, scores, diverged=result.diverged), method, folder / method.artifact))
+            candidate = Candidate(f"{lr:g}", lr, scores, losses, diverged=result.diverged)
+            tried.append((candidate, method, folder / method.artifact))
         best = pick([candidate for candidate, _, _ in tried])
         method, artifact = next((m, a) for candidate, m, a in tried if candidate is best)
         bench.lm.adapt(method)

@@ -68,6 +68,7 @@ def side_by_side(
     target: str | None = None,
     wall_seconds: float = 0.0,
     same_weights: bool = False,
+    notes: Sequence[str] = (),
 ) -> Comparison:
     """Judge what the second model lost against the first.
 
@@ -78,6 +79,7 @@ def side_by_side(
         target: name of the suite that was trained for; it is reported and not judged.
         wall_seconds: time that it took.
         same_weights: both are the same model, by content.
+        notes: what the reader has to know beside the verdicts.
     """
     judged = [each for each in suites if each.suite.name != target]
     base = {each.suite.name: each.validation for each in judged}
@@ -96,7 +98,7 @@ def side_by_side(
         recommendation=gate(AFTER, kept.suites),
         samples=tuple(_changed(suites)),
         undecided=tuple(v.sentence for v in kept.suites if v.verdict in ("Worse", "Inconclusive")),
-        warnings=(SAME,) if same_weights else (),
+        warnings=(*notes, *((SAME,) if same_weights else ())),
         manifest=manifest,
     )
     return Comparison(summary, tuple(suites))

@@ -10,6 +10,7 @@ import numpy as np
 from keeptune.core.records import (
     ArmPlan,
     ArmSummary,
+    Costs,
     CurvePoint,
     DataCard,
     FrontierPoint,
@@ -32,9 +33,10 @@ from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
 from keeptune.retention.pairs import Kind, Suite
-from keeptune.retention.scores import difference, score
+from keeptune.retention.scores import difference, over_seeds, score
 from keeptune.study.arms import Arm, Curve, Tuned, View
-from keeptune.study.choose import break_even_requests, mark_pareto, recommend
+from keeptune.study.choose import mark_pareto, recommend
+from keeptune.study.costs import with_break_even
 from keeptune.study.looks import Looks
 
 SHOWN = 8  # test items whose answers stand side by side in the report
@@ -63,6 +65,7 @@ class Measured:
     plans: Sequence[ArmPlan] = ()
     warnings: Sequence[str] = ()
     cards: Sequence[DataCard] = ()
+    cached_token_price: float = 1.0
 
     @property
     def best(self) -> Arm | None:
@@ -144,10 +147,8 @@ def _target_score(measured: Measured, arm: Arm) -> Score:
 def _row(measured: Measured, arm: Arm) -> ArmSummary:
     record, best = arm.record, measured.best
     gain = difference(arm.pooled(), best.pooled()) if best is not None and best.name != arm.name else None
-    costs = record.costs
-    if best is not None and record.family != "prompt":
-        costs = costs.model_copy(update={"break_even_requests": break_even_requests(costs, best.record.costs)})
-    seeds = next((each.arms for each in measured.tuned if each.arms[0].name == arm.name), ())
+    tuned = next((each for each in measured.tuned if each.arms[0].name == arm.name), None)
+    seeds = [one.pooled() for one in tuned.arms] if tuned else []
     kept = _judged(measured, arm) if record.family != "prompt" else Judged()
     return ArmSummary(
         name=arm.name,
@@ -162,10 +163,13 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
         suites=kept.suites,
         overall=kept.overall,
         losses=kept.losses,
-        costs=costs,
+        costs=_costs(measured, arm, tuned),
         lr=record.lr,
         shots=record.shots,
-        seed_scores=tuple(float(np.mean([item.score for item in one.pooled()])) for one in seeds),
+        seed=record.seed,
+        seed_scores=tuple(float(np.mean([item.score for item in one])) for one in seeds),
+        target_seeds=over_seeds(seeds),
+        gain_seeds=over_seeds(seeds, best.pooled()) if best is not None else None,
         tasks=tuple(
             TaskScore(task=task, score=score(items, *measured.metrics[task])) for task, items in arm.target.items()
         )
@@ -174,6 +178,18 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
         folder=f"arms/{arm.name}",
         note=_note(measured, arm),
     )
+
+
+def _costs(measured: Measured, arm: Arm, tuned: Tuned | None) -> Costs:
+    """The arm's costs, with all that it took to choose it, and where it pays off against the best prompting."""
+    price = {"cached_token_price": measured.cached_token_price}
+    costs = arm.record.costs.model_copy(update=price)
+    if tuned is None:
+        return costs
+    base_forwards = 1.0 if "kl" in dict(tuned.spec.remedies) else 0.0
+    costs = costs.model_copy(update={"sweep_tokens": tuned.sweep_tokens, "base_forwards": base_forwards})
+    best = measured.best
+    return costs if best is None else with_break_even(costs, best.record.costs.model_copy(update=price))
 
 
 def _why_not_run(plan: ArmPlan) -> str | None:

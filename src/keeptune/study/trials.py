@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.errors import ConfigError
+from keeptune.core.files import readable, writing
 from keeptune.core.records import Costs, StepRecord, ValidationRecord, write_json
 from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
@@ -128,6 +129,7 @@ def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> bool:
         hooks=hooks,
         remedies=remedies,
         order=rows.order,
+        tier=watch.tier if bench.config.checkpoints and bench.kept else None,
     )
     try:
         done = TrialRecord(
@@ -175,6 +177,10 @@ class _Watch(Callback):
             return
         moved = gauge(self.bench.lm, self.method, self.bench.gauge) if self.method else None
         self.points.append(Checkpoint(step=record.step, validation_loss=record.loss, look=self._looked(), gauge=moved))
+
+    def tier(self) -> int:
+        """How well the model as it is now keeps the suites."""
+        return self._looked().tier
 
     def harmless(self, lm: LanguageModel) -> bool:
         """No retained suite lost more than its margin, on validation items."""
@@ -231,6 +237,7 @@ def sweep(bench: Bench, trial: Trial) -> bool:
     if finished(path, SweepRecord, key):
         return False
     done, base = read_trial(bench, trial), bench.remember_base()
+    rows = bench.training_rows(trial.seed, trial.examples).validation
     points = []
     for alpha in ALPHAS[:-1]:  # the last is the trial itself
         with loaded(bench, trial) as method:
@@ -239,10 +246,11 @@ def sweep(bench: Bench, trial: Trial) -> bool:
                 SweepPoint(
                     alpha=alpha,
                     look=bench.look_at_model(),
+                    row_losses=tuple(row_nats(bench.lm, rows)) if rows else (),
                     gauge=gauge(bench.lm, method, base),
                 )
             )
-    last = SweepPoint(alpha=1.0, look=done.look, gauge=done.gauge)
+    last = SweepPoint(alpha=1.0, look=done.look, row_losses=done.row_losses, gauge=done.gauge)
     write_json(path, SweepRecord(key=key, points=(*points, last)))
     bench.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")
     return True
@@ -296,8 +304,10 @@ def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None
             method.blend(bench.lm.model, alpha)
             moved = gauge(bench.lm, method, base)
             artifact = folder / method.artifact
-            artifact.mkdir(parents=True, exist_ok=True)
-            method.save(bench.lm.model, artifact, bench.lm.tokenizer)
+            with writing(artifact):
+                artifact.mkdir(parents=True, exist_ok=True)
+                method.save(bench.lm.model, artifact, bench.lm.tokenizer)
+                readable(artifact)
         target = {task.name: bench.evaluate(task.name, "test") for task in bench.targets}
         suites = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
         views = {view.name: bench.look(view).items for view in bench.views}

@@ -80,7 +80,8 @@ def tuned_arms(
     tuned = []
     for spec in config.specs:
         models = [chosen[spec.trained], *others[spec.trained]]
-        tuned.append(Tuned(spec, [read_arm(bench, trial, alphas.get(spec)) for trial in models]))
+        arms = [read_arm(bench, trial, alphas.get(spec)) for trial in models]
+        tuned.append(Tuned(spec, arms, _sweep_tokens(bench, spec.trained)))
     keep = {*chosen.values(), *later}
     trials = (*first_trials(bench), *later)
     points = [point for trial in trials for point in trial_points(bench, trial, picked=trial in keep)]
@@ -88,6 +89,12 @@ def tuned_arms(
         for trial in (chosen[spec.trained], *others[spec.trained]):
             points += _sweep_points(bench, spec, trial, alpha)
     return tuned, points
+
+
+def _sweep_tokens(bench: Bench, spec: ArmSpec) -> int:
+    """Tokens of all trainings that it took to choose a rate."""
+    tried = [trial for trial in first_trials(bench) if trial.spec == spec]
+    return sum(read_trial(bench, trial).costs.train_tokens or 0 for trial in tried)
 
 
 def base_point(bench: Bench) -> FrontierPoint:

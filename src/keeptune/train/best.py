@@ -1,4 +1,4 @@
-"""The best checkpoint of a run, by validation loss."""
+"""The best checkpoint of a run: by what it keeps, where that is asked, then by validation loss."""
 
 from __future__ import annotations
 
@@ -6,24 +6,35 @@ import math
 import shutil
 from pathlib import Path
 
+from keeptune.core.files import readable, writing
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 
+LAST = 9  # tier of what nobody asked about
+
 
 class Best:
-    """Keeps what the method saves of the best step on disk. Step 0 is the base, written only if nothing was better."""
+    """Keeps what the method saves of the best step on disk. Step 0 is the base, written only if nothing was better.
+
+    A checkpoint may come with a tier, the lower the better (0: it keeps everything); a lower one goes before a lower
+    loss. The base keeps everything and learned nothing, so it goes last, and so does what has a higher loss than it.
+    """
 
     def __init__(self, lm: LanguageModel, method: Method, folder: Path) -> None:
         self.lm, self.method, self.folder = lm, method, folder / method.artifact
         self.step = 0
-        self.loss = math.inf
+        self.loss = self._base_loss = math.inf
+        self.tier = LAST
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def offer(self, step: int, loss: float) -> bool:
-        """Keep the model as it is now if ``loss`` is the lowest so far; says whether it was."""
-        if not loss < self.loss:
+    def offer(self, step: int, loss: float, tier: int = LAST) -> bool:
+        """Keep the model as it is now if it is the best so far; says whether it was."""
+        if step == 0:
+            self._base_loss = loss
+        tier = tier if step > 0 and loss < self._base_loss else LAST
+        if not math.isfinite(loss) or (tier, loss) >= (self.tier, self.loss):
             return False
-        self.loss = loss
+        self.tier, self.loss = tier, loss
         self.keep(step)
         return True
 
@@ -46,7 +57,9 @@ class Best:
         """Whole or not at all: written beside, then renamed."""
         partial = self.folder.with_name(self.folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        self.method.save(self.lm.model, partial, self.lm.tokenizer)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        partial.rename(self.folder)
+        with writing(self.folder):
+            partial.mkdir(parents=True)
+            self.method.save(self.lm.model, partial, self.lm.tokenizer)
+            readable(partial)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            partial.rename(self.folder)

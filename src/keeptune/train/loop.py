@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,7 @@ def fit(
     hooks: Sequence[Callback] = (),
     remedies: Sequence[Remedy] = (),
     order: Sequence[Sequence[int]] | None = None,
+    tier: Callable[[], int] | None = None,
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``.
 
@@ -89,7 +90,9 @@ def fit(
     the run as diverged, with the best checkpoint so far; a checkpoint that a remedy does not allow ends it, too.
     ``seed`` decides the order of the rows, dropout and what the method draws; what ran before in the process changes
     nothing, but for the rounding of another token budget. ``order`` gives the row indices of every step where they
-    are not shuffled epochs (a mixture draws them). Of the remedies, `Remedy.method` is the caller's to ask.
+    are not shuffled epochs (a mixture draws them). ``tier`` says of the model as it is now how well it keeps what must
+    be kept (0: all of it); a checkpoint of a lower tier goes before one of a lower loss. Of the remedies,
+    `Remedy.method` is the caller's to ask.
 
     Raises:
         DataError: no training rows, or a row longer than the model's context.
@@ -114,7 +117,7 @@ def fit(
         diverged = False
         mode = running(lm, config.engine, checkpointing=engine.checkpointing)
         with mode, _watched(run, [RecordWriter(), *hooks]) as callbacks:
-            _validate(run, best, validation, 0, engine, callbacks)
+            _validate(run, best, validation, 0, engine, callbacks, tier)
             for step, rows in enumerate(steps, 1):
                 started = time.perf_counter()
                 rate = learning_rate(step, len(steps), lr, config.warmup)
@@ -129,7 +132,7 @@ def fit(
                 if step in validate_after:
                     if not all(remedy.allows(lm) for remedy in remedies):
                         break
-                    _validate(run, best, validation, step, engine, callbacks)
+                    _validate(run, best, validation, step, engine, callbacks, tier)
             if not validation and not diverged:
                 best.keep(len(steps))
             best.finish()
@@ -187,12 +190,13 @@ def _validate(
     step: int,
     engine: EngineRecord,
     callbacks: Sequence[Callback],
+    tier: Callable[[], int] | None,
 ) -> None:
     """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
     if not validation:
         return
     loss = mean_nll(run.lm, validation, engine.token_budget)
-    kept = best.offer(step, loss)
+    kept = best.offer(step, loss, tier()) if tier and step > 0 else best.offer(step, loss)
     if math.isfinite(loss):
         record = ValidationRecord(step=step, loss=loss, best=kept)
         for callback in callbacks:

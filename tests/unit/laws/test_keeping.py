@@ -102,20 +102,26 @@ def sweep(full: Sequence[float], lora: Sequence[float]) -> list[FrontierPoint]:
     ]
 
 
+def tasks(*sweeps: list[FrontierPoint]) -> dict[str, list[list[FrontierPoint]]]:
+    """Four tasks with two seeds each; the sweeps in turn."""
+    return {f"task{i}": [sweeps[i % len(sweeps)], sweeps[i % len(sweeps)]] for i in range(4)}
+
+
 def test_rates(keeping: ModuleType) -> None:
-    inner = sweep([3, 1, 2, 3], [3, 1, 2, 3])
+    ten, four = sweep([3, 1, 2, 3], [3, 1, 2, 3]), sweep([3, 2, 1, 3], [3, 1, 2, 3])
     slow, fast = training("full", 0.1, lr=2e-4, steps=400), training("full", 0.3, lr=2e-3)
-    law = keeping.law_5(slow, fast, inner, base=0.0)
+    law = keeping.law_5(slow, fast, tasks(ten), base=0.0)
     assert outcomes(law) == ["holds"] * 3
     assert law.parts[2].mean == pytest.approx(10)
-    assert outcomes(keeping.law_5(fast, slow, sweep([3, 1, 2, 3], [3, 2, 1, 3]), base=0.0)) == [
-        "fails",
-        "fails",
-        "fails",
-    ]
-    ends = keeping.law_5(slow, fast, sweep([3, 2, 2, 1], [3, 1, 2, 3]), base=0.0)
+    turned = keeping.law_5(fast, slow, tasks(sweep([3, 1, 2, 3], [3, 2, 2, 1.5])), base=0.0)
+    assert outcomes(turned)[:2] == ["fails", "fails"]
+    far = keeping.law_5(slow, fast, tasks(sweep([3, 2, 1, 3], [3, 1, 2, 3])), base=0.0).parts[2]
+    assert (far.outcome, far.mean) == ("holds", pytest.approx(3))
+    mixed = keeping.law_5(slow, fast, tasks(ten, four), base=0.0).parts[2]
+    assert mixed.low < mixed.mean < mixed.high and mixed.outcome == "cannot tell"  # over tasks it may be less than 3
+    ends = keeping.law_5(slow, fast, tasks(sweep([3, 2, 2, 1], [3, 1, 2, 3])), base=0.0)
     assert ends.parts[2].outcome == "cannot tell"
-    assert "full is the end" in ends.parts[2].found
+    assert "8 of full are best at the end of their rates" in ends.parts[2].found
 
 
 def gauged(drops: Sequence[float], lengths: Sequence[float]) -> list[FrontierPoint]:

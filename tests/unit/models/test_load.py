@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
+from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import hash_files, load
 from keeptune.train.loop import TrainConfig, fit
@@ -191,13 +192,6 @@ def test_adapter_of_another_base(
             load_cpu(folder, adapter=adapter)
 
 
-def test_adapter_that_fits_but_names_another_base_is_mentioned(
-    adapter: Path, copy_of_tiny: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    load_cpu(copy_of_tiny, adapter=adapter)
-    assert f"was trained on {tiny_folder}, not on {copy_of_tiny}" in caplog.text
-
-
 def test_incomplete_adapters(tiny_folder: Path, adapter: Path) -> None:
     (adapter / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelError, match="the adapter's weights are missing"):
@@ -206,3 +200,83 @@ def test_incomplete_adapters(tiny_folder: Path, adapter: Path) -> None:
         load_cpu(tiny_folder, adapter=adapter.parent)
     with pytest.raises(ModelError, match="this is an adapter, not a model -> name its base"):
         load_cpu(adapter)
+
+
+def test_a_folder_with_a_whole_model_and_an_adapter_is_ambiguous(copy_of_tiny: Path, adapter: Path) -> None:
+    for file in adapter.iterdir():
+        shutil.copy(file, copy_of_tiny)
+    with pytest.raises(ModelError, match="holds a whole model and an adapter"):
+        load_cpu(copy_of_tiny)
+    with pytest.raises(ModelError, match="holds a whole model and an adapter"):
+        is_adapter(copy_of_tiny)
+
+
+@pytest.mark.parametrize("content", ["{cut", "[]", "{}"])
+def test_an_adapters_config_that_was_cut_is_one_line(tiny_folder: Path, adapter: Path, content: str) -> None:
+    (adapter / "adapter_config.json").write_text(content)
+    with pytest.raises(ModelError, match=r"adapter_config\.json (cannot be read|names no peft_type)"):
+        load_cpu(tiny_folder, adapter=adapter)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of Git LFS"),
+        (b"\x09\0\0", "cut short"),
+    ],
+)
+def test_an_adapters_weights_that_are_none_are_one_line(
+    tiny_folder: Path, adapter: Path, content: bytes, message: str
+) -> None:
+    (adapter / "adapter_model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=message):
+        load_cpu(tiny_folder, adapter=adapter)
+
+
+def test_an_adapter_that_lengthens_the_input_is_refused(tiny_folder: Path, tmp_path: Path, build: Any) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    get_peft_model(build("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(ModelError, match="PROMPT_TUNING|3 virtual tokens before the input, and cannot be judged"):
+        load_cpu(tiny_folder, adapter=tmp_path)
+
+
+@pytest.mark.parametrize("settings", [{"trainable_token_indices": [5, 6]}, {"modules_to_save": ["norm"]}, {}])
+def test_adapters_that_trained_tokens_or_kept_embeddings_give_pefts_logits(
+    tiny_folder: Path, tmp_path: Path, build: Any, settings: dict[str, Any]
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+    wrapped = get_peft_model(build("llama"), config)
+    wrapped.save_pretrained(tmp_path, save_embedding_layers=True)
+    ids = torch.arange(3, 23)[None]
+    expected = wrapped.eval()(input_ids=ids).logits
+    got = load_cpu(tiny_folder, adapter=tmp_path).model(input_ids=ids).logits
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_adapter_is_asked_in_the_chat_template_that_it_brings(
+    tiny_folder: Path, adapter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not load_cpu(tiny_folder, adapter=adapter).chat
+    (adapter / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}")
+    (adapter / "tokenizer_config.json").write_text("{}")
+    lm = load_cpu(tiny_folder, adapter=adapter)
+    assert lm.chat
+    assert "is asked in the chat template that it brings" in caplog.text
+
+
+def test_copies_of_one_base_are_one_base(
+    adapter: Path, copy_of_tiny: Path, build: Any, tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_cpu(copy_of_tiny, adapter=adapter)
+    assert "was trained on" not in caplog.text
+    other = tmp_path / "other"
+    build("llama").to(torch.bfloat16).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    load_cpu(other, adapter=adapter)
+    assert f"not on {other}" in caplog.text

@@ -41,6 +41,18 @@ def test_the_table_has_a_row_for_every_arm() -> None:
     assert "3 Harmed" in text
 
 
+def test_the_table_carries_what_other_seeds_scored() -> None:
+    """An interval over items says nothing about another training of the same arm."""
+    scores = {"full": (0.848, 0.73, 0.672, 0.342, 0.894), "lora": (0.43, 0.44, 0.45)}
+    arms = tuple(a.model_copy(update={"seed_scores": scores.get(a.family, ())}) for a in fixture.arms())
+    text = printed(fixture.study().model_copy(update={"arms": arms}))
+    assert "over" in text and "69.7" in text and "34.2 to 89.4" in text
+    assert "this checkpoint" not in text
+    one = tuple(a.model_copy(update={"seed_scores": scores.get(a.family, ())[:1]}) for a in fixture.arms())
+    text = printed(fixture.study().model_copy(update={"arms": one}))
+    assert "of a trained arm, of this checkpoint" in " ".join(text.split())
+
+
 def test_every_suite_that_is_not_retained_is_named() -> None:
     text = " ".join(printed(fixture.study()).split())
     assert "Full fine-tuning: Harmed addition −31.0 pt (−33.4 to −28.6; margin 2), odd one out" in text

@@ -14,7 +14,7 @@ import pytest
 from keeptune.core.records import Summary
 from keeptune.report.arms import arm_views
 from keeptune.report.html import SECTIONS, render
-from keeptune.report.sections.costs import shots, tradeoffs
+from keeptune.report.sections.costs import cost_columns, shots, tradeoffs
 from keeptune.report.sections.doses import doses, recipe_dose
 from keeptune.report.sections.plan import plan
 from keeptune.report.sections.scores import retention_chart, scores
@@ -104,6 +104,26 @@ def test_numbers_equal_the_records(page: str) -> None:
     assert "Not comparable. Their frontiers do not overlap: IA3 reaches 32.2 at most." in matched
     assert "full seed 2, lr 3e-05" not in text_of(section(page, "costs"))
     assert "410.0 MB 408.1 MB 4 min 45 s 1 min 34 s seed 2, lr 3e-05" in text_of(section(page, "costs"))
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "shown"),
+    [(340, 9_800, "340 to 9,800"), (340, None, "340 to never"), (340, 340, "340"), (None, None, None)],
+)
+def test_where_training_pays_off_is_a_range(least: int | None, most: int | None, shown: str | None) -> None:
+    lora = next(arm for arm in fixture.arms() if arm.family == "lora")
+    costs = lora.costs.model_copy(update={"break_even_requests": least, "break_even_most": most})
+    summary = fixture.study().model_copy(update={"arms": (lora.model_copy(update={"costs": costs}),)})
+    (column,) = [c for c in cost_columns(arm_views(summary, NOWHERE)) if c.title.startswith("Pays")] or [None]
+    assert (column.cells[0] if column else None) == shown
+
+
+def test_scores_of_other_seeds_stand_beside_the_checkpoint() -> None:
+    seeds = (0.848, 0.73, 0.672, 0.342, 0.894)
+    several = [a.model_copy(update={"seed_scores": seeds if a.family == "lora" else ()}) for a in fixture.arms()]
+    text = text_of(section(html_of(fixture.study().model_copy(update={"arms": tuple(several)})), "scores"))
+    assert "69.7, 34.2 to 89.4 over 5 seeds" in text
+    assert "of a trained arm they are about this checkpoint" in text
 
 
 def test_every_verdict_of_many_arms_keeps_its_sentence(page: str) -> None:

@@ -20,7 +20,7 @@ def curve(sizes: dict[int, float], n: int = N) -> dict[int, np.ndarray]:
 @pytest.mark.parametrize(
     ("sizes", "size", "state", "words"),
     [
-        ({250: 0.6, 500: 0.8, 1000: 0.8, 4000: 0.805}, 500, "enough", "500 to 1,000 examples are enough here"),
+        ({250: 0.6, 500: 0.8, 1000: 0.8, 4000: 0.805}, 500, "enough", "500 to 1,000 examples are enough in these runs"),
         ({100: 0.803, 500: 0.8, 4000: 0.805}, 100, "enough", "with 100 the score is −0.2 points"),
         ({500: 0.5, 1000: 0.6, 2000: 0.8, 4000: 0.8}, 2000, "still rising", "2,000 are enough."),
         ({500: 0.5, 1000: 0.6, 4000: 0.8}, None, "still rising", "with 1,000 the score is −20.0 points"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from tables import arm, gaps, seen, suite
 
-from keeptune.core.records import ArmSummary, Costs
-from keeptune.study.choose import Candidate, break_even_requests, cheaper_between, mark_pareto, pick, recommend
+from keeptune.core.records import ArmSummary, Estimate, Interval, Recommendation
+from keeptune.study.arms import Look, SuiteLook, SweepPoint
+from keeptune.study.choose import Candidate, mark_pareto, pick, pick_alpha, pick_kept, recommend
 
 
 def test_pick_prefers_the_lower_rate_within_one_standard_error() -> None:
@@ -29,6 +28,57 @@ def test_pick_never_takes_a_diverged_rate_while_another_lives() -> None:
     assert pick([Candidate("burst", 1e-3, good, diverged=True)]).name == "burst"
 
 
+def test_of_rates_that_tie_the_least_trained_is_not_taken_where_its_loss_says_so() -> None:
+    """A hundred items cannot tell four rates apart; the paired losses of their rows can."""
+    rng = np.random.default_rng(0)
+    scores, rows = (rng.random(100) < 0.8).astype(float), rng.gamma(2.0, 0.3, 100)
+    losses = (1.185, 0.61, 0.58, 0.59)
+    rates = [
+        Candidate(f"{lr:g}", lr, scores, rows * loss + rng.normal(0, 0.2, 100))
+        for lr, loss in zip((1e-4, 3e-4, 1e-3, 3e-3), losses, strict=True)
+    ]
+    assert pick(rates).name == "0.0003"  # as good as the best within its noise
+    assert pick([Candidate(c.name, c.cost, c.scores) for c in rates]).name == "0.0001"
+
+
+NOTHING = np.zeros(100)
+
+
+def rate(name: str, right: int, tier: int, room: float = 0.0) -> Candidate:
+    return Candidate(name, right / 100, np.r_[np.ones(right), np.zeros(100 - right)], tier=tier, room=room)
+
+
+@pytest.mark.parametrize(
+    ("rates", "picked"),
+    [
+        ([rate("kept", 40, 0), rate("lost", 90, 2)], "kept"),  # however much more the other gained
+        ([rate("as seen", 40, 1), rate("lost", 90, 2)], "as seen"),
+        ([rate("idle", 1, 0), rate("lost", 90, 2)], "lost"),  # nothing learned
+        ([rate("sure", 50, 0), rate("as seen", 60, 1)], "sure"),
+        ([rate("sure", 20, 0), rate("as seen", 60, 1)], "as seen"),  # half of the gain for a standard error
+        ([rate("one", 60, 2), rate("two", 90, 2)], "two"),  # none keeps: the target alone
+    ],
+)
+def test_what_keeps_the_suites_is_picked_before_what_scores_more(rates: list[Candidate], picked: str) -> None:
+    assert pick_kept(rates, NOTHING).name == picked
+
+
+def test_a_point_on_the_way_is_chosen_by_a_bound_and_not_by_what_was_seen() -> None:
+    """At 0.8 the loss is within its margin as seen, and a standard error would take it out."""
+
+    def point(alpha: float, right: int, change: float) -> SweepPoint:
+        suite = SuiteLook(suite="sums", margin=0.03, change=change, error=0.01, scores=())
+        return SweepPoint(alpha=alpha, look=Look(target=(1.0,) * right + (0.0,) * (100 - right), suites=(suite,)))
+
+    way = [point(0.2, 10, 0.0), point(0.4, 45, -0.01), point(0.8, 70, -0.025), point(1.0, 80, -0.2)]
+    assert pick_alpha(way, NOTHING) == 0.4
+    assert pick_alpha(way[2:], NOTHING) == 0.8
+    tied = [point(0.2, 80, 0.0), point(0.6, 80, 0.0)]
+    assert pick_alpha(tied, NOTHING) == 0.2
+    losses = {0.2: (1.2, 1.1, 1.3), 0.6: (0.6, 0.5, 0.8)}
+    assert pick_alpha([p.model_copy(update={"row_losses": losses[p.alpha]}) for p in tied], NOTHING) == 0.6
+
+
 def test_pareto_marks_only_undominated_arms() -> None:
     arms = [
         arm("prompt-0shot", 0.3),
@@ -39,21 +89,6 @@ def test_pareto_marks_only_undominated_arms() -> None:
     assert [a.pareto for a in mark_pareto(arms)] == [True, True, True, False]
     idle = arm("huge", 0.99, not_run="needs 18 GB")
     assert [a.pareto for a in mark_pareto([*arms, idle])] == [True, True, True, False, False]
-
-
-def test_break_even_counts_training_against_saved_prompt_tokens() -> None:
-    tuned = Costs(tokens_per_request=40, train_tokens=1000, total_parameters=100, trainable_parameters=100)
-    assert break_even_requests(tuned, Costs(tokens_per_request=240)) == 15  # 3 * 1000 / 200
-    assert break_even_requests(tuned, Costs(tokens_per_request=40)) is None
-
-
-def test_costs_cross_at_most_once() -> None:
-    prompting, tuned = Costs(tokens_per_request=240), Costs(tokens_per_request=40, train_tokens=1000)  # 2,000 to train
-    assert cheaper_between(tuned, prompting) == (10.0, math.inf)
-    assert cheaper_between(prompting, tuned) == (0.0, 10.0)
-    assert cheaper_between(Costs(tokens_per_request=40), tuned) == (0.0, math.inf)
-    assert cheaper_between(tuned, Costs(tokens_per_request=40)) == (0.0, 0.0)
-    assert cheaper_between(tuned, tuned) == (0.0, 0.0)
 
 
 def test_harmed_arms_are_named_as_the_binding_constraint_and_not_taken() -> None:
@@ -136,3 +171,25 @@ def test_next_to_nothing_is_never_recommended() -> None:
     arms = [arm("prompt-0shot", 0.025), arm("full", 0.18, suite("trec", "Harmed", -0.25))]
     assert recommend(arms, gaps(arms), seen(arms), indifference=0.03, requests=1000).arm is None
     assert recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000).arm == "prompt-0shot"
+
+
+def test_the_headline_says_what_its_interval_covers() -> None:
+    """Items of one training; where there are several, the gain over seeds stands beside it."""
+    one = {"gain": Interval(low=0.4, high=0.6), "gain_mean": 0.5, "seed_scores": (0.8,)}
+    several = {
+        **one,
+        "seed": 0,
+        "seed_scores": (0.8, 0.34, 0.9),
+        "gain_seeds": Estimate(mean=0.38, interval=Interval(low=-0.3, high=1.0)),
+    }
+    prompting, lora = arm("prompt-0shot", 0.3), arm("lora", 0.8, suite("s", "Retained"))
+
+    def said(update: dict[str, object]) -> Recommendation:
+        arms = [prompting, lora.model_copy(update=update)]
+        return recommend(arms, gaps(arms), seen(arms), indifference=0.01, requests=1000)
+
+    headline = "Take lora: +50.0 accuracy points over the best prompting (95 % +40.0 to +60.0, this checkpoint)"
+    assert said(one).headline == f"{headline}."
+    assert said(several).headline == f"{headline}; over 3 seeds +38.0 (95 % −30.0 to +100.0)."
+    assert "Verdicts are about one checkpoint, that of seed 0" in said(several).paragraph
+    assert "68.0, 34.0 to 90.0 over 3 seeds" in said(several).paragraph

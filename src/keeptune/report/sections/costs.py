@@ -121,12 +121,20 @@ def cost_columns(views: Sequence[ArmView]) -> tuple[Column, ...]:
         ("Tokens per request", lambda c: count(c.tokens_per_request)),
         ("Time per request", lambda c: maybe(c.seconds_per_request, lambda s: f"{1000 * s:.0f} ms")),
         ("Size on disk", lambda c: maybe(c.bytes_on_disk, human_bytes)),
-        ("Pays off after requests", lambda c: count(c.break_even_requests)),
+        ("Pays off after requests", _pays_off),
     ]
     nothing = Costs()
     costs = [nothing if v.not_run else v.arm.costs for v in views]
     columns = [Column(title, tuple(write(cost) for cost in costs)) for title, write in asked]
     return tuple(column for column in columns if any(cell != MISSING for cell in column.cells))
+
+
+def _pays_off(costs: Costs) -> str:
+    """'2,410 to 9,800': one training against prompting that caches nothing, the whole sweep against one that does."""
+    low, high = costs.break_even_requests, costs.break_even_most
+    if low is None or low == high:
+        return count(low)
+    return f"{count(low)} to {count(high) if high is not None else 'never'}"
 
 
 def maybe(value: float | None, write: Callable[[float], str]) -> str:
