@@ -1,12 +1,15 @@
 """Conversations in one shape, whichever tool wrote them: turns of system, user, assistant and tool.
 
 A turn is an object as chat templates read it: ``role``, ``content``, and where they occur ``tool_calls``,
-``reasoning_content``, ``name`` and ``tool_call_id``; ``trained`` says whether an assistant's turn is learned from.
+``reasoning_content``, ``name`` and ``tool_call_id``; ``trained`` says whether an assistant's turn is learned from. One
+rule for all other keys of a message: those that sound as if they changed what is said or learned set the row aside, the
+rest is named in a note.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,11 +22,18 @@ ROLES: Mapping[str, str] = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt", "function_call", "tool_call"), "assistant"),
-    **dict.fromkeys(("tool", "function", "observation", "ipython", "tool_response"), "tool"),
+    **dict.fromkeys(("tool", "function", "observation", "ipython", "environment"), "tool"),
+    **dict.fromkeys(("tool_response", "function_response", "tool_result"), "tool"),
 }
 CALLERS = ("function_call", "tool_call")  # roles whose text is the call itself
-WEIGHTS = ("weight", "loss_weight", "loss_scale", "loss", "training", "train")
+WEIGHTS = ("weight", "loss_weight", "loss_scale", "loss_mask", "loss", "training", "trainable", "train")
 DETAILS = ("training_detail", "train_detail")  # axolotl's weights of single characters
+REASONING = ("reasoning_content", "reasoning", "thinking")
+TOOLS = ("functions", "function_calls", "tools")  # in a message: read where the text says the same, else refused
+ARGUMENTS = ("arguments", "parameters", "args", "input")  # of a call, as models write them
+READ = {"role", "from", "content", "value", "tool_calls", "function_call", "name", "tool_call_id"}
+READ |= {*WEIGHTS, *DETAILS, *REASONING, *TOOLS}
+TELLING = re.compile(r"train|loss|mask|weight|learn|supervis|reason|think|tool|function", re.IGNORECASE)
 NAMES = {"user": "User", "assistant": "Assistant", "tool": "Tool"}  # in the plain layout
 
 
@@ -46,6 +56,9 @@ def read_turns(messages: Any, field: str, system: str = "") -> list[Turn]:
             raise UnusableValue(f"two system turns: a column and the first turn of '{field}'")
         turns.insert(0, {"role": "system", "content": system, "weight": None})
     _in_order(turns, field)
+    first = next((turn for turn in turns if turn["role"] != "system"), None)
+    if first is not None and first["role"] == "assistant" and first["weight"] is None:
+        first["weight"] = 0  # a greeting answers nobody
     return turns
 
 
@@ -63,13 +76,14 @@ def supervised(turns: Sequence[Turn], supervise: Supervise | None) -> list[Turn]
     answers = [number for number, turn in enumerate(turns) if turn["role"] == "assistant"]
     if not answers:
         raise UnusableValue("no assistant turn")
+    greeting = answers[0] if all(turn["role"] == "system" for turn in turns[: answers[0]]) else None
     weighted = any(turns[number]["weight"] is not None for number in answers)
     if supervise == "last":
         chosen = answers[-1:]
     elif supervise == "weights" or (supervise is None and weighted):
         chosen = [number for number in answers if turns[number]["weight"] != 0]
     else:
-        chosen = answers
+        chosen = [number for number in answers if number != greeting]
     if not chosen:
         raise UnusableValue("no assistant turn is trained: all have weight 0")
     kept = turns[: chosen[-1] + 1]
@@ -123,11 +137,15 @@ def _turn(message: Any, field: str) -> Turn:
     role = ROLES.get(str(said).strip().lower())
     if role is None:
         raise UnusableValue(f"field '{field}' has the unknown role '{said}' (known: {', '.join(ROLES)})")
+    _refuse_telling(message, field)
     content, reasoning, calls = _content(message.get("content", message.get("value")), field)
     if str(said).strip().lower() in CALLERS:
         calls, content = _calls(content, field), ""
     calls += _calls(message.get("tool_calls"), field) + _calls(message.get("function_call"), field)
-    reasoning = reasoning or str(message.get("reasoning_content") or message.get("thinking") or "")
+    reasoning = reasoning or _reasoning(message, field)
+    for key in TOOLS:
+        if message.get(key) and str(message[key]).strip() not in content:
+            raise UnusableValue(f"field '{field}' brings '{key}' beside its text; put tools into a column 'tools'")
     if not content.strip() and not calls:
         raise UnusableValue(f"field '{field}' ({role}) is empty")
     if calls and role != "assistant":
@@ -141,6 +159,33 @@ def _turn(message: Any, field: str) -> Turn:
         if role == "tool" and isinstance(message.get(key), str):
             turn[key] = message[key]
     return turn
+
+
+def _refuse_telling(message: Mapping[str, Any], field: str) -> None:
+    """Nothing, unless a key that is not read sounds as if it changed what is said or learned.
+
+    Raises:
+        UnusableValue: with the key.
+    """
+    for key, value in message.items():
+        if key not in READ and value not in (None, "", [], {}) and TELLING.search(str(key)):
+            raise UnusableValue(f"field '{field}' has the key '{key}', which is not known; rename or remove it")
+
+
+def unread_keys(messages: Any) -> set[str]:
+    """Keys of messages that are passed over: dates, sources and the like."""
+    if not isinstance(messages, list | tuple):
+        return set()
+    turns = [each for each in messages if isinstance(each, Mapping) and ("role" in each or "from" in each)]
+    return {str(key) for turn in turns for key, value in turn.items() if value} - READ
+
+
+def _reasoning(message: Mapping[str, Any], field: str) -> str:
+    """What the message says it thought before its answer."""
+    found = [message[key] for key in REASONING if message.get(key)]
+    if not all(isinstance(text, str) for text in found) or len(set(found)) > 1:
+        raise UnusableValue(f"field '{field}' brings reasoning that is no text, or two different ones")
+    return str(found[0]) if found else ""
 
 
 def _content(value: Any, field: str) -> tuple[str, str, list[dict[str, Any]]]:
@@ -179,7 +224,7 @@ def _calls(value: Any, field: str) -> list[dict[str, Any]]:
         function = _function(call) if isinstance(call, Mapping) else {}
         if not isinstance(function.get("name"), str):
             raise UnusableValue(f"field '{field}' holds a tool call without a name")
-        arguments = function.get("arguments", {})
+        arguments: Any = next((function[key] for key in ARGUMENTS if function.get(key) is not None), {})
         if isinstance(arguments, str):
             arguments = _json(arguments, field) if arguments.strip() else {}
         made = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
@@ -216,22 +261,24 @@ def _weight(message: Mapping[str, Any], field: str) -> int | None:
     raise UnusableValue(f"field '{field}' has the weight {value!r}; only 0 and 1 are known")
 
 
-FOLLOWS = {"system": (None,), "user": (None, "system", "assistant"), "assistant": ("user", "tool"), "tool": ("call",)}
+FOLLOWS = {
+    "system": (None,),
+    "user": (None, "system", "assistant"),
+    "assistant": (None, "system", "user", "tool"),  # a greeting may come first
+    "tool": ("assistant", "tool"),  # a call may stand in the answer as text
+}
 
 
 def _in_order(turns: Iterable[Turn], field: str) -> None:
-    """Nothing, where system comes first, user and assistant alternate, and results follow calls.
+    """Nothing, where system comes first, user and assistant alternate, and results follow answers.
 
     Raises:
         UnusableValue: they do not.
     """
     before: str | None = None
-    answerable = False  # a call stands before, perhaps with results of others between
     for number, turn in enumerate(turns):
         role = turn["role"]
-        allowed = before in FOLLOWS[role] if role != "tool" else answerable
-        if not allowed:
+        if before not in FOLLOWS[role]:
             place = "first" if before is None else f"after {before}"
             raise UnusableValue(f"roles out of order in '{field}': turn {number + 1} ({role}) comes {place}")
-        answerable = bool(turn.get("tool_calls")) or (role == "tool" and answerable)
         before = role

@@ -14,7 +14,7 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.columns import identifiers, part_column, renamed, renamings, template_names
-from keeptune.data.conversation import Supervise
+from keeptune.data.conversation import Supervise, unread_keys
 from keeptune.data.examples import Example
 from keeptune.data.formats import find_shape
 from keeptune.data.groups import few_answers, share_clusters
@@ -22,7 +22,7 @@ from keeptune.data.lazy import Made, settled
 from keeptune.data.quarantine import Quarantined, refuse_many, write_quarantine
 from keeptune.data.readers import Row, read_rows, source_files, unread
 from keeptune.data.recognise import COMPLETION, Layout, columns_of, listed, recognise
-from keeptune.data.shapes import converted
+from keeptune.data.shapes import LOOKED_AT, converted, from_json
 from keeptune.data.spill import Kept
 from keeptune.data.values import UnusableValue, as_choices, as_references, as_text, chosen
 
@@ -99,8 +99,11 @@ def load_examples(
                 remedy=f"columns seen: {', '.join(columns)}",
             )
     digest = _sha256(source, rows)
+    if not as_is:
+        rows = from_json(rows, columns)
     shape = None if as_is else find_shape(rows, columns, name=format, mapped=fields is not None, path=source)
     bad: Sequence[Quarantined] = ()
+    before = rows
     if shape is not None:
         rows, bad = converted(rows, *shape, supervise)
         columns = columns_of(row.fields for row in rows)
@@ -135,6 +138,7 @@ def load_examples(
         notes += (f"columns that the model is not shown: {listed(unused)}",)
     if layout is not None and layout.talks:
         notes += _turn_notes(examples, supervise)
+        notes += _key_notes(before, shape[1] if shape else ())
     return Loaded(source, examples, layout, builder.quarantined.settled(), digest, notes)
 
 
@@ -261,6 +265,15 @@ def _turn_notes(examples: Sequence[Example], supervise: Supervise | None) -> tup
     if trained == answers and supervise in (None, "all"):
         why = "all"
     return (f"{trained:,} of {answers:,} assistant turns are learned from ({why})",)
+
+
+def _key_notes(rows: Sequence[Row], taken: Sequence[str]) -> tuple[str, ...]:
+    """Keys of messages that nothing reads, by the first rows."""
+    found = Counter(key for row in rows[:LOOKED_AT] for c in taken for key in unread_keys(row.fields.get(c)))
+    if not found:
+        return ()
+    shown = ", ".join(f"'{key}'" for key in sorted(found)[:8])
+    return (f"keys of messages that are not read: {shown}",)
 
 
 def _sha256(source: str, rows: Sequence[Row]) -> str:

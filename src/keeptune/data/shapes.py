@@ -7,11 +7,13 @@ checks compare and templates may print), ``completion``, and the whole row in on
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keeptune.data.conversation import (
+    ROLES,
     WEIGHTS,
     Supervise,
     asked_turn,
@@ -21,6 +23,7 @@ from keeptune.data.conversation import (
     read_turns,
     supervised,
 )
+from keeptune.data.lazy import Made, settled
 from keeptune.data.quarantine import Quarantined
 from keeptune.data.readers import Row
 from keeptune.data.recognise import COMPLETION, Layout, canonical
@@ -92,6 +95,37 @@ def converted(
     return made.settled(), bad.settled()
 
 
+def from_json(rows: Sequence[Row], columns: Sequence[str]) -> Sequence[Row]:
+    """The rows with columns of turns, or of tools, that hold JSON text (as tables bring them back) as what it says."""
+    first = rows[:LOOKED_AT]
+
+    def says_turns(column: str) -> bool:
+        texts = [v for row in first if (v := row.fields.get(column)) not in (None, "")]
+        parsed = [_parsed(text) for text in texts]
+        return bool(parsed) and all(isinstance(p, list) and p and isinstance(p[0], Mapping) for p in parsed)
+
+    found = [column for column in columns if says_turns(column)]
+    if not found:
+        return rows
+
+    def read(row: Row) -> Row:
+        values = {column: _parsed(row.fields.get(column)) for column in found}
+        known = {column: value for column, value in values.items() if value is not None}
+        return replace(row, fields={**row.fields, **known})
+
+    return settled(Made(rows, read))
+
+
+def _parsed(text: Any) -> Any:
+    """What a JSON text says; None for anything else."""
+    if not isinstance(text, str) or not text.lstrip().startswith("[{"):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _keys(*wanted: tuple[str, ...]) -> Callable[[Any], bool]:
     """Whether a value is a list of objects whose first has one key of every group."""
 
@@ -105,7 +139,8 @@ def _keys(*wanted: tuple[str, ...]) -> Callable[[Any], bool]:
 
 _is_messages = _keys(("role",), ("content", "tool_calls", "value"))
 _is_sharegpt = _keys(("from",), ("value", "content"))
-_is_pairs = _keys(("human", "user"), ("assistant", "bot"))
+ASKS, REPLIES = ("human", "user", "question", "prompt", "query"), ("assistant", "bot", "gpt", "answer", "response")
+_is_pairs = _keys(ASKS, REPLIES)
 
 
 def _items(fields: Fields, column: str) -> Sequence[Any]:
@@ -121,7 +156,7 @@ def _items(fields: Fields, column: str) -> Sequence[Any]:
 
 
 def _messages(columns: Columns) -> Sequence[str]:
-    if _both_sides(columns):
+    if _both_sides(columns) or _asked_and_output(columns):
         return ()
     found = columns.holding(_is_messages) or [
         c for c in columns.any_of("messages") if all(v == [] for v in columns.values[c]) and columns.values[c]
@@ -130,6 +165,8 @@ def _messages(columns: Columns) -> Sequence[str]:
 
 
 def _sharegpt(columns: Columns) -> Sequence[str]:
+    if _asked_and_output(columns):
+        return ()
     return _with_helpers(columns.holding(_is_sharegpt), columns)
 
 
@@ -178,8 +215,8 @@ def _read_pairs(fields: Fields, taken: Sequence[str], supervise: Supervise | Non
     for pair in _items(fields, taken[0]):
         if not isinstance(pair, Mapping):
             raise UnusableValue(f"field '{taken[0]}' is not a list of question and answer")
-        turns.append({"role": "user", "content": pair.get("human", pair.get("user"))})
-        turns.append({"role": "assistant", "content": pair.get("assistant", pair.get("bot"))})
+        for role, keys in (("user", ASKS), ("assistant", REPLIES)):
+            turns.append({"role": role, "content": next((pair[key] for key in keys if key in pair), None)})
     yield conversation(turns, taken[0], fields, taken[1:], supervise)
 
 
@@ -196,6 +233,34 @@ def _read_both_sides(fields: Fields, taken: Sequence[str], supervise: Supervise 
     turns = [{**turn, "weight": 0} for turn in sides[0]]
     turns += [turn if any(turn.get(key) is not None for key in WEIGHTS) else {**turn, "weight": 1} for turn in sides[1]]
     yield conversation(turns, "prompt + completion", fields, taken[2:], supervise)
+
+
+ANSWERS = ("output", "response", "completion", "answer")
+
+
+def _asked_and_output(columns: Columns) -> Sequence[str]:
+    """A column of turns that ends with the user's, and the answer as text beside it."""
+    found = columns.holding(_ends_with_the_user)
+    answer = [c for c in columns.any_of(*ANSWERS) if c in columns.holding(lambda value: isinstance(value, str))]
+    if len(found) != 1 or len(answer) != 1:
+        return ()
+    return [*found, *answer, *columns.any_of("system", "system_prompt", "tools", "functions")]
+
+
+def _ends_with_the_user(value: Any) -> bool:
+    if not (_is_messages(value) or _is_sharegpt(value)) or not isinstance(value[-1], Mapping):
+        return False
+    return ROLES.get(str(value[-1].get("role", value[-1].get("from"))).lower()) in ("user", "tool")
+
+
+def _read_asked_and_output(fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
+    asked, answer, *helpers = taken
+    turns = [dict(turn) if isinstance(turn, Mapping) else turn for turn in _items(fields, asked)]
+    if turns and isinstance(turns[0], Mapping) and ROLES.get(str(turns[0].get("role")).lower()) == "system":
+        helpers = [column for column in helpers if not canonical(column).startswith("system")]
+    before = [{**turn, "weight": 0} if isinstance(turn, Mapping) else turn for turn in turns]
+    said = {"role": "assistant", "content": as_text(fields.get(answer), answer), "weight": 1}
+    yield conversation([*before, said], f"{asked} + {answer}", fields, helpers, supervise)
 
 
 def _is_history(value: Any) -> bool:
@@ -364,6 +429,14 @@ SHAPES: tuple[Shape, ...] = (
         _read_both_sides,
         _TALK,
         ("prompt-completion",),
+    ),
+    Shape(
+        "messages-output",
+        "turns up to the user's, and the answer as text",
+        _asked_and_output,
+        _read_asked_and_output,
+        _TALK,
+        ("prompt-completion", "source-target", "instruction", "question"),
     ),
     Shape(
         "instruction-history",

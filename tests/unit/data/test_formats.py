@@ -175,7 +175,7 @@ def test_turns_behind_the_last_trained_one_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        ([("assistant", "hello")], r"turn 1 \(assistant\) comes first"),
+        ([("assistant", "hello")], r"no assistant turn is trained"),
         ([("user", "a"), ("user", "b"), ("assistant", "c")], r"turn 2 \(user\) comes after user"),
         ([("user", "a"), ("assistant", "b"), ("assistant", "c")], r"turn 3 \(assistant\) comes after assistant"),
         ([("user", "a"), ("tool", "b"), ("assistant", "c")], r"turn 2 \(tool\) comes after user"),
@@ -303,3 +303,84 @@ def test_a_number_beside_choices_is_no_judgement(tmp_path: Path) -> None:
 
 def test_empty_pictures_are_no_pictures(tmp_path: Path) -> None:
     assert load(tmp_path, [{"messages": OPENAI, "images": []}]).examples
+
+
+def turns_of(tmp_path: Path, *messages: dict[str, Any], **row: Any) -> list[dict[str, Any]]:
+    (example,) = load(tmp_path, [{"messages": list(messages), **row}]).examples
+    return list(example.fields["messages"])
+
+
+ASK, SAY = {"role": "user", "content": "And 3 + 3?"}, {"role": "assistant", "content": "6"}
+
+
+@pytest.mark.parametrize("key", ["trainable", "loss_mask", "train", "weight", "loss"])
+@pytest.mark.parametrize(("no", "yes"), [(False, True), (0, 1)])
+def test_messages_say_which_are_learned_from(tmp_path: Path, key: str, no: Any, yes: Any) -> None:
+    found = turns_of(tmp_path, ASK, {**SAY, key: no}, ASK, {**SAY, key: yes})
+    assert [turn["trained"] for turn in found] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_is_read_under_every_name(tmp_path: Path, key: str) -> None:
+    assert turns_of(tmp_path, ASK, {**SAY, key: "Twice 3."})[1]["reasoning_content"] == "Twice 3."
+
+
+@pytest.mark.parametrize("key", ["arguments", "parameters", "args"])
+def test_arguments_of_calls_are_read_under_every_name(tmp_path: Path, key: str) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "w", key: {"city": "Rome"}}}]}
+    found = turns_of(tmp_path, ASK, call, {"role": "tool", "content": "3"}, SAY)
+    assert found[1]["tool_calls"][0]["function"]["arguments"] == {"city": "Rome"}
+
+
+@pytest.mark.parametrize(
+    "key", ["is_trained", "train_mask", "lossWeight", "thoughts_reasoning", "supervised", "functions", "tools"]
+)
+def test_keys_that_sound_as_if_they_mattered_are_refused_by_name(tmp_path: Path, key: str) -> None:
+    with pytest.raises(DataError, match=key):
+        turns_of(tmp_path, ASK, {**SAY, key: "x"})
+
+
+def test_other_keys_are_named(tmp_path: Path) -> None:
+    rows = [{"messages": [{**ASK, "date": "1 May"}, {**SAY, "rating": 5, "id": None}]}]
+    assert "keys of messages that are not read: 'date', 'rating'" in load(tmp_path, rows).notes
+
+
+@pytest.mark.parametrize("role", ["tool", "environment", "ipython", "observation", "tool_result"])
+def test_a_tool_may_answer_any_answer(tmp_path: Path, role: str) -> None:
+    found = turns_of(
+        tmp_path, ASK, {**SAY, "content": "<tool_call>add(3, 3)</tool_call>"}, {"role": role, "content": "6"}, SAY
+    )
+    assert [turn["role"] for turn in found] == ["user", "assistant", "tool", "assistant"]
+    assert [turn["trained"] for turn in found] == [False, True, False, True]
+
+
+def test_a_greeting_comes_first_and_is_not_learned_from(tmp_path: Path) -> None:
+    found = turns_of(tmp_path, {"role": "assistant", "content": "Hello!"}, ASK, SAY)
+    assert [turn["trained"] for turn in found] == [False, False, True]
+    taught = turns_of(tmp_path, {"role": "assistant", "content": "Hello!", "weight": 1}, ASK, {**SAY, "weight": 1})
+    assert [turn["trained"] for turn in taught] == [True, False, True]
+
+
+def test_turns_as_json_text_are_turns(tmp_path: Path) -> None:
+    expected = [dict(e.fields) for e in load(tmp_path, [{"messages": [ASK, SAY]}]).examples]
+    assert [dict(e.fields) for e in load(tmp_path, [{"messages": json.dumps([ASK, SAY])}]).examples] == expected
+    quoted = json.dumps([ASK, SAY]).replace('"', '""')
+    (tmp_path / "rows.csv").write_text(f'messages\n"{quoted}"\n')
+    assert [dict(e.fields) for e in load_examples(str(tmp_path / "rows.csv")).examples] == expected
+
+
+@pytest.mark.parametrize(("asked", "answer"), [("input", "output"), ("prompt", "response"), ("messages", "answer")])
+def test_turns_and_the_answer_beside_them(tmp_path: Path, asked: str, answer: str) -> None:
+    loaded = load(tmp_path, [{asked: [ASK], answer: "6", "system_prompt": "Think.", "category": "math"}])
+    assert loaded.layout is not None and loaded.layout.name == "messages-output"
+    (example,) = loaded.examples
+    assert [turn["content"] for turn in example.fields["messages"]] == ["Think.", "And 3 + 3?", "6"]
+    assert [turn["trained"] for turn in example.fields["messages"]] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("ask", "reply"), [("human", "gpt"), ("question", "answer"), ("prompt", "response"), ("user", "bot")]
+)
+def test_pairs_of_turns_in_other_words(tmp_path: Path, ask: str, reply: str) -> None:
+    loaded = load(tmp_path, [{"conversation": [{ask: "And 3 + 3?", reply: "6"}]}])
+    assert loaded.layout is not None and loaded.layout.name == "turn-pairs"

@@ -141,7 +141,7 @@ def test_folder_with_data_below_and_single_file(tmp_path: Path) -> None:
     [
         ([], "no data files"),
         (["a.jsonl", "b.jsonl"], "no file is named train"),
-        (["state.json", "data.arrow"], "save_to_disk"),
+        (["state.json", "data.arrow"], "not readable as Arrow"),
     ],
 )
 def test_folder_without_parts(tmp_path: Path, names: list[str], match: str) -> None:
@@ -311,3 +311,45 @@ def test_random_json_never_crashes(tmp_path: Path, name: str, value: Any, cut: i
     text = json.dumps(value)
     path.write_text(text[: len(text) - cut] if cut < 10 else text)
     reads_or_refuses(path)
+
+
+RUN = "0a1b2c3d-1111-2222-3333-444455556666"  # as Spark names its shards
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("part-00000", "part-00001"),
+        ("0000", "0001"),
+        ("data-00000-of-00002", "data-00001-of-00002"),
+        (
+            "part-00000-0a1b2c3d-1111-2222-3333-444455556666-c000",
+            "part-00001-0a1b2c3d-1111-2222-3333-444455556666-c000",
+        ),
+        ("shard_0", "shard_1"),
+    ],
+)
+def test_shards_without_part_names_are_one_set(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name, row in zip(names, ROWS, strict=True):
+        parquet(tmp_path / f"{name}.parquet", [row])
+    assert rows_of(tmp_path) == ROWS
+    assert {row.part for row in read_rows(str(tmp_path))} == {None}
+
+
+@pytest.mark.parametrize("others", [("train_sft", "train_prefs", "test_sft"), ("train-en", "train-de")])
+def test_two_kinds_of_one_part_are_not_merged(tmp_path: Path, others: tuple[str, ...]) -> None:
+    for name in others:
+        parquet(tmp_path / f"{name}-00000-of-00001.parquet")
+    with pytest.raises(DataError, match="the train part stands there in 2 kinds"):
+        rows_of(tmp_path)
+
+
+def test_folders_that_datasets_saved_are_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    made = datasets.Dataset.from_list(ROWS)
+    made.save_to_disk(str(tmp_path / "one"), num_shards=2)
+    assert rows_of(tmp_path / "one") == ROWS
+    datasets.DatasetDict({"train": made, "test": made}).save_to_disk(str(tmp_path / "both"))
+    found = list(read_rows(str(tmp_path / "both")))
+    assert [dict(row.fields) for row in found] == [*ROWS, *ROWS]
+    assert [row.part for row in found] == ["test", "test", "train", "train"]

@@ -9,7 +9,7 @@ from keeptune.core.errors import DataError
 from keeptune.data.readers.csv_file import read_csv
 from keeptune.data.readers.json_file import read_json
 from keeptune.data.readers.jsonl import read_jsonl
-from keeptune.data.readers.parquet import read_parquet
+from keeptune.data.readers.parquet import read_arrow, read_parquet
 from keeptune.data.readers.row import Row
 from keeptune.data.readers.text import PACKED
 
@@ -23,6 +23,7 @@ READERS: Mapping[str, Reader] = {
     ".tsv": read_csv,
     ".tab": read_csv,
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
 }
 
 
@@ -56,7 +57,7 @@ def _reader(path: Path) -> Reader | None:
     name = path.name.lower()
     packed = name.endswith(PACKED)
     reader = READERS.get((Path(name).with_suffix("") if packed else Path(name)).suffix)
-    return None if packed and reader is read_parquet else reader
+    return None if packed and reader in (read_parquet, read_arrow) else reader
 
 
 def refuse_dead_link(path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from keeptune.core.records import Part
 from keeptune.data.readers.files import has_reader, read_file, refuse_dead_link
 from keeptune.data.readers.row import Row, part_of
 from keeptune.data.readers.text import PACKED
+
+SAVED_PARTS = "dataset_dict.json"  # beside the folders of a DatasetDict
+SAVED_NOTES = ("state.json", "dataset_info.json")  # beside the rows of a Dataset that was saved
 
 
 def read_folder(folder: Path) -> Iterator[Row]:
@@ -25,24 +29,20 @@ def read_folder(folder: Path) -> Iterator[Row]:
 
 
 def part_files(folder: Path) -> list[tuple[Path, Part | None]]:
-    """The files to read, with their parts. A single data file of any name is the whole set (part None).
+    """The files to read, with their parts. A single data file of any name is the whole set (part None), and so are
+    shards of one set.
 
     Raises:
         DataError: see `read_folder`; a folder that cannot be looked into, or a part that is a dead link.
     """
     try:
-        saved = (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+        if (folder / SAVED_PARTS).is_file():
+            return _saved_parts(folder)
         files = _data_files(folder) or _data_files(folder / "data")
     except OSError as error:
         raise DataError(
             f"cannot be read ({error.strerror or error})", path=folder, remedy="check the folder and its permissions"
         ) from error
-    if saved:
-        raise DataError(
-            "a folder written by datasets.save_to_disk",
-            path=folder,
-            remedy="write the parts as files: dataset['train'].to_parquet('train.parquet')",
-        )
     if not files:
         raise DataError(
             "no data files in this folder",
@@ -53,12 +53,54 @@ def part_files(folder: Path) -> list[tuple[Path, Part | None]]:
         return [(files[0], part_of(_stem(files[0])))]
     parts = [(path, part_of(_stem(path))) for path in files]
     if all(part is None for _, part in parts):
+        if len({_set_of(path) for path in files}) == 1:
+            return [(path, None) for path in files]
         raise DataError(
             f"no file is named train, validation or test: {', '.join(path.name for path in files[:8])}",
             path=folder,
             remedy="name one of the files as the data, or rename them after their parts",
         )
-    return [(path, part) for path, part in parts if part]
+    named = [(path, part) for path, part in parts if part]
+    _refuse_several_sets(folder, named)
+    return [*named]
+
+
+def _saved_parts(folder: Path) -> list[tuple[Path, Part | None]]:
+    """The files of a DatasetDict that `datasets` saved, part by part."""
+    found: list[tuple[Path, Part | None]] = []
+    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
+        part = part_of(place.name)
+        if part is not None:
+            found += [(file, part) for file in _data_files(place)]
+    if not found:
+        raise DataError("none of its parts is called train, validation or test", path=folder, remedy="rename one")
+    _refuse_several_sets(folder, [(Path(file.parent.name), part) for file, part in found if part])
+    return found
+
+
+def _set_of(path: Path) -> tuple[str, str]:
+    """What a shard's name says but for its number: ('part', 'parquet') of part-00003.parquet and of part-00003-of-9."""
+    stem = re.sub(r"(?<![a-z])\d+([-_]of[-_]\d+)?(?![a-z])", "", _stem(path).lower())
+    stem = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27,}|[-_.]c000$", "", stem)  # Spark's run and task
+    return stem.strip("-_. "), "".join(path.suffixes[-1:])
+
+
+def _refuse_several_sets(folder: Path, named: Sequence[tuple[Path, Part]]) -> None:
+    """Parts of one set carry one name beside the part: train_sft and train_prefs are two sets.
+
+    Raises:
+        DataError: with the names.
+    """
+    names: dict[Part, set[str]] = {}
+    for path, part in named:
+        names.setdefault(part, set()).add(_set_of(path)[0])
+    part, several = max(names.items(), key=lambda pair: len(pair[1]))
+    if len(several) > 1:
+        raise DataError(
+            f"the {part} part stands there in {len(several)} kinds: {', '.join(sorted(several))}",
+            path=folder,
+            remedy="put the files of one kind into a folder of their own, or name one of them as the data",
+        )
 
 
 def unread_files(folder: Path) -> list[Path]:
@@ -71,6 +113,8 @@ def _data_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     named = sorted(path for path in folder.iterdir() if has_reader(path) and path.name[0] != ".")
+    if any(path.suffix == ".arrow" for path in named):
+        named = [path for path in named if path.name not in SAVED_NOTES]
     for path in named:
         refuse_dead_link(path)  # leaving it out would silently lose a part
     return [path for path in named if path.is_file()]

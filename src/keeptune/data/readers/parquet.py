@@ -44,6 +44,36 @@ def read_parquet(path: Path) -> Iterator[Row]:
         ) from error
 
 
+def read_arrow(path: Path) -> Iterator[Row]:
+    """Rows of an .arrow file as `datasets` saves them (a stream, or a file), class names as in `read_parquet`.
+
+    Raises:
+        DataError: not Arrow, or damaged.
+    """
+    import pyarrow as pa
+
+    number = 0
+    try:
+        with pa.memory_map(str(path)) as source:
+            try:
+                table = pa.ipc.open_stream(source).read_all()
+            except pa.ArrowInvalid:
+                source.seek(0)
+                table = pa.ipc.open_file(source).read_all()
+            _refuse_repeated(table.schema.names, path)
+            names = _class_names(table.schema.metadata or {})
+            for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(named_classes(fields, names), str(path), number)
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError, ArithmeticError, LookupError) as error:
+        raise DataError(
+            f"not readable as Arrow after row {number}: {str(error).splitlines()[0] if str(error) else repr(error)}",
+            path=path,
+            remedy="save the data set again",
+        ) from error
+
+
 def _refuse_repeated(columns: Sequence[str], path: Path) -> None:
     """Raises DataError for two columns of one name: rows would keep the last alone."""
     repeated = [column for column in columns if columns.count(column) > 1]
