@@ -70,8 +70,10 @@ def _table(summary: Summary, width: int) -> Table:
     narrow = width < 110
     apart = len(summary.arms) > MANY and width >= APART
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1), show_edge=False)
-    if any(len(arm.seed_scores) == 1 for arm in summary.arms):
-        table.caption = "intervals: 95 % over items; of a trained arm, of this checkpoint"
+    if any(arm.seed_scores for arm in summary.arms):
+        table.caption = (
+            "intervals: 95 % over items; of a trained arm, of this checkpoint; over seeds mean, lowest and highest"
+        )
     table.add_column("arm", min_width=11)
     columns = [(title, [write(arm) for arm in summary.arms]) for title, write in _columns(summary, apart)]
     columns = [(title, cells) for title, cells in columns if any(cell.plain != MISSING for cell in cells)]
@@ -93,7 +95,6 @@ def _table(summary: Summary, width: int) -> Table:
 def _columns(summary: Summary, apart: bool) -> list[tuple[str, Callable[[ArmSummary], Text]]]:
     return [
         (metric_name(summary.metric), _score),
-        ("over\nseeds", _seeds),
         *(_counts(summary.arms) if apart else [("suites", _verdicts)]),
         ("trained", lambda arm: _number(arm.costs.trainable_parameters or None, human_count)),
         ("memory", lambda arm: _number(arm.costs.peak_memory_bytes, human_bytes)),
@@ -117,23 +118,17 @@ def _stack(cell: Text) -> Text:
 
 
 def _score(arm: ArmSummary) -> Text:
-    """Mean above its interval: two short lines keep the table narrow."""
-    target = arm.target
+    """Mean above its interval: short lines keep the table narrow. Below them what other trainings of the arm scored."""
+    target, seeds = arm.target, arm.seed_scores
     if target.n == 0 or not known(target.mean):
         return Text(MISSING)
-    interval = Text(interval_text(target.interval, target.metric), style="dim")
-    return Text(metric_number(target.mean, target.metric) + "\n") + interval
-
-
-def _seeds(arm: ArmSummary) -> Text:
-    """Mean above lowest and highest: how far another training of the same arm may be from this one."""
-    scores = arm.seed_scores
-    if len(scores) < 2:
-        return Text(MISSING)
-    mean, low, high = (
-        metric_number(x, arm.target.metric) for x in (sum(scores) / len(scores), min(scores), max(scores))
-    )
-    return Text(f"{mean}\n") + Text(f"{low} to {high}", style="dim")
+    text = Text(metric_number(target.mean, target.metric) + "\n")
+    text += Text(interval_text(target.interval, target.metric), style="dim")
+    if len(seeds) > 1:
+        ends = (sum(seeds) / len(seeds), min(seeds), max(seeds))
+        mean, low, high = (metric_number(value, target.metric) for value in ends)
+        text += Text(f"\n{len(seeds)} seeds: {mean}\n{low} to {high}", style="dim")
+    return text
 
 
 def _verdicts(arm: ArmSummary) -> Text:

@@ -199,7 +199,7 @@ def _with_time_before(folder: Path, summary: Summary) -> Summary:
 def link_tuned(folder: Path, summary: Summary) -> str | None:
     """Point ``folder/tuned`` at the weights of the recommended arm, or else of the one that validation chose.
 
-    Where it chose prompting, the first arm that was trained stands there.
+    Where it chose prompting, the trained arm that scored best on validation stands there.
 
     Returns the arm's name; None where nothing was trained.
     """
@@ -207,7 +207,8 @@ def link_tuned(folder: Path, summary: Summary) -> str | None:
     if not tuned:
         return None
     advice = summary.recommendation
-    chosen = max(tuned, key=lambda arm: (arm.name == advice.arm, arm.name == advice.chosen))
+    scores = {point.arm: point.target for point in summary.frontier if point.picked and point.seed == summary.seeds[0]}
+    chosen = max(tuned, key=lambda a: (a.name == advice.arm, a.name == advice.chosen, scores.get(a.arm, 0.0)))
     weights = next(path for path in (folder / str(chosen.folder)).iterdir() if path.name in ("model", "adapter"))
     link = folder / TUNED
     if link.is_symlink():

@@ -46,11 +46,11 @@ def test_the_table_carries_what_other_seeds_scored() -> None:
     scores = {"full": (0.848, 0.73, 0.672, 0.342, 0.894), "lora": (0.43, 0.44, 0.45)}
     arms = tuple(a.model_copy(update={"seed_scores": scores.get(a.family, ())}) for a in fixture.arms())
     text = printed(fixture.study().model_copy(update={"arms": arms}))
-    assert "over" in text and "69.7" in text and "34.2 to 89.4" in text
-    assert "this checkpoint" not in text
+    assert "5 seeds: 69.7" in text and "34.2 to 89.4" in text
     one = tuple(a.model_copy(update={"seed_scores": scores.get(a.family, ())[:1]}) for a in fixture.arms())
     text = printed(fixture.study().model_copy(update={"arms": one}))
     assert "of a trained arm, of this checkpoint" in " ".join(text.split())
+    assert "seeds:" not in text
 
 
 def test_every_suite_that_is_not_retained_is_named() -> None:
