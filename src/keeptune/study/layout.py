@@ -8,8 +8,8 @@ from pathlib import Path
 from keeptune.core.errors import ModelError
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
-from keeptune.data.tokenizer import read_tokenizer
-from keeptune.models.adapters import adapter_template, is_adapter
+from keeptune.data.tokenizer import default_template, read_tokenizer
+from keeptune.models.adapters import adapter_tokenizer, check_adapter, is_adapter
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import model_folder
 
@@ -49,17 +49,18 @@ def one_layout(base: str, tuned: str) -> Layout:
         ModelError: a tokenizer that cannot be read.
     """
     before = read_tokenizer(str(model_folder(base)), base)
+    own = before.chat_template
     if is_adapter(tuned):
-        after = adapter_template(Path(tuned), before) or before.chat_template
+        check_adapter(Path(tuned))  # before the base is asked anything
+        after = adapter_tokenizer(Path(tuned), before).chat_template
     else:
         after = read_tokenizer(str(model_folder(tuned)), tuned).chat_template
-    own = before.chat_template
-    if own == after or isinstance(own, dict) or isinstance(after, dict):
+    if default_template(own) == default_template(after):
         return Layout(None)
     which, other = (tuned, base) if after else (base, tuned)
     has = "has none" if not (own and after) else "has another"
     return Layout(
-        str(after or own),
+        str(default_template(after or own)),
         (f"Both models were asked in the chat template of {_short(which)}; {_short(other)} {has}.",),
     )
 
