@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import logging
 from pathlib import Path
@@ -44,7 +45,7 @@ def is_adapter(folder: str | Path) -> bool:
     return True
 
 
-def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
+def attach(model: Any, folder: Path, name: str) -> nn.Module:
     """Put the peft adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
 
     Raises:
@@ -71,7 +72,8 @@ def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
     if not stored.keys() <= placed:  # peft passes over weights that have no place in the model
         raise other
     install(adapted)
-    if stated and not _same_base(stated, name):
+    place = str(getattr(model.config, "_name_or_path", name))  # of "builtin", or of what the hub's cache holds
+    if stated and not (_same_base(stated, name) or _same_base(stated, place)):
         log.warning("%s was trained on %s, not on %s", folder, stated, name)
     return adapted
 
@@ -156,18 +158,30 @@ def _fit_embeddings(model: Any, stored: dict[str, list[int]]) -> None:
 
 
 def _same_base(stated: str, name: str) -> bool:
-    """Whether two names mean one model: the same hub name, or folders with one place or one content."""
+    """Whether two names mean one model: the same hub name, or folders with one place or one content.
+
+    A folder that is not here is taken for the one of the same name: it was moved.
+    """
     if stated == name:
         return True
     a, b = Path(stated).expanduser(), Path(name).expanduser()
     if a.is_dir() and b.is_dir():
-        return a.resolve() == b.resolve() or _weights(a) == _weights(b) != []
-    return a.name == b.name and not (a.is_dir() and b.is_dir())  # moved, or a snapshot of the hub's
+        return a.resolve() == b.resolve() or _equal_weights(a, b)
+    return _last_name(a) == _last_name(b)
 
 
-def _weights(folder: Path) -> list[tuple[str, int]]:
-    """Names and sizes of the weights: what two copies of one model share."""
-    return sorted((file.name, file.stat().st_size) for file in folder.glob("*.safetensors"))
+def _last_name(path: Path) -> str:
+    """The model's own name in a path or hub name; the hub's cache keeps it in models--OWNER--NAME/snapshots/COMMIT."""
+    cached = next((part for part in path.parts if part.startswith("models--")), path.name)
+    return cached.rpartition("--")[2]
+
+
+def _equal_weights(a: Path, b: Path) -> bool:
+    """Whether two folders hold the same weights; sizes do not tell, for a tuned model has those of its base."""
+    names = {file.name for file in a.glob("*.safetensors")}
+    if not names or names != {file.name for file in b.glob("*.safetensors")}:
+        return False
+    return all(filecmp.cmp(a / name, b / name, shallow=False) for name in sorted(names))
 
 
 def adapter_tokenizer(folder: Path, base: Any) -> Any:

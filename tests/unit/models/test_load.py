@@ -279,11 +279,32 @@ def test_copies_of_one_base_are_one_base(
 ) -> None:
     load_cpu(copy_of_tiny, adapter=adapter)
     assert "was trained on" not in caplog.text
-    other = tmp_path / "other"
-    build("llama").to(torch.bfloat16).save_pretrained(other)
-    tokenizer.save_pretrained(other)
-    load_cpu(other, adapter=adapter)
-    assert f"not on {other}" in caplog.text
+    for name, model in (("narrow", build("llama").to(torch.bfloat16)), ("tuned", build("llama", seed=1))):
+        other = tmp_path / name
+        model.save_pretrained(other)
+        tokenizer.save_pretrained(other)
+        load_cpu(other, adapter=adapter)
+        assert f"not on {other}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("stated", "is_said"),
+    [
+        ("copy", False),
+        ("org/copy", False),
+        ("/elsewhere/copy/", False),
+        ("/cache/models--org--copy/snapshots/0123", False),
+        ("org/another", True),
+        ("/elsewhere/another", True),
+    ],
+)
+def test_a_base_is_known_by_its_name_where_its_folder_was_moved(
+    adapter: Path, copy_of_tiny: Path, stated: str, is_said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": stated}))
+    load_cpu(copy_of_tiny, adapter=adapter)
+    assert ("was trained on" in caplog.text) == is_said
 
 
 @pytest.mark.parametrize("kind", ["PromptEncoderConfig", "PromptTuningConfig", "CPTConfig"])

@@ -85,3 +85,14 @@ def test_an_adapter_that_cannot_be_read_is_refused_before_its_base_is_asked(make
     (tmp_path / "cut" / "adapter_config.json").write_text("{")
     with pytest.raises(ModelError, match=r"cut: adapter_config\.json cannot be read"):
         one_layout(make("base"), str(tmp_path / "cut"))
+
+
+def test_tokenizers_that_read_a_text_differently_are_mentioned(make: Make) -> None:
+    from transformers import AutoTokenizer
+
+    base, tuned = make("base", A), make("tuned", A)
+    tokenizer = AutoTokenizer.from_pretrained(tuned)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["What"]})
+    tokenizer.save_pretrained(tuned)
+    (note,) = one_layout(base, tuned).notes
+    assert re.search(r"make other tokens of the same text: .*base \d+ .*tuned \d+ \(first 'What'\)", note)
