@@ -247,14 +247,25 @@ def test_an_adapter_that_lengthens_the_input_is_refused(tiny_folder: Path, tmp_p
         load_cpu(tiny_folder, adapter=tmp_path)
 
 
-@pytest.mark.parametrize("settings", [{"trainable_token_indices": [5, 6]}, {"modules_to_save": ["norm"]}, {}])
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trainable_token_indices": [5, 6]},
+        {"modules_to_save": ["norm"]},
+        {"modules_to_save": ["embed_tokens"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {},
+    ],
+)
 def test_adapters_that_trained_tokens_or_kept_embeddings_give_pefts_logits(
     tiny_folder: Path, tmp_path: Path, build: Any, settings: dict[str, Any]
 ) -> None:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
-    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+    settings = {"target_modules": ["q_proj"]} | settings
+    config = LoraConfig(r=2, task_type="CAUSAL_LM", init_lora_weights=False, **settings)
     wrapped = get_peft_model(build("llama"), config)
     wrapped.save_pretrained(tmp_path, save_embedding_layers=True)
     ids = torch.arange(3, 23)[None]
@@ -388,8 +399,13 @@ def test_an_adapters_template_is_found_in_every_file(tiny_folder: Path, adapter:
     assert load_cpu(tiny_folder, adapter=adapter).tokenizer.chat_template == template
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"target_modules": ["q_proj", "embed_tokens"]}, {"modules_to_save": ["embed_tokens", "lm_head"]}],
+)
 def test_an_adapter_with_tokens_of_its_own_is_asked_with_its_tokenizer(
-    tiny_folder: Path, tmp_path: Path, build: Any, tokenizer: Any
+    tiny_folder: Path, tmp_path: Path, build: Any, tokenizer: Any, settings: dict[str, Any]
 ) -> None:
     from peft import LoraConfig, get_peft_model
 
@@ -397,8 +413,9 @@ def test_an_adapter_with_tokens_of_its_own_is_asked_with_its_tokenizer(
     own.add_special_tokens({"eos_token": "<|im_end|>", "additional_special_tokens": ["<|im_start|>"]})
     torch.manual_seed(0)
     base = build("llama")
-    base.resize_token_embeddings(len(own) + 5)
-    wrapped = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")).eval()
+    base.resize_token_embeddings(len(own) + 5, mean_resizing=False)
+    settings = {"target_modules": ["q_proj"]} | settings
+    wrapped = get_peft_model(base, LoraConfig(r=2, task_type="CAUSAL_LM", **settings)).eval()
     wrapped.save_pretrained(tmp_path, save_embedding_layers=True)
     own.save_pretrained(tmp_path)
     lm = load_cpu(tiny_folder, adapter=tmp_path)
