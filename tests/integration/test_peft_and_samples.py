@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,23 @@ def test_the_items_of_compare_are_those_of_peft_itself(
                 item.score == (best(model, item.prompt or "").strip() == item.references[0].strip()) for item in items
             ]
             assert all(agree)
+
+
+def test_equal_weights_with_another_template_are_asked_in_one_layout(
+    keeptune: Run, tiny_folder: Path, tmp_path: Path, jsonl: Callable[..., Path]
+) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "merged")
+    (tmp_path / "merged" / "chat_template.jinja").write_text(
+        "{% for m in messages %}<s>## {{ m.content }}{{ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<s>## {% endif %}"
+    )
+    jsonl([{"instruction": f"Say {i}.", "output": str(i)} for i in range(80)], "kept.jsonl")
+    ended = keeptune("compare", tiny_folder, "merged", "--retain", "kept.jsonl", "--limit", "8")
+    assert "Both models were asked in the chat template of merged" in ended.out
+    summary = read_json(tmp_path / "runs/compare/summary.json", Summary)
+    (verdict,) = summary.arms[1].suites
+    assert verdict.change == 0
+    assert any("Both models were asked in" in line for line in summary.warnings)
 
 
 def test_a_model_compared_with_itself_is_never_harmed(keeptune: Run, tiny_folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from keeptune.core.errors import ResourceError
+from keeptune.core.errors import KeeptuneError, ResourceError
 
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _REFUSALS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES))
@@ -25,12 +25,14 @@ def whole(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield partial
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield partial
+                readable(partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise ResourceError(
             f"cannot be written ({error.strerror or error})",
@@ -48,6 +50,8 @@ def writing(place: Path) -> Iterator[None]:
     """
     try:
         yield
+    except KeeptuneError:
+        raise
     except Exception as error:  # safetensors has errors of its own, which only quote the system's
         refused = isinstance(error, OSError) and error.errno in REFUSED
         quoted = next((text for text in _REFUSALS if text in str(error)), None)
@@ -60,11 +64,11 @@ def writing(place: Path) -> Iterator[None]:
         ) from error
 
 
-def readable(folder: Path) -> None:
-    """Give the files below ``folder`` the permissions that the umask allows: safetensors writes for the owner alone."""
+def readable(place: Path) -> None:
+    """Give a file, or all below a folder, what the umask allows: safetensors writes for the owner alone."""
     mask = os.umask(0)
     os.umask(mask)
-    for file in folder.rglob("*"):
+    for file in (place, *place.rglob("*")):
         if file.is_file():
             file.chmod(0o666 & ~mask)
 

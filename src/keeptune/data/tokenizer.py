@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,27 @@ def unembedded_tokens(tokenizer: Any, embedded: int, name: str) -> frozenset[int
     return frozenset(beyond.values())
 
 
+def has_vocabulary(folder: Path) -> bool:
+    """Whether the folder holds the tokens of a tokenizer, and not just settings."""
+    return any(any(folder.glob(pattern)) for pattern in _VOCABULARIES)
+
+
+def stored_template(folder: Path, name: str) -> str | None:
+    """The default chat template of a folder that holds no tokenizer; None where it has none.
+
+    Raises:
+        ModelError: a file that cannot be read, or templates of which none is the default.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    template = _processor_template(str(folder), name, ("tokenizer_config.json", *PROCESSOR_FILES))[1]
+    _check_default(template, name)
+    return default_template(template) or None
+
+
 def _check_there(folder: Path, name: str) -> None:
-    if (folder / "config.json").is_file() and not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
+    if (folder / "config.json").is_file() and not has_vocabulary(folder):
         raise ModelError(
             "the folder holds no tokenizer (tokenizer.json is missing)",
             where=name,
@@ -82,15 +102,15 @@ def _add_template(tokenizer: Any, source: str, name: str) -> None:
     if not tokenizer.chat_template:
         tokenizer.chat_template = template
         log.warning("%s: the chat template is taken from %s; the tokenizer's files hold none", name, file)
-    elif template not in (tokenizer.chat_template, _default(tokenizer.chat_template)):
+    elif template not in (tokenizer.chat_template, default_template(tokenizer.chat_template)):
         log.warning("%s: %s holds another chat template than the tokenizer; the tokenizer's is used", name, file)
 
 
-def _processor_template(source: str, name: str) -> tuple[str, Any]:
-    """(file, template) of the first file of `PROCESSOR_FILES` that has one."""
+def _processor_template(source: str, name: str, files: Sequence[str] = PROCESSOR_FILES) -> tuple[str, Any]:
+    """(file, template) of the first of ``files`` that has one."""
     from transformers.utils import cached_file
 
-    for file in PROCESSOR_FILES:
+    for file in files:
         path = cached_file(
             source,
             file,
@@ -112,7 +132,8 @@ def _processor_template(source: str, name: str) -> tuple[str, Any]:
     return "", None
 
 
-def _default(template: Any) -> Any:
+def default_template(template: Any) -> Any:
+    """The template that is used where several have names."""
     return template.get("default") if isinstance(template, dict) else template
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from keeptune.core.config import Config
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import total, trainable_parameters
-from keeptune.methods.lora_targets import lora_targets, refused
+from keeptune.methods.lora_targets import lora_targets, other_towers, refused
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -65,6 +65,7 @@ class Lora:
             lora_alpha=self.config.alpha,
             lora_dropout=self.config.dropout,
             target_modules=lora_targets(model, targets),
+            exclude_modules=other_towers(model),
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         )
         layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}

@@ -1,7 +1,8 @@
-"""Which layers LoRA adds to, where the recipe says "all-linear"; and why peft adds to none."""
+"""Which layers LoRA adds to: of the language model alone; and why peft adds to none."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import nn
@@ -31,6 +32,27 @@ def lora_targets(model: Any, targets: str | tuple[str, ...]) -> str | list[str]:
     head = model.get_output_embeddings()
     linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head}
     return sorted(linear - bypassed)
+
+
+def other_towers(model: Any) -> str | None:
+    """A pattern for all that a model of several modalities has outside its language model; None for other models.
+
+    What sees and hears is never run here, so an addition to it would learn nothing and only be carried along.
+    """
+    if model.config.get_text_config() is model.config:
+        return None
+    language, head = model.get_decoder(), model.get_output_embeddings()
+    inside = next((name for name, module in model.named_modules() if module is language), "")
+    if not inside:
+        return None
+    above = inside.rpartition(".")[0]
+    prefix = f"{above}." if above else ""
+    towers = {
+        prefix + name.removeprefix(prefix).partition(".")[0] if name.startswith(prefix) else name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and not name.startswith(f"{inside}.")
+    }
+    return "|".join(rf"{re.escape(tower)}(\..*)?" for tower in sorted(towers)) or None
 
 
 def refused(error: ValueError, targets: object, layers: set[str]) -> ConfigError:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from keeptune.core.errors import ModelError
-from keeptune.data.tokenizer import read_tokenizer
+from keeptune.data.tokenizer import has_vocabulary, read_tokenizer, stored_template
 
 log = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What may lie beside an adapter and be no model; whole weights have one of the other names.
+_BESIDE = ("adapter_*", "value_head*")
+_WHOLE = ("*.safetensors", "pytorch_model*.bin")
+_LENGTHENS: Final = frozenset({"PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT"})
+_LANGUAGE: Final = ("CAUSAL_LM", None)
 AS_IT_WAS = "name the base it was trained on, as it was then"
 LARGE = 1024  # bytes: a smaller file that is no safetensors is a pointer to one
 
@@ -29,7 +35,8 @@ def is_adapter(folder: str | Path) -> bool:
     place = Path(folder)
     if not (place / CONFIG).is_file():
         return False
-    if any(file.name != WEIGHTS for file in place.glob("*.safetensors") if not file.name.startswith("adapter_")):
+    files = [file for pattern in _WHOLE for file in place.glob(pattern)]
+    if any(not any(map(file.match, _BESIDE)) for file in files):
         raise ModelError(
             "the folder holds a whole model and an adapter, and nothing says which of them is meant",
             where=str(folder),
@@ -38,39 +45,66 @@ def is_adapter(folder: str | Path) -> bool:
     return True
 
 
-def attach(model: nn.Module, folder: Path, name: str) -> nn.Module:
+def attach(model: Any, folder: Path, name: str) -> nn.Module:
     """Put the peft adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
 
     Raises:
-        ModelError: the adapter is incomplete or belongs to another base.
+        ModelError: the adapter is incomplete, of a kind that cannot be judged, or belongs to another base.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
     from keeptune.methods.lora_linear import install
 
     is_adapter(folder)
-    stated = _stated_base(folder)
-    stored = _stored(folder)
+    stated, stored = check_adapter(folder)
     other = ModelError(
         f"this adapter does not fit {name}",
         where=str(folder),
         remedy=f"it was trained on {stated}: name that as the base" if stated and stated != name else AS_IT_WAS,
     )
     try:
+        _fit_embeddings(model, stored)
         adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise other from error
     layers = any("embed_tokens" in key or "lm_head" in key or "wte" in key for key in stored)
     placed = {key for save in {False, layers} for key in get_peft_model_state_dict(adapted, save_embedding_layers=save)}
-    if not stored <= placed:  # peft passes over weights that have no place in the model
+    if not stored.keys() <= placed:  # peft passes over weights that have no place in the model
         raise other
     install(adapted)
-    if stated and not _same_base(stated, name):
+    place = str(getattr(model.config, "_name_or_path", name))  # of "builtin", or of what the hub's cache holds
+    if stated and not (_same_base(stated, name) or _same_base(stated, place)):
         log.warning("%s was trained on %s, not on %s", folder, stated, name)
     return adapted
 
 
-def _stated_base(folder: Path) -> str | None:
+def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
+    """What an adapter says of its base, and the shapes of its tensors by name.
+
+    Raises:
+        ModelError: a file is missing or cut short, or the adapter is of a kind that cannot be judged.
+    """
+    config = _config(folder)
+    kind, task = str(config["peft_type"]), config.get("task_type")
+    if kind in _LENGTHENS:
+        raise ModelError(
+            f"a {kind} adapter puts virtual tokens before the input, and cannot be judged",
+            where=str(folder),
+            remedy="judge an adapter that changes layers, such as LoRA",
+        )
+    if task not in _LANGUAGE:
+        raise ModelError(
+            f"an adapter for {task}, not for a language model",
+            where=str(folder),
+            remedy="judge an adapter whose task_type is CAUSAL_LM",
+        )
+    stated = config.get("base_model_name_or_path")
+    return (str(stated) if stated else None), _stored(folder)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    from peft import PeftConfig
+
     if not (folder / CONFIG).is_file():
         raise ModelError("not an adapter folder", where=str(folder), remedy=f"it needs {CONFIG}, as peft saves it")
     try:
@@ -81,18 +115,30 @@ def _stated_base(folder: Path) -> str | None:
         ) from error
     if not isinstance(config, dict) or not config.get("peft_type"):
         raise ModelError(f"{CONFIG} names no peft_type", where=str(folder), remedy="save the adapter with peft")
-    stated = config.get("base_model_name_or_path")
-    return str(stated) if stated else None
+    try:
+        PeftConfig.from_pretrained(folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{CONFIG} is nothing that peft understands: {error}",
+            where=str(folder),
+            remedy="save the adapter with peft",
+        ) from error
+    return config
 
 
-def _stored(folder: Path) -> set[str]:
-    """Names of the adapter's tensors."""
+def _stored(folder: Path) -> dict[str, list[int]]:
+    """The shapes of the adapter's tensors, by name."""
     file = folder / WEIGHTS
     if not file.is_file():
-        raise ModelError("the adapter's weights are missing", where=str(folder), remedy=f"it needs {WEIGHTS}")
+        pickled = any(folder.glob("adapter_model*.bin"))
+        raise ModelError(
+            "the adapter's weights are pickled, which can run code" if pickled else "the adapter's weights are missing",
+            where=str(folder),
+            remedy=f"it needs {WEIGHTS}",
+        )
     try:
         with safe_open(file, "pt") as opened:
-            return set(opened.keys())
+            return {key: list(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         pointer = file.stat().st_size < LARGE and file.read_bytes().startswith(b"version https://git-lfs")
         why = "is a pointer of Git LFS and no weights" if pointer else f"cannot be read: {error}"
@@ -100,35 +146,65 @@ def _stored(folder: Path) -> set[str]:
         raise ModelError(f"{WEIGHTS} {why}", where=str(folder), remedy=remedy) from error
 
 
+def _fit_embeddings(model: Any, stored: dict[str, list[int]]) -> None:
+    """Give the model as many token embeddings as an adapter holds that was trained with tokens of its own."""
+    embedding = model.get_input_embeddings()
+    place = next((name for name, module in model.named_modules() if module is embedding), "")
+    for part in ("weight", "base_layer.weight"):
+        shape = stored.get(f"base_model.model.{place}.{part}")
+        if shape is not None and shape[0] != embedding.num_embeddings and shape[1] == embedding.embedding_dim:
+            model.resize_token_embeddings(shape[0], mean_resizing=False)
+            return
+
+
 def _same_base(stated: str, name: str) -> bool:
-    """Whether two names mean one model: the same hub name, or folders with one place or one content."""
+    """Whether two names mean one model: the same hub name, or folders with one place or one content.
+
+    A folder that is not here is taken for the one of the same name: it was moved.
+    """
     if stated == name:
         return True
     a, b = Path(stated).expanduser(), Path(name).expanduser()
     if a.is_dir() and b.is_dir():
-        return a.resolve() == b.resolve() or _weights(a) == _weights(b) != []
-    return a.name == b.name and not (a.is_dir() and b.is_dir())  # moved, or a snapshot of the hub's
+        return a.resolve() == b.resolve() or _equal_weights(a, b)
+    return _last_name(a) == _last_name(b)
 
 
-def _weights(folder: Path) -> list[tuple[str, int]]:
-    """Names and sizes of the weights: what two copies of one model share."""
-    return sorted((file.name, file.stat().st_size) for file in folder.glob("*.safetensors"))
+def _last_name(path: Path) -> str:
+    """The model's own name in a path or hub name; the hub's cache keeps it in models--OWNER--NAME/snapshots/COMMIT."""
+    cached = next((part for part in path.parts if part.startswith("models--")), path.name)
+    return cached.rpartition("--")[2]
 
 
-def adapter_template(folder: Path, tokenizer: Any) -> str | None:
-    """The chat template that an adapter folder brings where the base's tokenizer has another or none; else None.
+def _equal_weights(a: Path, b: Path) -> bool:
+    """Whether two folders hold the same weights; sizes do not tell, for a tuned model has those of its base."""
+    names = {file.name for file in a.glob("*.safetensors")}
+    if not names or names != {file.name for file in b.glob("*.safetensors")}:
+        return False
+    return all(filecmp.cmp(a / name, b / name, shallow=False) for name in sorted(names))
+
+
+def adapter_tokenizer(folder: Path, base: Any) -> Any:
+    """The tokenizer that an adapter is asked with: the one it brings where that differs from its base's.
 
     Trainers save tokenizer and template beside the adapter: what it was trained in is what it is asked in.
+
+    Raises:
+        ModelError: it brings one that cannot be read.
     """
-    if not any((folder / file).is_file() for file in ("tokenizer_config.json", "chat_template.jinja")):
-        return None
-    if (folder / "chat_template.jinja").is_file():
-        own: Any = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    else:
-        try:
-            own = read_tokenizer(str(folder), str(folder)).chat_template
-        except ModelError:  # a tokenizer without a vocabulary beside it: nothing to be asked with
-            return None
-    if isinstance(own, dict):
-        own = own.get("default")
-    return str(own) if own and own != tokenizer.chat_template else None
+    if has_vocabulary(folder):
+        own = read_tokenizer(str(folder), str(folder))
+        if not own.chat_template:
+            own.chat_template = base.chat_template
+        if _same_tokens(own, base):
+            base.chat_template = own.chat_template
+            return base
+        return own
+    template = stored_template(folder, str(folder))
+    if template:
+        base.chat_template = template
+    return base
+
+
+def _same_tokens(a: Any, b: Any) -> bool:
+    return bool(a.eos_token == b.eos_token and a.get_vocab() == b.get_vocab())

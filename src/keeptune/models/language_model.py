@@ -67,8 +67,7 @@ class LanguageModel:
         """
         parameter = next(model.parameters())
         eos_ids = _eos_ids(model, tokenizer, name)
-        embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
-        vocabulary = getattr(embedding, "original_module", embedding).num_embeddings  # peft wraps trained tokens
+        vocabulary = _embedded_tokens(model)
         model.eval()
         _exact_frequencies(model)
         lm = cls(
@@ -205,6 +204,14 @@ def _exact_frequencies(model: nn.Module) -> None:
             fresh = type(module)(module.config).to(frequencies.device)
             for name, buffer in fresh.named_buffers(recurse=False):
                 setattr(module, name, buffer)
+
+
+def _embedded_tokens(model: Any) -> int:
+    """How many tokens the model embeds; what peft wrapped around its embedding does not say."""
+    embedding = model.get_input_embeddings()
+    for inner in ("original_module", "base_layer"):
+        embedding = getattr(embedding, inner, embedding)
+    return int(embedding.num_embeddings)
 
 
 def _context(model: nn.Module, tokenizer: Any) -> int:

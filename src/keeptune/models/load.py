@@ -14,7 +14,7 @@ from torch import nn
 
 from keeptune.core.errors import ModelError
 from keeptune.data.tokenizer import read_tokenizer
-from keeptune.models.adapters import adapter_template, attach, is_adapter
+from keeptune.models.adapters import adapter_tokenizer, attach, is_adapter
 from keeptune.models.kind import check_head, check_kind, check_stored
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.precision import pick_device, pick_dtype
@@ -46,11 +46,19 @@ def load(
         weights_hash = f"{weights_hash}+{hash_files(Path(adapter))}" if Path(adapter).is_dir() else weights_hash
         model = attach(model, Path(adapter), name)
     tokenizer = read_tokenizer(str(folder), name)
-    own = adapter_template(Path(adapter), tokenizer) if adapter is not None else None
-    if own is not None:
-        log.warning("%s is asked in the chat template that it brings", adapter)
-        tokenizer.chat_template = own
+    if adapter is not None:
+        tokenizer = _own_tokenizer(Path(adapter), tokenizer)
     return LanguageModel.wrap(model.requires_grad_(False), tokenizer, name=name, weights_hash=weights_hash)
+
+
+def _own_tokenizer(adapter: Path, base: Any) -> Any:
+    template = base.chat_template
+    own = adapter_tokenizer(adapter, base)
+    changed = {"tokenizer": own is not base, "chat template": own.chat_template != template}
+    brought = [what for what, is_own in changed.items() if is_own]
+    if brought:
+        log.warning("%s is asked in the %s that it brings", adapter, " and ".join(brought))
+    return own
 
 
 def hash_files(folder: Path) -> str:

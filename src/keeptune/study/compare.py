@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, Part
@@ -67,6 +68,8 @@ def compare_models(
             return cache.evaluate(lm, task, part, limit=limit, progress=update).items
 
     layout = one_layout(base, tuned)
+    for note in layout.notes:
+        console.print(Text(note, style="yellow"))
     before_lm = load(base, precision=precision)
     layout.put_on(before_lm)
     before = {task.name: answers(before_lm, task) for task in everything}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keeptune.core.errors import ModelError
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
-from keeptune.data.tokenizer import read_tokenizer
-from keeptune.models.adapters import adapter_template, is_adapter
+from keeptune.data.tokenizer import default_template, read_tokenizer
+from keeptune.models.adapters import adapter_tokenizer, check_adapter, is_adapter
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import model_folder
+
+PROBE = "What is 27 + 15?\nÉtude: naïve, 你好."  # a text that shows how a tokenizer begins and cuts
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,33 @@ def one_layout(base: str, tuned: str) -> Layout:
     """The tuned side's chat template where it has one, for it was trained in that; else the base's.
 
     Raises:
-        ModelError: a tokenizer that cannot be read.
+        ModelError: a tokenizer or an adapter that cannot be read.
     """
     before = read_tokenizer(str(model_folder(base)), base)
     if is_adapter(tuned):
-        after = adapter_template(Path(tuned), before) or before.chat_template
+        check_adapter(Path(tuned))  # before the base is asked anything
+        after = adapter_tokenizer(Path(tuned), read_tokenizer(str(model_folder(base)), base))
     else:
-        after = read_tokenizer(str(model_folder(tuned)), tuned).chat_template
-    own = before.chat_template
-    if own == after or isinstance(own, dict) or isinstance(after, dict):
-        return Layout(None)
-    which, other = (tuned, base) if after else (base, tuned)
-    has = "has none" if not (own and after) else "has another"
-    return Layout(
-        str(after or own),
-        (f"Both models were asked in the chat template of {_short(which)}; {_short(other)} {has}.",),
+        after = read_tokenizer(str(model_folder(tuned)), tuned)
+    tokens = _note_on_tokens(before, after, base, tuned)
+    mine, theirs = default_template(before.chat_template), default_template(after.chat_template)
+    if mine == theirs:
+        return Layout(None, tokens)
+    which, other = (tuned, base) if theirs else (base, tuned)
+    has = "has none" if not (mine and theirs) else "has another"
+    note = f"Both models were asked in the chat template of {_short(which)}; {_short(other)} {has}."
+    return Layout(str(theirs or mine), (note, *tokens))
+
+
+def _note_on_tokens(before: Any, after: Any, base: str, tuned: str) -> tuple[str, ...]:
+    """What the reader has to know where a text becomes other tokens for one model than for the other."""
+    ids = [tokenizer(PROBE).input_ids for tokenizer in (before, after)]
+    if ids[0] == ids[1]:
+        return ()
+    begins = [tokenizer.decode(each[:1]) for tokenizer, each in zip((before, after), ids, strict=True)]
+    return (
+        f"The two tokenizers make other tokens of the same text: {_short(base)} {len(ids[0])} (first {begins[0]!r}), "
+        f"{_short(tuned)} {len(ids[1])} (first {begins[1]!r}) of a short one.",
     )
 
 

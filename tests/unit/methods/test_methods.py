@@ -195,6 +195,20 @@ def test_blends_begin_at_the_base_and_end_at_the_tuned_model(
     method.restore(adapted)
 
 
+@pytest.mark.parametrize("targets", ["all-linear", ("q_proj", "fc1"), r".*\.q_proj"])
+def test_lora_leaves_what_sees_alone(targets: Any) -> None:
+    from transformers import AutoModelForCausalLM, Gemma3Config
+
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = small | {"vocab_size": 32, "num_key_value_heads": 1, "head_dim": 8}
+    sees = small | {"image_size": 8, "patch_size": 4}
+    config = Gemma3Config(text_config=text, vision_config=sees, mm_tokens_per_image=4)
+    adapted = LoraConfig(rank=2, target_modules=targets).build().prepare(AutoModelForCausalLM.from_config(config))
+    places = {name for name, p in adapted.named_parameters() if p.requires_grad}
+    assert places
+    assert all(".language_model.layers." in name for name in places)
+
+
 @pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=4)], ids=["full", "lora"])
 def test_the_base_can_be_run_while_another_is_trained(build: Callable[..., Any], config: Any) -> None:
     model, method = build("gpt2"), config.build()

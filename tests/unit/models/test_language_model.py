@@ -198,3 +198,36 @@ def test_restore_gives_back_weights_and_name(tiny: LanguageModel) -> None:
     tiny.restore(method)
     assert (tiny.hash, hash_parameters(tiny.model)) == (before, weights)
     assert not any(p.requires_grad for p in tiny.model.parameters())
+
+
+class Prompts:
+    """A method that learns what stands before the input: peft's prefixes, or virtual tokens."""
+
+    def __init__(self, kind: str) -> None:
+        import peft
+
+        self.config = getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=3)
+
+    def prepare(self, model: Any) -> nn.Module:
+        from peft import get_peft_model
+
+        return get_peft_model(model, self.config).eval()
+
+    def restore(self, model: Any) -> nn.Module:
+        base: nn.Module = model.get_base_model()
+        return base
+
+
+def test_how_a_model_runs_is_found_out_anew_where_a_method_changes_its_input(tiny: LanguageModel) -> None:
+    method: Any = Prompts("PrefixTuningConfig")
+    tiny.adapt(method)
+    assert not (tiny.flat or tiny.plain_head or tiny.shares)
+    tiny.restore(method)
+    assert tiny.flat
+    assert tiny.plain_head
+
+
+def test_a_method_that_lengthens_the_input_is_refused(tiny: LanguageModel) -> None:
+    method: Any = Prompts("PromptTuningConfig")
+    with pytest.raises(ModelError, match="3 virtual tokens before the input"):
+        tiny.adapt(method)

@@ -13,8 +13,10 @@ from torch.testing import assert_close
 
 from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
+from keeptune.inference.generate import generate
+from keeptune.inference.score import row_nats
 from keeptune.methods.lora import LoraConfig
-from keeptune.models.adapters import is_adapter
+from keeptune.models.adapters import check_adapter, is_adapter
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import hash_files, load
 from keeptune.train.loop import TrainConfig, fit
@@ -239,18 +241,31 @@ def test_an_adapter_that_lengthens_the_input_is_refused(tiny_folder: Path, tmp_p
     get_peft_model(build("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)).save_pretrained(
         tmp_path
     )
-    with pytest.raises(ModelError, match="PROMPT_TUNING|3 virtual tokens before the input, and cannot be judged"):
+    with pytest.raises(
+        ModelError, match="PROMPT_TUNING adapter puts virtual tokens before the input, and cannot be judged"
+    ):
         load_cpu(tiny_folder, adapter=tmp_path)
 
 
-@pytest.mark.parametrize("settings", [{"trainable_token_indices": [5, 6]}, {"modules_to_save": ["norm"]}, {}])
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trainable_token_indices": [5, 6]},
+        {"modules_to_save": ["norm"]},
+        {"modules_to_save": ["embed_tokens"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+        {},
+    ],
+)
 def test_adapters_that_trained_tokens_or_kept_embeddings_give_pefts_logits(
     tiny_folder: Path, tmp_path: Path, build: Any, settings: dict[str, Any]
 ) -> None:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(0)
-    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+    settings = {"target_modules": ["q_proj"]} | settings
+    config = LoraConfig(r=2, task_type="CAUSAL_LM", init_lora_weights=False, **settings)
     wrapped = get_peft_model(build("llama"), config)
     wrapped.save_pretrained(tmp_path, save_embedding_layers=True)
     ids = torch.arange(3, 23)[None]
@@ -275,8 +290,137 @@ def test_copies_of_one_base_are_one_base(
 ) -> None:
     load_cpu(copy_of_tiny, adapter=adapter)
     assert "was trained on" not in caplog.text
-    other = tmp_path / "other"
-    build("llama").to(torch.bfloat16).save_pretrained(other)
-    tokenizer.save_pretrained(other)
-    load_cpu(other, adapter=adapter)
-    assert f"not on {other}" in caplog.text
+    for name, model in (("narrow", build("llama").to(torch.bfloat16)), ("tuned", build("llama", seed=1))):
+        other = tmp_path / name
+        model.save_pretrained(other)
+        tokenizer.save_pretrained(other)
+        load_cpu(other, adapter=adapter)
+        assert f"not on {other}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("stated", "is_said"),
+    [
+        ("copy", False),
+        ("org/copy", False),
+        ("/elsewhere/copy/", False),
+        ("/cache/models--org--copy/snapshots/0123", False),
+        ("org/another", True),
+        ("/elsewhere/another", True),
+    ],
+)
+def test_a_base_is_known_by_its_name_where_its_folder_was_moved(
+    adapter: Path, copy_of_tiny: Path, stated: str, is_said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": stated}))
+    load_cpu(copy_of_tiny, adapter=adapter)
+    assert ("was trained on" in caplog.text) == is_said
+
+
+@pytest.mark.parametrize("kind", ["PromptEncoderConfig", "PromptTuningConfig", "CPTConfig"])
+def test_every_kind_that_lengthens_the_input_is_refused_before_the_base_is_read(
+    tmp_path: Path, build: Any, kind: str
+) -> None:
+    import peft
+
+    settings = {"cpt_token_ids": [5, 6, 7], "cpt_mask": [1, 1, 1], "cpt_tokens_type_mask": [1, 1, 1]}
+    config = getattr(peft, kind)(
+        **({"num_virtual_tokens": 3} if "CPT" not in kind else settings), task_type="CAUSAL_LM"
+    )
+    peft.get_peft_model(build("llama"), config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=f"{tmp_path}: a .* adapter puts virtual tokens before the input"):
+        check_adapter(tmp_path)
+
+
+def test_a_model_that_lengthens_its_input_is_refused_however_it_was_made(build: Any, tokenizer: Any) -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    model = get_peft_model(build("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
+    with pytest.raises(ModelError, match="3 virtual tokens"):
+        LanguageModel.wrap(model, tokenizer)
+
+
+def test_prefix_tuning_scores_and_answers_as_peft_does(tiny_folder: Path, tmp_path: Path, build: Any) -> None:
+    from peft import PrefixTuningConfig, get_peft_model
+
+    torch.manual_seed(1)
+    wrapped = get_peft_model(build("llama"), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)).eval()
+    for parameter in wrapped.prompt_encoder.parameters():
+        torch.nn.init.normal_(parameter)
+    wrapped.save_pretrained(tmp_path)
+    lm = load_cpu(tiny_folder, adapter=tmp_path)
+    prompts = [list(range(3, 14)), list(range(40, 62))]
+    expected = [
+        wrapped.generate(input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False)[0, len(prompt) :].tolist()
+        for prompt in prompts
+    ]
+    assert [list(answer) for answer in generate(lm, prompts, max_new_tokens=6)] == expected
+    row = Encoded("a", tuple(prompts[0]), tuple(prompts[1]))
+    ids = torch.tensor([[*prompts[0], *prompts[1]]])
+    logprobs = wrapped(input_ids=ids).logits.detach()[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+    assert sum(row_nats(lm, [row])) == pytest.approx(-logprobs[len(prompts[0]) - 1 :].sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"peft_type": "NONSENSE"}, "nothing that peft understands"),
+        ({"task_type": "SEQ_CLS"}, "an adapter for SEQ_CLS, not for a language model"),
+    ],
+)
+def test_adapters_of_another_kind(tiny_folder: Path, adapter: Path, change: dict[str, Any], message: str) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=message):
+        load_cpu(tiny_folder, adapter=adapter)
+
+
+def test_an_adapter_without_the_name_of_its_base_is_read(tiny_folder: Path, adapter: Path) -> None:
+    path = adapter / "adapter_config.json"
+    expected = some_logits(load_cpu(tiny_folder, adapter=adapter).model)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": None}))
+    assert torch.equal(some_logits(load_cpu(tiny_folder, adapter=adapter).model), expected)
+
+
+def test_what_trainers_leave_beside_an_adapter_is_no_model(adapter: Path) -> None:
+    for name in ("value_head.safetensors", "training_args.bin", "optimizer.pt"):
+        (adapter / name).write_bytes(b"")
+    assert is_adapter(adapter)
+    (adapter / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match="holds a whole model and an adapter"):
+        is_adapter(adapter)
+
+
+@pytest.mark.parametrize("file", ["chat_template.json", "tokenizer_config.json"])
+def test_an_adapters_template_is_found_in_every_file(tiny_folder: Path, adapter: Path, file: str) -> None:
+    template = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    (adapter / file).write_text(json.dumps({"chat_template": template}))
+    assert load_cpu(tiny_folder, adapter=adapter).tokenizer.chat_template == template
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"target_modules": ["q_proj", "embed_tokens"]}, {"modules_to_save": ["embed_tokens", "lm_head"]}],
+)
+def test_an_adapter_with_tokens_of_its_own_is_asked_with_its_tokenizer(
+    tiny_folder: Path, tmp_path: Path, build: Any, tokenizer: Any, settings: dict[str, Any]
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    own = copy.deepcopy(tokenizer)
+    own.add_special_tokens({"eos_token": "<|im_end|>", "additional_special_tokens": ["<|im_start|>"]})
+    torch.manual_seed(0)
+    base = build("llama")
+    base.resize_token_embeddings(len(own) + 5, mean_resizing=False)
+    settings = {"target_modules": ["q_proj"]} | settings
+    wrapped = get_peft_model(base, LoraConfig(r=2, task_type="CAUSAL_LM", **settings)).eval()
+    wrapped.save_pretrained(tmp_path, save_embedding_layers=True)
+    own.save_pretrained(tmp_path)
+    lm = load_cpu(tiny_folder, adapter=tmp_path)
+    assert lm.eos_ids[0] == own.convert_tokens_to_ids("<|im_end|>")
+    assert lm.tokenizer("<|im_start|>", add_special_tokens=False).input_ids == [
+        own.convert_tokens_to_ids("<|im_start|>")
+    ]
+    assert_close(some_logits(lm.model), some_logits(wrapped), rtol=1e-4, atol=1e-5)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
+from keeptune.core.errors import ResourceError
+from keeptune.methods.full import FullConfig
+from keeptune.methods.lora import LoraConfig
+from keeptune.models.language_model import LanguageModel
 from keeptune.train.best import Best
 
 
@@ -40,3 +46,29 @@ def test_what_keeps_the_suites_goes_before_a_lower_loss(
     for step, loss, tier in offers:
         best.offer(step, loss, tier)
     assert best.step == kept
+
+
+@pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=2)], ids=["full", "lora"])
+def test_saved_weights_are_readable_for_others(tiny: LanguageModel, config: Any, tmp_path: Path) -> None:
+    method = config.build()
+    tiny.adapt(method)
+    best = Best(tiny, method, tmp_path)
+    best.keep(1)
+    modes = {file.stat().st_mode for file in best.folder.iterdir()}
+    assert all(mode & stat.S_IROTH and mode & stat.S_IRGRP for mode in modes)
+
+
+def test_a_full_disk_keeps_the_weights_before(tiny: LanguageModel, tmp_path: Path) -> None:
+    method: Any = LoraConfig(rank=2).build()
+    tiny.adapt(method)
+    best = Best(tiny, method, tmp_path)
+    best.keep(1)
+    before = {file.name: file.read_bytes() for file in best.folder.iterdir()}
+
+    def fill(*_: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    method.save = fill
+    with pytest.raises(ResourceError, match=r"adapter: cannot be written \(No space left on device\)"):
+        best.keep(2)
+    assert {file.name: file.read_bytes() for file in best.folder.iterdir()} == before
