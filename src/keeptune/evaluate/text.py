@@ -43,15 +43,24 @@ def read_documents(pattern: str) -> list[tuple[Path, int, str]]:
     Raises:
         DataError: nothing matches, a file is not UTF-8 text, or all files are empty.
     """
+    documents = [document for path in text_files(pattern) for document in _split_documents(path)]
+    if not documents:
+        raise DataError("the text files are empty", path=pattern, remedy="give files with text")
+    return documents
+
+
+def text_files(pattern: str) -> list[Path]:
+    """The files of a free text, in the order of their names.
+
+    Raises:
+        DataError: nothing matches.
+    """
     place = Path(pattern).expanduser()
     found = place.rglob("*.txt") if place.is_dir() else map(Path, glob.glob(str(place), recursive=True))
     paths = sorted(path for path in found if path.is_file())
     if not paths:
         raise DataError("no such text file", path=pattern, remedy="the pattern is relative to where you run")
-    documents = [document for path in paths for document in _split_documents(path)]
-    if not documents:
-        raise DataError("the text files are empty", path=pattern, remedy="give files with text")
-    return documents
+    return paths
 
 
 def _split_documents(path: Path) -> Iterator[tuple[Path, int, str]]:

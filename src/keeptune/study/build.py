@@ -30,6 +30,7 @@ from keeptune.retention.precheck import margin_warning
 from keeptune.study import standard
 from keeptune.study.bench import Bench
 from keeptune.study.config import Entry, StudyConfig, TaskFile, relative_to
+from keeptune.study.files import check_files
 from keeptune.study.sequence import check_order
 from keeptune.study.settled import settle, settled
 
@@ -45,6 +46,7 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     Raises:
         KeeptuneError: whatever is wrong with recipe, data or model, before anything is trained.
     """
+    check_files((*config.target, *config.retain, *config.held_out), data_root)
     targets = [build_entry(entry, data_root, target=True) for entry in config.target]
     suites = [build_entry(entry, data_root) for entry in config.retain]
     missing: list[str] = []
