@@ -191,7 +191,7 @@ def _siblings(lines: array[int], prompts: array[int], answers: array[int]) -> ND
     new = (keys[:, order[1:]] != keys[:, order[:-1]])[:2]
     of_line = [rows for rows in np.split(order, np.flatnonzero(new[0]) + 1) if len(rows) > 2]
     if len(of_line) >= GROUPS and sum(len(set(keys[1, rows])) > 1 for rows in of_line) > len(of_line) / 2:
-        return order[:0]  # lines with several answers each are instructions
+        return np.array([], dtype=np.int64)  # lines with several answers each are instructions
     found: list[int] = []
     for rows in np.split(order, np.flatnonzero(new.any(axis=0)) + 1):
         if 1 < len(rows) <= SIBLINGS:

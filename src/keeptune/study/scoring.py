@@ -16,7 +16,7 @@ from keeptune.core.records import Score, write_records
 from keeptune.core.units import points
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
-from keeptune.evaluate.task import Task
+from keeptune.evaluate.task import Judged, Task
 from keeptune.models.load import load
 from keeptune.retention.scores import score
 from keeptune.study.build import build_entry, cache_folder
@@ -99,8 +99,10 @@ def build_tasks(
     on_leak: str = "error",
     margin: float | None = None,
     fields: Mapping[str, str] | None = None,
+    judged: Judged | None = None,
 ) -> list[Task]:
-    """Tasks from what a command line names (see `config.entries_of`); ``fields`` maps the columns of data files.
+    """Tasks from what a command line names (see `config.entries_of`); ``fields`` maps the columns of data files,
+    ``judged`` says that nothing trains on them.
 
     Raises:
         KeeptuneError: a file is missing or cannot be used.
@@ -111,7 +113,7 @@ def build_tasks(
             entry |= {"split": {"on_leak": on_leak}, "fields": dict(fields) if fields else None}
     checked = validate(RetainList, {"entries": entries}, source="command line")
     check_files(checked.entries)
-    return [build_entry(entry) for entry in checked.entries]
+    return [build_entry(entry, judged=judged) for entry in checked.entries]
 
 
 def scores_table(rows: Sequence[Row]) -> Table:
