@@ -384,7 +384,8 @@ def nothing(folder: Path) -> None:
 
 def saved_to_disk(folder: Path) -> None:
     (folder / "set").mkdir()
-    (folder / "set" / "state.json").write_text("{}", encoding="utf-8")
+    for name in ("state.json", "dataset_info.json"):  # and no rows
+        (folder / "set" / name).write_text("{}", encoding="utf-8")
 
 
 PLACES: dict[str, tuple[Callable[[Path], None], str, str, str, str]] = {
