@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.data import FieldMap, field_map
+
 
 def evaluate(
     model: Annotated[str, typer.Option(help="Hub name, local folder, or 'builtin'.")],
@@ -18,6 +20,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many items.")] = None,
     template: Annotated[str, typer.Option(help="fixed, or each: average over all wordings.")] = "fixed",
     on_leak: Annotated[str, typer.Option(help="error, or drop: see `keeptune train`.")] = "error",
+    fields: FieldMap = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the item records as JSONL into this folder.")] = None,
 ) -> None:
@@ -42,6 +45,7 @@ def evaluate(
         "limit": limit,
         "template": template,
         "on_leak": on_leak,
+        "fields": field_map(fields),
         "precision": precision,
     }
     settings = validate(ScoringConfig, values, source="keeptune evaluate")

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from keeptune.cli.data import FieldMap, field_map
+
 
 def train(
     model: Annotated[str, typer.Option(help="Hub name, local folder, or 'builtin'.")],
@@ -25,6 +27,7 @@ def train(
     on_leak: Annotated[
         str, typer.Option(help="error, or drop: rows that leak across the parts leave training.")
     ] = "error",
+    fields: FieldMap = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
 ) -> None:
@@ -35,9 +38,10 @@ def train(
     from keeptune.study.config import StudyConfig, entries_of
     from keeptune.study.run import run_study
 
+    columns = field_map(fields)
     recipe: dict[str, Any] = {
         "model": model,
-        "target": [{"data": source, "split": {"on_leak": on_leak}} for source in data],
+        "target": [{"data": source, "fields": columns, "split": {"on_leak": on_leak}} for source in data],
         "retain": [entry for spec in retain or () for entry in entries_of(spec, margin)],
         "arms": ["prompt", method],
         "prompt": {"shots": [0]},

@@ -21,7 +21,8 @@ from keeptune.data.load import Loaded, load_examples
 from keeptune.data.outliers import SHOWN, Outliers, outliers
 from keeptune.data.quality import Contamination, Hint, contamination, hints, quoted_pairs
 from keeptune.data.quarantine import Quarantined, reasons
-from keeptune.data.recognise import Layout
+from keeptune.data.readers import read_from
+from keeptune.data.recognise import COMPLETION, Layout
 from keeptune.data.splits import split
 
 PARTS = ("train", "validation", "test")
@@ -113,12 +114,15 @@ def check(
         leaks=leaks,
         leaking=quoted_pairs([*leaks.copies[:SHOWN], *leaks.near[:SHOWN]], loaded.examples) if leaks else (),
         quarantined=tuple(reasons(loaded.quarantined)),
-        notes=(*loaded.notes, *notes),
+        notes=(*read_from(source), *loaded.notes, *notes),
         hints=hints(loaded.examples),
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
         alike=alike,
         outliers=outliers(
-            loaded.examples, partial(prompt_text, layout=loaded.layout), partial(answer_text, layout=loaded.layout)
+            loaded.examples,
+            partial(prompt_text, layout=loaded.layout),
+            partial(answer_text, layout=loaded.layout),
+            partial(asked_about, layout=loaded.layout),
         ),
     )
 
@@ -141,6 +145,13 @@ def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
 def prompt_text(example: Example, layout: Layout) -> str:
     """The row's own prompt columns, one per line, as the lengths count them."""
     return "\n".join(str(example.fields[column]) for column in layout.prompt_columns if example.fields.get(column))
+
+
+def asked_about(example: Example, layout: Layout) -> str:
+    """The prompt without its system text and its instruction; with them where a row has nothing else."""
+    own = [column for role, column in layout.roles.items() if role not in ("system", "instruction", COMPLETION)]
+    text = "\n".join(str(example.fields[column]) for column in own if example.fields.get(column))
+    return text if text.strip() else prompt_text(example, layout)
 
 
 def _references(example: Example, layout: Layout) -> Sequence[str]:

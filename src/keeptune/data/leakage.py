@@ -38,6 +38,8 @@ SHARED = 0.5  # a field whose commonest value stands in more than this share of 
 _SHORT_WORDS = 50  # a text of fewer says something else where its numbers are others
 _SHOWN = 5
 TELLING = 8  # words of a text that two rows do not have in common by chance
+LONG_TURN = 20  # words of a question that nobody repeats as a courtesy
+STOCK = 3  # an exchange that follows more different turns than that is said at the end of any talk
 SYMBOLS = "$+<=>|~"  # of ASCII
 OPERATORS = "*-/%^"
 _ORDER = ("train", "validation", "test")
@@ -296,14 +298,19 @@ def _answered(examples: Sequence[Example], rank: Int) -> Iterator[tuple[int, int
     asked: dict[int, int] = {}
     for row in np.flatnonzero(rank > 0).tolist():
         turns = _turns(examples[row])
-        for exchange in _exchanges(turns, [asked_turn(turns)] if turns else []):
+        for exchange, _ in _exchanges(turns, [asked_turn(turns)] if turns else []):
             asked[exchange] = row
+    found: list[tuple[int, int, int]] = []  # row, row of a later part, exchange
+    behind: dict[int, set[int]] = defaultdict(set)  # exchange -> what was said before it
     for row, example in enumerate(examples if asked else ()):
         turns = _turns(example)
-        others = [asked[each] for each in _exchanges(turns, range(len(turns))) if each in asked]
-        later = [other for other in others if rank[other] > rank[row]]
-        if later:
-            yield row, later[0]
+        for exchange, before in _exchanges(turns, range(len(turns))):
+            if exchange in asked:
+                behind[exchange].add(before)
+                found.append((row, asked[exchange], exchange))
+    for row, other, exchange in found:
+        if rank[other] > rank[row] and len(behind[exchange]) <= STOCK:
+            yield row, other
 
 
 def _turns(example: Example) -> Sequence[Mapping[str, Any]]:
@@ -314,13 +321,23 @@ def _turns(example: Example) -> Sequence[Mapping[str, Any]]:
     return turns if any(turn["trained"] for turn in turns) else ()
 
 
-def _exchanges(turns: Sequence[Mapping[str, Any]], answers: Iterable[int]) -> Iterator[int]:
-    """Hashes of a user's turn and the trained answer behind it, where both have `TELLING` words together."""
+def _exchanges(turns: Sequence[Mapping[str, Any]], answers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Hashes of a user's turn and the trained answer behind it, where both have `TELLING` words together; and of what
+    was said before (0 at the begin).
+
+    A short turn ("Thanks!") means nothing without what it follows: there that is part of the exchange, and of a long
+    one nothing is.
+    """
     for number in answers:
         if number and turns[number]["trained"] and turns[number - 1]["role"] == "user":
             words = [normalise(own_text(turns[place])) for place in (number - 1, number)]
-            if " ".join(words).count(" ") >= TELLING - 1:
-                yield hash(tuple(words))
+            if " ".join(words).count(" ") < TELLING - 1:
+                continue
+            follows = number > 1 and turns[number - 2]["role"] != "system"
+            before = normalise(own_text(turns[number - 2])) if follows else ""
+            short = words[0].count(" ") < TELLING - 1
+            long = words[0].count(" ") >= LONG_TURN
+            yield hash((*words, before if short else "")), 0 if long or not follows else hash(before)
 
 
 def _near(examples: Sequence[Example], plain: Texts, rank: Int, skip: set[int]) -> tuple[list[LeakPair], set[int]]:

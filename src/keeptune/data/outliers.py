@@ -6,8 +6,9 @@ Hints for eyes, in two passes that keep a few numbers of every row: nothing here
 - *Language*: three letters at a time, the row is far less likely under the set's own frequencies than other rows are
   (Cavnar and Trenkle 1994 tell languages apart by such profiles). Far is `FAR` robust standard deviations.
 - *Length*: the logarithm of the number of characters is as far from the median.
-- *Wordings*: the longest line of the prompt and the completion are those of another row, the rest of the prompt is
-  not: one example in several wordings.
+- *Wordings*: the longest line of what is asked about and the completion are those of another row, the rest of the
+  prompt is not: one example in several wordings. What is asked about is the prompt without its instruction, where that
+  has a column; lines that come back with several answers throughout the set are instructions, too.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ LETTERS = 20  # of a text whose script or language is judged
 LOOKED_AT = 400  # characters of a text
 BUCKETS = 1 << 16  # of trigrams
 SIBLINGS = 20  # rows; a line that more share is an instruction
+GROUPS = 3  # of rows that share a line, of which one can say what such lines are
 
 Floats = NDArray[np.float64]
 
@@ -50,7 +52,10 @@ class Outliers:
 
 
 def outliers(
-    examples: Sequence[Example], prompt: Callable[[Example], str], completion: Callable[[Example], str]
+    examples: Sequence[Example],
+    prompt: Callable[[Example], str],
+    completion: Callable[[Example], str],
+    about: Callable[[Example], str] | None = None,
 ) -> tuple[Outliers, ...]:
     """Every kind of which there are rows.
 
@@ -58,8 +63,9 @@ def outliers(
         examples: gone through twice.
         prompt: a row's own prompt text.
         completion: its answer.
+        about: the prompt without instructions that rows may share; None: the prompt.
     """
-    profile, scripts, sizes, lines, prompts, answers = _looked_at(examples, prompt, completion)
+    profile, scripts, sizes, lines, prompts, answers = _looked_at(examples, prompt, completion, about or prompt)
     found = [
         _told(examples, "script", f"are not written in {scripts.usual.capitalize()} letters", scripts.rows()),
         _told(examples, "language", "read like another language than the others", profile.rows(examples, prompt)),
@@ -157,7 +163,10 @@ def _trigrams(text: str) -> NDArray[np.int64]:
 
 
 def _looked_at(
-    examples: Sequence[Example], prompt: Callable[[Example], str], completion: Callable[[Example], str]
+    examples: Sequence[Example],
+    prompt: Callable[[Example], str],
+    completion: Callable[[Example], str],
+    about: Callable[[Example], str],
 ) -> tuple[_Profile, _Scripts, Floats, array[int], array[int], array[int]]:
     """One pass: profile and scripts of the prompts, sizes [N, 2], and hashes of long lines, prompts and completions."""
     profile, scripts, sizes = _Profile(), _Scripts(), array("d")
@@ -167,7 +176,7 @@ def _looked_at(
         profile.add(text)
         scripts.add(text)
         sizes.extend((len(text), len(answer)))
-        longest = max(text.splitlines(), key=len, default="").strip()
+        longest = max(about(example).splitlines(), key=len, default="").strip()
         lines.append(hash_of(longest) if longest.count(" ") >= TELLING - 1 else 0)
         prompts.append(hash(text.strip()))
         answers.append(hash(answer.strip()))
@@ -179,9 +188,12 @@ def _siblings(lines: array[int], prompts: array[int], answers: array[int]) -> ND
     keys = np.array([lines, answers, prompts], dtype=np.int64)
     order = np.lexsort((np.arange(keys.shape[1]), keys[1], keys[0]))
     order = order[keys[0, order] != 0]
-    new = np.flatnonzero((keys[:2, order[1:]] != keys[:2, order[:-1]]).any(axis=0)) + 1
+    new = (keys[:, order[1:]] != keys[:, order[:-1]])[:2]
+    of_line = [rows for rows in np.split(order, np.flatnonzero(new[0]) + 1) if len(rows) > 2]
+    if len(of_line) >= GROUPS and sum(len(set(keys[1, rows])) > 1 for rows in of_line) > len(of_line) / 2:
+        return np.array([], dtype=np.int64)  # lines with several answers each are instructions
     found: list[int] = []
-    for rows in np.split(order, new):
+    for rows in np.split(order, np.flatnonzero(new.any(axis=0)) + 1):
         if 1 < len(rows) <= SIBLINGS:
             found += [int(row) for row in rows[1:] if keys[2, row] != keys[2, rows[0]]]
     return np.array(sorted(found), dtype=np.int64)

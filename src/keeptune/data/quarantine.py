@@ -11,6 +11,7 @@ from typing import Any
 
 from keeptune.core.errors import DataError
 from keeptune.core.files import whole
+from keeptune.data.recognise import MAP_COLUMNS
 
 LARGEST_SHARE = 0.05  # above it, the data or their map are wrong rather than a few rows
 
@@ -49,7 +50,7 @@ def refuse_many(quarantined: Sequence[Quarantined], rows: int, source: str) -> N
         f"{count} because: {reason} (first at line {first.line}){others}",
         path=first.path or source,
         line=first.line,
-        remedy="repair or remove these rows, or map the columns: --field prompt=COLUMN --field completion=COLUMN",
+        remedy=f"repair or remove these rows, or {MAP_COLUMNS}",
     )
 
 

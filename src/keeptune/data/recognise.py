@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from keeptune.core.errors import ConfigError, DataError
 
 COMPLETION = "completion"
+MAP_COLUMNS = (  # what every command can do about columns of unknown names
+    "map the columns: --field prompt=COLUMN --field completion=COLUMN"
+    " (in a recipe or a task's file: fields: {prompt: COLUMN, completion: COLUMN})"
+)
 
 ANSWERS = ("output", "outputs", "response", "completion", "answer", "answers", "target", "targets", "generation")
 LABELS = ("label_text", "label_name", "label", "labels", "category", "class", "sentiment", "intent", "emotion")
@@ -283,7 +287,7 @@ def _refuse_twins(taken: set[str], columns: Sequence[str], path: str | None) -> 
             raise DataError(
                 f"the columns {listed([twin, column])} differ only in case and separators",
                 path=path,
-                remedy="rename or remove one of them, or map the columns: --field prompt=COLUMN",
+                remedy=f"rename or remove one of them, or {MAP_COLUMNS}",
             )
 
 
@@ -359,7 +363,7 @@ def _nothing_fits(columns: Sequence[str], path: str | None, name: str | None) ->
     best = max(patterns, key=lambda pattern: _overlap(pattern, columns))
     have, missing = _presence(best, columns)
     near = f"nearest layout: {best.name}, which has {listed(have)} and misses {' and '.join(missing)}; " if have else ""
-    remedy = f"{near}rename the columns, or map them: --field prompt=COLUMN --field completion=COLUMN"
+    remedy = f"{near}rename the columns, or {MAP_COLUMNS}"
     return DataError(f"no layout fits the columns {listed(columns)}", path=path, remedy=remedy)
 
 
@@ -384,7 +388,7 @@ def _presence(pattern: Pattern, columns: Sequence[str]) -> tuple[list[str], list
 def _map_remedy(layout: Layout) -> str:
     """How to say which reading is meant, with the first reading as the example."""
     pairs = " ".join(f"--field {role}={column}" for role, column in layout.roles.items())
-    return f"say which: {pairs} (in a recipe: fields: {{...}})"
+    return f"say which: {pairs} (in a recipe or a task's file: fields: {{...}})"
 
 
 def listed(columns: Sequence[str]) -> str:

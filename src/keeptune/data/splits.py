@@ -6,7 +6,7 @@ import json
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from keeptune.core.errors import DataError
 from keeptune.core.files import write_whole
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
-from keeptune.data.lazy import picked
+from keeptune.data.lazy import Made, picked, settled
 
 PARTS = ("train", "validation", "test")
 _FORMAT = 1  # of the frozen file
@@ -51,6 +51,33 @@ def split(examples: Sequence[Example], *, validation: float = 0.1, test: float =
         picked(examples, rows[np.argsort(table.id[rows], kind="stable")]) for rows in (parts[name] for name in PARTS)
     )
     return Splits(train, valid, tests, notes=tuple(notes))
+
+
+def split_judged(examples: Sequence[Example], *, validation: float, seed: int = 0, divide_test: bool = True) -> Splits:
+    """Divide examples that nothing trains on: all are test, but for the validation part, which choices are made on.
+
+    Where the source names a test part and others, its parts are kept as `split` keeps them.
+
+    Args:
+        examples: of a retained suite.
+        validation: share of the rows, where the source names no such part.
+        seed: of the draw.
+        divide_test: give up a share of a source that has test rows alone; else it stays without validation rows.
+
+    Raises:
+        DataError: as `split`.
+    """
+    named = {example.part for example in examples}
+    if named == {"test"} and divide_test:
+        examples = settled(Made(examples, lambda each: replace(each, part=None)))
+    divided = split(examples, validation=validation, test=0, seed=seed)
+    return divided if divided.test else judged(divided)
+
+
+def judged(divided: Splits) -> Splits:
+    """The parts with all train rows as test rows, which is said."""
+    counts = f"{len(divided.train):,} test and {len(divided.validation):,} validation rows"
+    return replace(divided, train=(), test=divided.train, notes=(f"{counts}; no arm trains on any",))
 
 
 @dataclass(frozen=True, slots=True)

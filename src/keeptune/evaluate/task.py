@@ -26,7 +26,7 @@ from keeptune.data.examples import Example, Rendered, Splits
 from keeptune.data.leakage import LeakReport, guard, keep_together
 from keeptune.data.load import Loaded, load_examples
 from keeptune.data.recognise import Layout
-from keeptune.data.splits import split
+from keeptune.data.splits import split, split_judged
 from keeptune.data.templates import Template, TemplateSet, default_templates, load_pack
 from keeptune.data.wordings import load_wordings
 from keeptune.evaluate.answers import Extractor
@@ -44,6 +44,21 @@ MOST_CHOICES = 32  # more different answers than this are cheaper and fairer to 
 LONG_ANSWER = 5  # words
 FEWEST_TOKENS = 16  # smallest limit of generated tokens where the recipe names none
 _LOOKED_AT = 500  # rows of a part that the limit is taken from
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How a retained suite is divided whose rows no remedy trains on: validation, and all others are test.
+
+    A recipe's own shares come first.
+    """
+
+    validation: float = 0.3  # share of the rows: whether a loss can be measured at all is decided on them
+    divide_test: bool = True  # take them out of a source that has test rows alone, where choices need some
+
+    def applies(self, settings: SplitConfig) -> bool:
+        """Whether the recipe leaves the shares open."""
+        return not settings.model_fields_set & {"validation", "test"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +208,12 @@ class Task:
         return Suite(self.name, self.metric.name, self.metric.kind, self.margin, self.chance(part), few)
 
 
-def build_task(config: TaskConfig) -> Task:
+def build_task(config: TaskConfig, judged: Judged | None = None) -> Task:
     """Load, split, guard against leaks, and settle how to ask and what to measure.
+
+    Args:
+        config: what the recipe says.
+        judged: rows are judged and none is trained on; see `Judged`.
 
     Raises:
         ConfigError: a metric that does not fit the task, an unknown metric, pack or column.
@@ -212,7 +231,7 @@ def build_task(config: TaskConfig) -> Task:
         supervise=config.supervise,
     )
     _refuse_unasked(loaded.layout, config.data)
-    splits, leaks = _split(loaded.examples, config.split, loaded.layout)
+    splits, leaks = _split(loaded.examples, config.split, loaded.layout, judged)
     looked_at = list(splits.train or splits.test or splits.validation)[:_LOOKED_AT]
     templates = _templates(config, loaded.layout, looked_at)
     sample = [templates.fixed(example) for example in looked_at]
@@ -255,19 +274,22 @@ def _refuse_unasked(layout: Layout | None, source: str) -> None:
         )
 
 
-def build_text(config: TextConfig) -> Task:
-    """Free text as a retained suite.
+def build_text(config: TextConfig, judged: Judged | None = None) -> Task:
+    """Free text as a retained suite; ``judged``: nothing trains on it (see `Judged`).
 
     Raises:
         DataError: no such file, no text, or too little of it to divide.
     """
     examples = text_examples(config.text, config.block_bytes)
     settings = config.split
+    validation, test = settings.validation, settings.test
+    if judged is not None and judged.applies(settings):
+        validation, test = judged.validation, 1 - judged.validation
     return Task(
         name=config.title,
         metric=BITS_PER_BYTE,
         request="text",
-        splits=divide(examples, settings.validation, settings.test, settings.seed),
+        splits=divide(examples, validation, test, settings.seed),
         margin=parse_margin(config.margin).value,
         limit=config.limit,
         source=config.text,
@@ -350,10 +372,16 @@ def _renders(templates: TemplateSet, rows: Sequence[Example]) -> bool:
     return True
 
 
-def _split(examples: Sequence[Example], settings: SplitConfig, layout: Layout | None) -> tuple[Splits, LeakReport]:
+def _split(
+    examples: Sequence[Example], settings: SplitConfig, layout: Layout | None, judged: Judged | None
+) -> tuple[Splits, LeakReport]:
     columns = layout.prompt_columns if layout is not None and layout.prompt_columns else None
     grouped = keep_together(examples, columns)
-    divided = split(grouped, validation=settings.validation, test=settings.test, seed=settings.seed)
+    if judged is None or not judged.applies(settings):
+        divided = split(grouped, validation=settings.validation, test=settings.test, seed=settings.seed)
+    else:
+        share, divide_test = judged.validation, judged.divide_test
+        divided = split_judged(grouped, validation=share, seed=settings.seed, divide_test=divide_test)
     return guard(divided, columns, settings.on_leak)
 
 

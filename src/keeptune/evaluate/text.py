@@ -26,7 +26,7 @@ from keeptune.core.errors import DataError
 from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Example, Splits
-from keeptune.data.splits import split
+from keeptune.data.splits import judged, split
 
 FEWEST_DOCUMENTS = 100  # with a half of them in the test part, there are 50 clusters
 FEWEST_TO_TRAIN_ON = 3  # documents; with fewer all are judged, and none is left to train on
@@ -43,15 +43,24 @@ def read_documents(pattern: str) -> list[tuple[Path, int, str]]:
     Raises:
         DataError: nothing matches, a file is not UTF-8 text, or all files are empty.
     """
+    documents = [document for path in text_files(pattern) for document in _split_documents(path)]
+    if not documents:
+        raise DataError("the text files are empty", path=pattern, remedy="give files with text")
+    return documents
+
+
+def text_files(pattern: str) -> list[Path]:
+    """The files of a free text, in the order of their names.
+
+    Raises:
+        DataError: nothing matches.
+    """
     place = Path(pattern).expanduser()
     found = place.rglob("*.txt") if place.is_dir() else map(Path, glob.glob(str(place), recursive=True))
     paths = sorted(path for path in found if path.is_file())
     if not paths:
         raise DataError("no such text file", path=pattern, remedy="the pattern is relative to where you run")
-    documents = [document for path in paths for document in _split_documents(path)]
-    if not documents:
-        raise DataError("the text files are empty", path=pattern, remedy="give files with text")
-    return documents
+    return paths
 
 
 def _split_documents(path: Path) -> Iterator[tuple[Path, int, str]]:
@@ -113,15 +122,20 @@ def text_examples(pattern: str, block_bytes: int) -> tuple[Example, ...]:
 
 
 def divide(examples: Sequence[Example], validation: float, test: float, seed: int) -> Splits:
-    """Parts of a text: by document where there are many; else train is documents of its own, if there are three."""
+    """Parts of a text: by document where there are many; else train is documents of its own, if there are three.
+
+    There is no train part where the shares of the others add up to 1.
+    """
     documents = sorted({e.label for e in examples if e.label}, key=lambda name: content_hash([seed, name]))
     if not documents:
         return split(examples, validation=validation, test=test, seed=seed)
     spared: set[str | None] = set()
-    if len(documents) >= FEWEST_TO_TRAIN_ON:
+    if len(documents) >= FEWEST_TO_TRAIN_ON and validation + test < 1:
         spared.update(documents[: max(1, round((1 - validation - test) * len(documents)))])
     asked = [e for e in examples if e.label not in spared]
     divided = split(asked, validation=validation / (validation + test), test=0.0, seed=seed)
+    if validation + test >= 1:
+        return judged(divided)
     return replace(divided, train=[e for e in examples if e.label in spared], test=divided.train, notes=())
 
 

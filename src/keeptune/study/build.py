@@ -24,12 +24,13 @@ from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import HarnessConfig, TaskConfig
 from keeptune.evaluate.harness import build_harness
 from keeptune.evaluate.runner import chosen_items
-from keeptune.evaluate.task import Task, build_task, build_text
+from keeptune.evaluate.task import Judged, Task, build_task, build_text
 from keeptune.models.load import load
 from keeptune.retention.precheck import margin_warning
 from keeptune.study import standard
 from keeptune.study.bench import Bench
 from keeptune.study.config import Entry, StudyConfig, TaskFile, relative_to
+from keeptune.study.files import check_files
 from keeptune.study.sequence import check_order
 from keeptune.study.settled import settle, settled
 
@@ -45,8 +46,10 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     Raises:
         KeeptuneError: whatever is wrong with recipe, data or model, before anything is trained.
     """
+    check_files((*config.target, *config.retain, *config.held_out), data_root)
     targets = [build_entry(entry, data_root, target=True) for entry in config.target]
-    suites = [build_entry(entry, data_root) for entry in config.retain]
+    judged = None if _draws_on_suites(config) else Judged()
+    suites = [build_entry(entry, data_root, judged=judged) for entry in config.retain]
     missing: list[str] = []
     if standard.applies(config):
         found, missing = standard.default_suites()
@@ -99,12 +102,12 @@ def _say_format(bench: Bench, task: Task) -> None:
         bench.warn(f"{task.name}: {PLAIN_NOTE}")
 
 
-def build_entry(entry: Entry, data_root: Path = Path(), *, target: bool = False) -> Task:
-    """The task or text of one entry of a recipe."""
+def build_entry(entry: Entry, data_root: Path = Path(), *, target: bool = False, judged: Judged | None = None) -> Task:
+    """The task or text of one entry of a recipe; ``judged``: a retained one that nothing trains on."""
     if isinstance(entry, HarnessConfig):
         return build_harness(entry, data_root, target=target)
     config = entry.read() if isinstance(entry, TaskFile) else relative_to(entry, data_root)
-    return build_task(config) if isinstance(config, TaskConfig) else build_text(config)
+    return build_task(config, judged) if isinstance(config, TaskConfig) else build_text(config, judged)
 
 
 def cache_folder() -> Path:

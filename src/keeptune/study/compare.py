@@ -13,7 +13,7 @@ from rich.text import Text
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, Part
 from keeptune.evaluate.cache import EvaluationCache
-from keeptune.evaluate.task import Task
+from keeptune.evaluate.task import Judged, Task
 from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
@@ -58,7 +58,7 @@ def compare_models(
         raise ConfigError("nothing to compare on", where="--retain", remedy="name a task, a data file or a text file")
     started, clock = datetime.now(UTC), time.monotonic()
     # Nothing is trained here, so a copy in train harms nobody; the test parts are the same either way.
-    tasks = build_tasks(retain, "drop", margin)
+    tasks = build_tasks(retain, "drop", margin, judged=Judged(divide_test=False))
     aim = build_tasks([target], "drop")[0] if target else None
     everything = [*tasks, *([aim] if aim else [])]
     cache = EvaluationCache(cache_folder())

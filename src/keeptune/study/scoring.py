@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,12 @@ from keeptune.core.records import Score, write_records
 from keeptune.core.units import points
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
-from keeptune.evaluate.task import Task
+from keeptune.evaluate.task import Judged, Task
 from keeptune.models.load import load
 from keeptune.retention.scores import score
 from keeptune.study.build import build_entry, cache_folder
 from keeptune.study.config import RetainList, entries_of
+from keeptune.study.files import check_files
 from keeptune.study.progress import progress
 from keeptune.study.prompting import mean_over_draws
 
@@ -37,6 +38,7 @@ class ScoringConfig(Config):
     limit: int | None = None
     template: Literal["fixed", "each"] = "fixed"
     on_leak: Literal["error", "drop"] = "error"
+    fields: dict[str, str] | None = None  # role -> column, of data files
     precision: Literal["auto", "bf16", "fp32"] = "auto"
 
     @field_validator("shots")
@@ -63,10 +65,11 @@ def score_tasks(config: ScoringConfig, console: Console, out: Path | None = None
     Raises:
         KeeptuneError: data or model cannot be used.
     """
+    tasks = build_tasks(config.tasks, config.on_leak, fields=config.fields)  # before the model: what is missing is said
     lm = load(config.model, adapter=config.adapter, precision=config.precision)
     cache = EvaluationCache(cache_folder())
     rows = []
-    for task in build_tasks(config.tasks, config.on_leak):
+    for task in tasks:
         for shots in config.shots if task.request != "text" else (0,):
             runs = []
             for draw in range(config.draws if shots else 1):
@@ -91,14 +94,26 @@ def score_tasks(config: ScoringConfig, console: Console, out: Path | None = None
     return rows
 
 
-def build_tasks(specs: Sequence[str], on_leak: str = "error", margin: float | None = None) -> list[Task]:
-    """Tasks from what a command line names (see `config.entries_of`)."""
+def build_tasks(
+    specs: Sequence[str],
+    on_leak: str = "error",
+    margin: float | None = None,
+    fields: Mapping[str, str] | None = None,
+    judged: Judged | None = None,
+) -> list[Task]:
+    """Tasks from what a command line names (see `config.entries_of`); ``fields`` maps the columns of data files,
+    ``judged`` says that nothing trains on them.
+
+    Raises:
+        KeeptuneError: a file is missing or cannot be used.
+    """
     entries = [entry for spec in specs for entry in entries_of(spec, margin)]
     for entry in entries:
         if "data" in entry:
-            entry["split"] = {"on_leak": on_leak}
+            entry |= {"split": {"on_leak": on_leak}, "fields": dict(fields) if fields else None}
     checked = validate(RetainList, {"entries": entries}, source="command line")
-    return [build_entry(entry) for entry in checked.entries]
+    check_files(checked.entries)
+    return [build_entry(entry, judged=judged) for entry in checked.entries]
 
 
 def scores_table(rows: Sequence[Row]) -> Table:

@@ -57,6 +57,8 @@ def test_check_lists_leaks(source: Path) -> None:
     (parts / "test.jsonl").write_text("\n".join([*lines[50:], row]))
     shown = run("check", str(parts)).output
     assert "! leaks    1 exact leaks" in shown
+    assert "train is read from train.jsonl" in shown
+    assert "validation is read from valid.jsonl" in shown
     assert "train.jsonl:41=test" in "".join(shown.split())  # long paths wrap anywhere
 
 

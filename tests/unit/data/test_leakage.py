@@ -126,6 +126,27 @@ def test_a_short_exchange_recurs_by_itself() -> None:
     assert not find_leaks(parts(train, [talk(2000, "Hello!", "Hello, how can I help?")]), ["prompt"]).copies
 
 
+@pytest.mark.parametrize(
+    "thanks",
+    ["Thanks!", "Thank you so much for your help, I really do appreciate it!"],
+    ids=["short", "long"],
+)
+def test_thanks_at_the_end_of_many_talks_are_no_leak(thanks: str) -> None:
+    end = (thanks, "You're welcome! Have a nice day and come back soon.")
+    train = [talk(i, text(2 * i), text(2 * i + 1), *end) for i in range(50)]
+    found = find_leaks(parts(train, [talk(2000, text(900), text(901), *end)]), ["prompt"])
+    assert not found.copies
+    assert not found.near
+
+
+def test_a_short_turn_counts_together_with_what_it_follows() -> None:
+    asked, more = text(1, 12), ("And why?", text(2, 12))
+    train = [talk(i, text(100 + 2 * i), text(101 + 2 * i)) for i in range(50)]
+    train += [talk(60, text(5), asked, *more), talk(61, text(6), text(7), *more)]
+    found = find_leaks(parts(train, [talk(2000, text(8), asked, *more)]), ["prompt"])
+    assert [pair.where for pair in found.normalised] == ["data.jsonl:60"]
+
+
 def test_five_pairs_are_shown_and_the_rest_counted() -> None:
     with pytest.raises(DataError, match="20 rows repeat.*and 15 more") as error:
         guard(parts(TRAIN, [*TEST, *(row(text(i), 3_000 + i) for i in range(20))]))

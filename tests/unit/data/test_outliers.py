@@ -85,3 +85,19 @@ def test_one_example_in_two_wordings() -> None:
 def test_an_instruction_that_all_rows_share_makes_no_siblings() -> None:
     shared = "Say in one word whether the following number is even or odd, please."
     assert "wordings" not in look([row(i, f"{shared}\n{i}") for i in range(1, 200)])
+
+
+def test_instructions_that_a_few_rows_each_share_make_no_siblings() -> None:
+    rows = [row(5 * i + j, f"{english(900 + i)}\n{i} {j}", str(j % 2)) for i in range(40) for j in range(5)]
+    assert "wordings" not in look(rows)
+
+
+def test_what_is_asked_about_decides_where_instructions_have_a_column() -> None:
+    rows = [row(i, f"{english(i // 4)}\n{english(500 + i, 9 if i < 198 else 12)}") for i in range(200)]
+    rows.append(row(300, f"What now?\n{rows[7].fields['prompt'].splitlines()[1]}"))
+
+    def prompt(each: Example) -> str:
+        return str(each.fields["prompt"])
+
+    found = outliers(rows, prompt, lambda each: "yes", lambda each: prompt(each).splitlines()[1])
+    assert [places(each) for each in found if each.kind == "wordings"] == [("line 300",)]

@@ -11,7 +11,7 @@ import pytest
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
-from keeptune.data.splits import PARTS, freeze, split
+from keeptune.data.splits import PARTS, freeze, split, split_judged
 
 
 def rows(n: int, clusters: int | None = None, labels: int = 0, part: str | None = None) -> list[Example]:
@@ -30,6 +30,19 @@ def rows(n: int, clusters: int | None = None, labels: int = 0, part: str | None 
 
 def ids(splits: Splits) -> dict[str, list[str]]:
     return {name: [example.id for example in splits.part(name)] for name in PARTS}
+
+
+def counts(splits: Splits) -> tuple[int, ...]:
+    return tuple(len(splits.part(name)) for name in PARTS)
+
+
+def test_rows_that_nothing_trains_on_are_all_judged() -> None:
+    assert counts(split_judged(rows(100), validation=0.3)) == (0, 30, 70)
+    assert counts(split_judged(rows(100, part="test"), validation=0.3)) == (0, 30, 70)
+    assert counts(split_judged(rows(100, part="test"), validation=0.3, divide_test=False)) == (0, 0, 100)
+    named = [*rows(100, part="train"), *rows(20, part="test")]
+    assert counts(split_judged(named, validation=0.3)) == (70, 30, 20)
+    assert split_judged(rows(100), validation=0.3).notes == ("70 test and 30 validation rows; no arm trains on any",)
 
 
 def test_shares_and_no_row_lost() -> None:

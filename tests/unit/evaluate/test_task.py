@@ -9,7 +9,7 @@ import pytest
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.encode import Encoder
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
-from keeptune.evaluate.task import build_task, build_text
+from keeptune.evaluate.task import Judged, build_task, build_text
 from keeptune.evaluate.text import byte_entropy
 
 NAMES = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig quail ram seal tern".split()
@@ -191,6 +191,19 @@ def test_rows_that_a_remedy_trains_on_are_of_documents_that_are_not_judged(tmp_p
     assert len(documents["train"]) == 1
     assert not documents["train"] & (documents["test"] | documents["validation"])
     assert task.suite().documents == 4
+
+
+def test_a_suite_that_nothing_trains_on_has_no_train_part_unless_the_recipe_gives_shares(tmp_path: Path) -> None:
+    source = write_rows(tmp_path, sum_rows())
+    task = build_task(TaskConfig(data=source), Judged())
+    assert (len(task.splits.train), len(task.splits.validation), len(task.splits.test)) == (0, 18, 42)
+    shares = TaskConfig(data=source, split=SplitConfig(validation=0.2))
+    assert build_task(shares, Judged()).splits.train
+    for number in range(5):
+        (tmp_path / f"{number}.txt").write_text(f"{number} words of a text and more of them. " * 200)
+    text = build_text(TextConfig(text=str(tmp_path / "*.txt")), Judged()).splits
+    assert not text.train
+    assert len(text.test) > len(text.validation) > 0
 
 
 def test_the_entropy_of_bytes_is_that_of_their_frequencies() -> None:

@@ -12,7 +12,9 @@ from keeptune.data.readers.folder import part_files, read_folder, unread_files
 from keeptune.data.readers.hub import PREFIX, read_hub
 from keeptune.data.readers.row import Row
 
-__all__ = ["Row", "read_rows", "source_files", "unread"]
+__all__ = ["Row", "read_from", "read_rows", "source_files", "unread"]
+
+LISTED = 8  # files of a part that are named one by one
 
 
 def read_rows(source: str) -> Iterator[Row]:
@@ -44,6 +46,22 @@ def unread(source: str) -> list[str]:
     """Names of the data files in a folder that are not read, because they name no part."""
     path = None if source.startswith(PREFIX) else existing(source)
     return [file.name for file in unread_files(path)] if path is not None and path.is_dir() else []
+
+
+def read_from(source: str) -> tuple[str, ...]:
+    """Which files of a folder are read, part by part; nothing of a single file, whose name says it."""
+    path = None if source.startswith(PREFIX) else existing(source)
+    files: dict[str, list[str]] = {}
+    for file, part in part_files(path) if path is not None and path.is_dir() else ():
+        files.setdefault(part or "the whole set", []).append(str(file.relative_to(path or file.parent)))
+    return tuple(f"{part} is read from {_some(names)}" for part, names in files.items())
+
+
+def _some(names: list[str]) -> str:
+    """'a, b and c'; of many, the first and the last."""
+    if len(names) > LISTED:
+        return f"{len(names):,} files, {names[0]} to {names[-1]}"
+    return " and ".join(each for each in (", ".join(names[:-1]), names[-1]) if each)
 
 
 def existing(source: str) -> Path:

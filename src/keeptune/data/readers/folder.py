@@ -113,7 +113,8 @@ def _data_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     named = sorted(path for path in folder.iterdir() if has_reader(path) and path.name[0] != ".")
-    if any(path.suffix == ".arrow" for path in named):
+    names = {path.name for path in named}
+    if any(path.suffix == ".arrow" for path in named) or names.issuperset(SAVED_NOTES):
         named = [path for path in named if path.name not in SAVED_NOTES]
     for path in named:
         refuse_dead_link(path)  # leaving it out would silently lose a part
