@@ -1,6 +1,7 @@
 """Write docs/results.md and the README's table from the records of finished runs. No number is typed by hand.
 
     python docs/make_results.py add RUN NAME   # keep the numbers of a run as docs/results/NAME.json
+    python docs/make_results.py check RUN NAME # does a run say what docs/results/NAME.json says? Exit code 1 if not
     python docs/make_results.py                # write docs/results.md and the table in README.md
 
 The order of the studies stands in docs/results/order.json, what is to be said before a study's numbers in NAME.md
@@ -16,10 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from keeptune.core.errors import DataError
 from keeptune.core.records import ArmSummary, Summary, read_json, write_json
 from keeptune.core.units import human_seconds
 from keeptune.report.wording import score_text
-from results_tables import MANY_ROWS, folded_if, gain, kept, table, tables
+from results_tables import MANY_ROWS, folded_if, gain, kept, suite_change, table, tables
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
@@ -48,7 +50,39 @@ def keep(run: Path, name: str) -> None:
 def results() -> dict[str, Summary]:
     """Stored runs by name, in the order of docs/results/order.json."""
     order = json.loads((DOCS / "results" / "order.json").read_text(encoding="utf-8"))
-    return {name: read_json(DOCS / "results" / f"{name}.json", Summary) for name in order}
+    return {name: stored(name) for name in order}
+
+
+def stored(name: str) -> Summary:
+    """One stored run.
+
+    Raises:
+        SystemExit: another version wrote it, whose numbers may mean something else.
+    """
+    try:
+        return read_json(DOCS / "results" / f"{name}.json", Summary)
+    except DataError as error:
+        raise SystemExit(f"{error}: run the study again, then: python docs/make_results.py add RUN {name}") from error
+
+
+def said(summary: Summary) -> dict[str, str]:
+    """What a run says, as the page and the command say it: choice, scores, gains, verdicts, comparisons. No times."""
+    found = {"choice": summary.recommendation.headline}
+    for arm in summary.arms:
+        if arm.not_run is None:
+            found[arm.label] = f"{score_text(arm.target)}, {gain(arm) or 'no gain'}"
+            found |= {f"{arm.label}: {suite.suite}": suite_change(suite) for suite in arm.suites}
+    return found | {" against ".join(pair.labels): pair.sentence for pair in summary.matched}
+
+
+def differing(kept: Summary, run: Summary) -> list[str]:
+    """A line for everything that two records of one study say otherwise."""
+    before, now = said(kept), said(run)
+    return [
+        f"{name}: '{before.get(name, 'nothing')}' is stored, '{now.get(name, 'nothing')}' is what the run says"
+        for name in dict.fromkeys([*before, *now])
+        if before.get(name) != now.get(name)
+    ]
 
 
 def page() -> str:
@@ -157,6 +191,11 @@ def main(arguments: list[str]) -> None:
     """See the module's docstring."""
     if arguments[:1] == ["add"]:
         keep(Path(arguments[1]), arguments[2])
+        return
+    if arguments[:1] == ["check"]:
+        lines = differing(stored(arguments[2]), read_json(Path(arguments[1]) / "summary.json", Summary))
+        if lines:
+            raise SystemExit("\n".join(lines))
         return
     (DOCS / "results.md").write_text(page(), encoding="utf-8")
     README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")

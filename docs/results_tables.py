@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import chain
 
@@ -11,6 +11,7 @@ from keeptune.core.units import human_bytes, human_count, human_seconds, points
 from keeptune.report.arms import not_run, verdict_counts, worst
 from keeptune.report.sections.equal_score import matched as matched_pairs
 from keeptune.report.sections.sequences import sequences as sequence_tables
+from keeptune.report.sections.transfer import Sides
 from keeptune.report.wording import (
     MISSING,
     change_interval,
@@ -176,7 +177,10 @@ def matched(summary: Summary) -> Iterator[str]:
     pairs = [row.matched for row in matched_pairs(summary)]
     if not pairs:
         return
-    yield "**At equal target score.** Mean loss over the retained suites, on validation items; intervals over seeds."
+    yield (
+        "**At equal target score.** Mean loss over the retained suites in margins, on validation items; intervals over"
+        " seeds and items."
+    )
     said = [_bullet(pair.sentence) for pair in pairs if pair.comparable]
     unlike = [_bullet(pair.sentence) for pair in pairs if not pair.comparable]
     if said:
@@ -269,14 +273,9 @@ def _counted(rows: Sequence[HeldOut]) -> list[str]:
     mean = change_text(sum(changes) / len(changes)) if changes else MISSING
     if interval:
         mean += f" ({change_interval(Interval(low=interval[0], high=interval[1]))})"
-    above = _sides(rows, lambda value: value > 0)
-    below = _sides(rows, lambda value: value < 0)
+    sides = Sides.of(rows)
+    above, below = f"{sides.above} ({sides.clearly_above})", f"{sides.below} ({sides.clearly_below})"
     return [f"{len(rows)}", mean, above, below]
-
-
-def _sides(rows: Sequence[HeldOut], beyond: Callable[[float], bool]) -> str:
-    clearly = sum(beyond(one.interval.low) and beyond(one.interval.high) for one in rows)
-    return f"{sum(beyond(one.change) for one in rows)} ({clearly})"
 
 
 def sequences(summary: Summary) -> Iterator[str]:

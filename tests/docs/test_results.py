@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from html import unescape
 from pathlib import Path
 
 import fixture_large
 import fixture_summary as fixture
 import pytest
+from rich.console import Console
 
 import make_results
 import results_tables
-from keeptune.core.records import HeldOut, Summary, TaskScore
+from keeptune.core.records import HeldOut, Summary, TaskScore, write_json
+from keeptune.report.console import print_summary
+from keeptune.report.html import write_report
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -178,3 +184,75 @@ def test_the_readme_shows_plain_arms_only(monkeypatch: pytest.MonkeyPatch) -> No
     assert text.count("\n| ") == 3 + 3  # three prompts, full, LoRA, IA3
     assert "replay" not in text
     assert "6 more arms" in text
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a finished run, whose record is stored as 'large' among the results."""
+    folder, docs = tmp_path / "run", tmp_path / "docs"
+    (docs / "results").mkdir(parents=True)
+    folder.mkdir()
+    write_json(folder / "summary.json", fixture_large.large())
+    (docs / "results" / "order.json").write_text('["large"]', encoding="utf-8")
+    (docs / "results" / "sources.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(make_results, "DOCS", docs)
+    make_results.keep(folder, "large")
+    return folder
+
+
+def words(text: str) -> str:
+    """Text as a reader sees it: no marks of HTML or Markdown, one space between words."""
+    return " ".join(unescape(re.sub(r"<[^>]*>", "", text)).split())
+
+
+def test_page_report_and_command_say_the_same_numbers(run: Path) -> None:
+    summary = make_results.stored("large")
+    page = "\n\n".join(results_tables.tables(summary)) + make_results.readme_table()
+    report = words(write_report(run).read_text(encoding="utf-8"))
+    console = Console(width=200, file=io.StringIO())
+    print_summary(summary, console)
+    command = " ".join(console.file.getvalue().split())
+    pairs = [pair for pair in summary.matched if pair.comparable]
+    assert pairs
+    for pair in pairs:
+        assert pair.sentence.rstrip(".") in page
+        assert pair.sentence.rstrip(".") in report
+    for arm in (arm for arm in summary.arms if arm.not_run is None):
+        line = next(cells for cells in rows(page.replace("**", ""), arm.label) if len(cells) == 9)
+        mean = line[1].partition(" (")[0]
+        assert re.search(rf"{re.escape(arm.label)}\D*{re.escape(mean)}\b", command), arm.label
+        assert results_tables.score_text(arm.target).partition(" (")[2].rstrip(")") in report
+        if arm.gain_mean is not None:
+            value, _, ends = line[2].partition(" (")
+            assert f"{value} over the best prompting ({ends.rstrip(')')}, paired)" in report, arm.label
+
+
+def test_held_out_tasks_are_counted_as_in_the_report(run: Path) -> None:
+    changes = [0.03, 0.01, -0.01, -0.05, 0.0] * 4
+    write_json(run / "summary.json", held_out(changes))
+    report = words(write_report(run).read_text(encoding="utf-8"))
+    ((_, count, _, above, below),) = rows("\n\n".join(results_tables.held_out(held_out(changes))), "LoRA")
+    first, second = above.removesuffix(")"), below.removesuffix(")")
+    said = f"{first.partition(' (')[0]} of {count} above 0 ({first.partition(' (')[2]} clearly), "
+    assert said + f"{second.partition(' (')[0]} below ({second.partition(' (')[2]} clearly)" in report
+
+
+def test_a_stored_record_is_checked_against_a_run(run: Path) -> None:
+    make_results.main(["check", str(run), "large"])
+    summary = fixture_large.large()
+    pair = summary.matched[1].model_copy(update={"sentence": "At 40.0 the first lost 6.9 margins more."})
+    write_json(run / "summary.json", summary.model_copy(update={"matched": (summary.matched[0], pair)}))
+    with pytest.raises(SystemExit, match=r"6\.9 margins more") as error:
+        make_results.main(["check", str(run), "large"])
+    assert "is what the run says" in str(error.value)
+    assert len(str(error.value).splitlines()) == 2  # one comparison that differs, one that is missing
+    slower = summary.model_copy(update={"wall_seconds": 7.0, "date": "2031-01-01"})
+    assert make_results.differing(summary, slower) == []
+
+
+def test_a_record_of_another_version_is_refused_with_its_remedy(run: Path) -> None:
+    record = make_results.DOCS / "results" / "large.json"
+    values = json.loads(record.read_text(encoding="utf-8"))
+    record.write_text(json.dumps(values | {"an_older_number": 3.7}), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"large\.json.*make_results\.py add RUN large"):
+        make_results.results()

@@ -58,6 +58,27 @@ class HeldOutArm:
 
 
 @dataclass(frozen=True)
+class Sides:
+    """How many held-out tasks changed which way; clearly, where the whole interval is on that side."""
+
+    above: int
+    clearly_above: int
+    below: int
+    clearly_below: int
+
+    @classmethod
+    def of(cls, found: Sequence[HeldOut]) -> Sides:
+        """Counted over the tasks of one arm."""
+        ends = [both for one in found if (both := spread(one.interval)) is not None]
+        return cls(
+            above=sum(one.change > 0 for one in found),
+            clearly_above=sum(low > 0 for low, _ in ends),
+            below=sum(one.change < 0 for one in found),
+            clearly_below=sum(high < 0 for _, high in ends),
+        )
+
+
+@dataclass(frozen=True)
 class HeldOutTasks:
     """All arms on one axis."""
 
@@ -92,12 +113,7 @@ def _arm(found: Sequence[HeldOut], axis: Axis, chosen: bool, opened: bool) -> He
     ordered = sorted(found, key=lambda one: -one.change)
     class_ = "dot chosen" if chosen else "dot"
     rows = [(one, interval_strip(axis, one.change, spread(one.interval), "circle", class_, 24)) for one in ordered]
-    return HeldOutArm(found[0].label, tuple(rows), _counts(found), chosen, opened)
-
-
-def _counts(found: Sequence[HeldOut]) -> str:
-    """'6 of 8 above 0 (3 clearly), 2 below (0 clearly)': clearly, where the whole interval is on that side."""
-    above, below = sum(one.change > 0 for one in found), sum(one.change < 0 for one in found)
-    clearly = sum((ends := spread(one.interval)) is not None and ends[0] > 0 for one in found)
-    clearly_below = sum((ends := spread(one.interval)) is not None and ends[1] < 0 for one in found)
-    return f"{above} of {len(found)} above 0 ({clearly} clearly), {below} below ({clearly_below} clearly)"
+    counts = Sides.of(found)
+    above = f"{counts.above} of {len(found)} above 0 ({counts.clearly_above} clearly)"
+    text = f"{above}, {counts.below} below ({counts.clearly_below} clearly)"
+    return HeldOutArm(found[0].label, tuple(rows), text, chosen, opened)
