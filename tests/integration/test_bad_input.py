@@ -593,7 +593,7 @@ def test_overlong_truncate_cuts_the_prompt_and_never_the_completion(
         return original(lm, method, train, *rest, **named)
 
     monkeypatch.setattr(trials, "fit", watched)
-    ended = keeptune("study", recipe(tmp_path, arms=["lora"], overlong="truncate_prompt"), *FAST)
+    ended = keeptune("study", recipe(tmp_path, arms=["lora"], seeds=[0], overlong="truncate_prompt"), *FAST)
     assert ended.code == 0, ended.err
     assert "left out" not in ended.out
     assert max(len(row.prompt_ids) + len(row.completion_ids) for row in seen) == 128
@@ -607,7 +607,7 @@ def test_a_completion_that_alone_exceeds_the_window_is_never_cut(
 ) -> None:
     shutil.copytree(tiny_folder, tmp_path / "tiny")
     jsonl([{"prompt": f"{number}", "completion": f" {number} very long indeed" * 30} for number in range(60)])
-    ended = keeptune("study", recipe(tmp_path, arms=["lora"], overlong="truncate_prompt"), *FAST)
+    ended = keeptune("study", recipe(tmp_path, arms=["lora"], seeds=[0], overlong="truncate_prompt"), *FAST)
     refused(ended, DataError, "window")
 
 
@@ -826,7 +826,12 @@ def test_a_folder_that_may_not_be_written_to(
 
     monkeypatch.setattr(Path, "mkdir", denied)
     ended = keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl", *FAST)
-    refused(ended, ResourceError, "runs/train: Permission denied", "check the permissions")
+    refused(
+        ended,
+        ResourceError,
+        "runs/train/settled.json: cannot be written (Permission denied)",
+        "a folder that you may write to",
+    )
 
 
 def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(

@@ -63,6 +63,13 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
     return sink.getvalue()
 
 
+def arrow(rows: list[dict[str, Any]]) -> bytes:
+    table, sink = pa.Table.from_pylist(rows), io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
 ROWS = [{"prompt": "Straße, 1", "completion": 'say "a"'}, {"prompt": "two\nlines", "completion": "3.30"}]
 TABLE = 'prompt,completion\r\n"Straße, 1","say ""a"""\r\n"two\nlines",3.30\r\n'.encode()
 INTACT = {
@@ -71,6 +78,7 @@ INTACT = {
     ".csv": TABLE,
     ".tsv": TABLE.replace(b",", b"\t"),
     ".parquet": parquet(ROWS),
+    ".arrow": arrow(ROWS),
 }
 INTACT |= {".ndjson": INTACT[".jsonl"], ".tab": INTACT[".tsv"]}
 
@@ -179,6 +187,7 @@ GOOD_ROWS: dict[str, dict[str, Any]] = {
     "messages": {"messages": TURNS, "tools": [{"name": "f"}], "system": "s"},
     "sharegpt": {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "tools": "[]"},
     "turn-pairs": {"talk": [{"human": "a", "assistant": "b"}, {"human": "c", "assistant": "d"}]},
+    "messages-output": {"messages": TURNS[:1], "output": "d", "tools": [{"name": "f"}]},
     "prompt-completion-messages": {"prompt": TURNS[:1], "completion": [{"role": "assistant", "content": "d"}]},
     "instruction-history": {"history": [["a", "b"]], "instruction": "c", "input": "", "output": "d", "system": "s"},
     "segments": {"segments": [{"label": False, "text": "a"}, {"label": True, "text": "b"}]},

@@ -63,6 +63,7 @@ def read_arrow(path: Path) -> Iterator[Row]:
             _refuse_repeated(table.schema.names, path)
             names = _class_names(table.schema.metadata or {})
             for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH):
+                batch.validate(full=True)  # a damaged file's offsets may point outside its buffers
                 for fields in batch.to_pylist():
                     number += 1
                     yield Row(named_classes(fields, names), str(path), number)
