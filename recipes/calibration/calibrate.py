@@ -21,7 +21,6 @@ from keeptune.core.units import human_seconds
 
 PAGE = Path(__file__).parents[2] / "docs" / "calibration.md"
 ARMS = (1, 2, 5, 10, 20)
-ALLOWED, COVERED = 0.06, (0.94, 0.96)  # of choices
 
 
 def page(draws: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ the code that judges real models.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,7 @@ def paired(
     before: Floats, after: Floats, clusters: NDArray[np.int64] | None = None, labels: NDArray[np.str_] | None = None
 ) -> PairedScores:
     """Scores with clusters, or each item by itself."""
-    index = np.arange(len(before))
-    return PairedScores(index, index if clusters is None else clusters, before, after, np.ones(len(before)), labels)
+    return replace(PairedScores.of(before, after, clusters), labels=labels)
 
 
 def binary(rate: float, n: int, lost: float, gained: float) -> World:

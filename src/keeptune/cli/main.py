@@ -18,7 +18,6 @@ from keeptune.core.files import REFUSED
 
 INTERRUPTED = 130  # how typer ends after Ctrl-C
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
-# What the machine refuses, wherever in a run it happens; any other OSError is a mistake of ours.
 
 app = typer.Typer(
     name="keeptune",

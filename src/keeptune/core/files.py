@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keeptune.core.errors import KeeptuneError, ResourceError
 
+# What the machine refuses, wherever in a run it happens; any other OSError is a mistake of ours.
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 _REFUSALS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES))
 
@@ -62,6 +63,19 @@ def writing(place: Path) -> Iterator[None]:
             where=str(place),
             remedy="free disk space, or write to a folder that you may write to, and run the same command to go on",
         ) from error
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Within, a library fills ``folder``, which is made; its files get what the umask allows.
+
+    Raises:
+        ResourceError: it cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+        readable(folder)
 
 
 def readable(place: Path) -> None:

@@ -18,6 +18,8 @@ from keeptune.core.errors import DataError
 from keeptune.core.files import write_whole
 
 Verdict = Literal["Not measurable", "Retained", "Harmed", "Worse", "Inconclusive"]
+OPEN: tuple[Verdict, ...] = ("Worse", "Inconclusive")  # more items would settle them
+UNSETTLED: tuple[Verdict, ...] = (*OPEN, "Not measurable")  # neither Retained nor Harmed
 Part = Literal["train", "validation", "test"]
 
 

@@ -78,6 +78,12 @@ def points(fraction: float, signed: bool = False, digits: int = 1) -> str:
     return text.replace("-", "−")
 
 
+def cut(text: str | None, most: int) -> str:
+    """The first ``most`` characters of a text, and a mark where there are more."""
+    text = text or ""
+    return text if len(text) <= most else f"{text[:most]} […]"
+
+
 def over_seeds(scores: Sequence[float]) -> str:
     """'69.7, 34.2 to 89.4 over 5 seeds': mean, lowest and highest; with fewer than two 'this checkpoint'."""
     if len(scores) < 2:

@@ -144,14 +144,18 @@ def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
 
 def prompt_text(example: Example, layout: Layout) -> str:
     """The row's own prompt columns, one per line, as the lengths count them."""
-    return "\n".join(str(example.fields[column]) for column in layout.prompt_columns if example.fields.get(column))
+    return _lines(example, layout.prompt_columns)
 
 
 def asked_about(example: Example, layout: Layout) -> str:
     """The prompt without its system text and its instruction; with them where a row has nothing else."""
     own = [column for role, column in layout.roles.items() if role not in ("system", "instruction", COMPLETION)]
-    text = "\n".join(str(example.fields[column]) for column in own if example.fields.get(column))
+    text = _lines(example, own)
     return text if text.strip() else prompt_text(example, layout)
+
+
+def _lines(example: Example, columns: Iterable[str]) -> str:
+    return "\n".join(str(example.fields[column]) for column in columns if example.fields.get(column))
 
 
 def _references(example: Example, layout: Layout) -> Sequence[str]:

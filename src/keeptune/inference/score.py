@@ -72,7 +72,7 @@ def _checked(lm: LanguageModel, requests: Sequence[Choices]) -> list[Path]:
 
 
 def row_nats(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int | None = None) -> list[float]:
-    """Negative log-likelihood of every row's supervised tokens, nats, without dropout."""
+    """Negative log-likelihood of every row's supervised tokens, nats, without dropout; nothing of no rows."""
     return [-value for value in _sums(lm, row_paths(rows), token_budget, None)]
 
 

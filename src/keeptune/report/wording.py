@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from keeptune.core.records import Interval, Score, SuiteVerdict
+from keeptune.core.records import Interval, Score, SuiteLosses, SuiteVerdict
 from keeptune.core.units import points
 
 MISSING = "—"
@@ -75,7 +75,7 @@ def score_text(score: Score) -> str:
     return f"{metric_number(score.mean, score.metric)} ({interval_text(score.interval, score.metric)})"
 
 
-def change_unit(verdict: SuiteVerdict) -> str:
+def change_unit(verdict: SuiteVerdict | SuiteLosses) -> str:
     """Points of a score, or per cent where change and margin are relative."""
     return "%" if verdict.relative else "pt"
 

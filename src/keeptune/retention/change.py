@@ -23,6 +23,7 @@ from scipy.special import ndtr, stdtr, stdtrit
 from keeptune.retention.binary import mcnemar_mid_p, tango_lower, tango_z, z_quantile
 from keeptune.retention.clusters import Ratio, is_unclustered, ratio
 from keeptune.retention.pairs import PairedScores, Suite, check_bounded, flip_counts, is_binary
+from keeptune.retention.power import flip_rate
 
 MIN_CLUSTERS = 30  # with fewer, clustered or continuous scores carry no verdict
 MACRO_F1 = "macro_f1"  # its items weigh as their classes are rare
@@ -97,7 +98,7 @@ class Change:
     def variance(self) -> float:
         """Of one unit's change, with what was not seen to change: what power is computed with, per unit of `n`."""
         spread = self.n * self.se**2
-        floor = 1 - math.pow(0.05, 1 / self.n) if self.exact or self.sparse else 0.0  # none seen of n: 3/n at most
+        floor = flip_rate(0, self.n) if self.exact or self.sparse else 0.0
         return max(spread, floor * self.seen * self.possible)
 
     def _low(self, tail: float) -> float:
@@ -161,12 +162,24 @@ def change_of_scores(scores: PairedScores, influence: float = 1.0) -> Change:
     """The change of scores in [0, 1]; `influence` is how many times 1/n a single item can change the mean."""
     binary = is_binary(scores.before) and is_binary(scores.after)
     if binary and is_unclustered(scores.codes) and np.ptp(scores.weights) == 0:
-        lost = int(np.count_nonzero(scores.before > scores.after))
-        gained = int(np.count_nonzero(scores.after > scores.before))
+        lost, gained = flip_counts(scores.before, scores.after)
         n = scores.n
         shift = (gained - lost) / n
-        spread = math.sqrt(max((lost + gained) / n - shift**2, 0.0) / n)
-        return Change(shift, spread, 0.0, n - 1.0, n, n, lost, gained, True, False, 1.0, 1.0, (-1.0, 1.0))
+        return Change(
+            estimate=shift,
+            se=math.sqrt(max((lost + gained) / n - shift**2, 0.0) / n),
+            skew=0.0,
+            freedom=n - 1.0,
+            clusters=n,
+            n=n,
+            lost=lost,
+            gained=gained,
+            exact=True,
+            sparse=False,
+            seen=1.0,
+            possible=1.0,
+            limits=(-1.0, 1.0),
+        )
     summed = ratio((scores.after - scores.before) * scores.weights, scores.weights, scores.codes)
     return _clustered(summed, (-1.0, 1.0), bounded=True, possible=influence)
 

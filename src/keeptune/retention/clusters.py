@@ -55,6 +55,12 @@ class Ratio:
         return _equally_large(np.abs(self.change))
 
     @property
+    def different(self) -> int:
+        """How many clusters differ from the commonest mean of a cluster."""
+        means = (self.change / self.weight).round(12)
+        return len(means) - int(np.unique(means, return_counts=True)[1].max())
+
+    @property
     def carrying(self) -> float:
         """How many clusters carry the spread: the same of c². Less where few large changes stand among many small."""
         return _equally_large(self.change**2)

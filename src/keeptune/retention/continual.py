@@ -141,6 +141,11 @@ def _pooled(parts: Sequence[Ratio]) -> tuple[float, float, float]:
     return sum(part.estimate for part in parts) / m, math.sqrt(total) / m, freedom
 
 
+def _effective(parts: Sequence[Ratio]) -> float:
+    """Clusters of equal weight that would tell as much of the mean over tasks."""
+    return 1 / sum(1 / (len(parts) ** 2 * part.effective) for part in parts)
+
+
 def _contrast(parts: Sequence[Ratio], level: float) -> Estimate:
     """A mean change over tasks; where it rests on few clusters it reaches as far as Tango's limits over all of them."""
     mean, error, freedom = _pooled(parts)
@@ -149,7 +154,7 @@ def _contrast(parts: Sequence[Ratio], level: float) -> Estimate:
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
     low, high = mean - half, mean + half
     if sum(part.changed for part in parts) < FEW_CHANGED:
-        n, z = 1 / sum(1 / (len(parts) ** 2 * part.effective) for part in parts), z_quantile((1 + level) / 2)
+        n, z = _effective(parts), z_quantile((1 + level) / 2)
         shares = [n / len(parts) * part.change / part.weight.sum() for part in parts]
         lost = -sum(float(share[share < 0].sum()) for share in shares)
         gained = sum(float(share[share > 0].sum()) for share in shares)
@@ -162,17 +167,7 @@ def _accuracy(parts: Sequence[Ratio], level: float) -> Estimate:
     mean, error, freedom = _pooled(parts)
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
     low, high = max(mean - half, 0.0), min(mean + half, 1.0)
-    if _different(parts) < FEW_DIFFERENT:
-        n = 1 / sum(1 / (len(parts) ** 2 * part.effective) for part in parts)
-        wide = wilson(min(max(mean, 0.0), 1.0), n, z_quantile((1 + level) / 2))
+    if sum(part.different for part in parts) < FEW_DIFFERENT:
+        wide = wilson(min(max(mean, 0.0), 1.0), _effective(parts), z_quantile((1 + level) / 2))
         low, high = min(low, wide[0]), max(high, wide[1])
     return Estimate(mean=mean, interval=Interval(low=low, high=high, level=level))
-
-
-def _different(parts: Sequence[Ratio]) -> int:
-    """Clusters that differ from the commonest cluster mean of their task."""
-    count = 0
-    for part in parts:
-        means = (part.change / part.weight).round(12)
-        count += len(means) - int(np.unique(means, return_counts=True)[1].max())
-    return count

@@ -61,12 +61,7 @@ def enough(
             remedy="score every size on the same test items",
         )
     *smaller, largest = scores
-    names = np.arange(len(scores[largest])) if clusters is None else clusters
-    index, ones = np.arange(len(scores[largest])), np.ones(len(scores[largest]))
-    against = {
-        size: change_of_scores(PairedScores(index, np.asarray(names), scores[largest], scores[size], ones))
-        for size in smaller
-    }
+    against = {size: change_of_scores(PairedScores.of(scores[largest], scores[size], clusters)) for size in smaller}
     found: int | None = None
     for size in reversed(smaller):
         if against[size].lower_bound(level) <= -indifference:

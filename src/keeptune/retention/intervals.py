@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from keeptune.retention.binary import wilson, z_quantile
-from keeptune.retention.clusters import Ratio, cluster_codes, is_unclustered, ratio
+from keeptune.retention.clusters import cluster_codes, is_unclustered, ratio
 from keeptune.retention.pairs import is_binary
 
 MIN_SEEDS = 3
@@ -44,16 +44,10 @@ def mean_interval(
     if not bounded:
         return low, high
     high = min(high, 1.0)
-    if _nearly_constant(own):
+    if own.different < FEW_DIFFERENT:
         wide = wilson(own.estimate, own.effective, z)
         low, high = min(low, wide[0]), max(high, wide[1])
     return low, high
-
-
-def _nearly_constant(own: Ratio) -> bool:
-    """True if fewer than ten clusters differ from the commonest cluster mean."""
-    means = own.change / own.weight
-    return len(means) - int(np.unique(means.round(12), return_counts=True)[1].max()) < FEW_DIFFERENT
 
 
 def seed_t_interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:

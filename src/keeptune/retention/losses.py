@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from keeptune.core.records import ItemRecord, LossGroup, LostItem, SuiteLosses
+from keeptune.core.units import cut
 from keeptune.retention.clusters import FloatArray
 from keeptune.retention.pairs import PairedScores, Suite, pair
 
@@ -64,7 +65,7 @@ def _groups(by: Literal["label", "cluster"], suite: Suite, scores: PairedScores,
     return [
         LossGroup(
             by=by,
-            name=_cut(str(found[k])),
+            name=cut(str(found[k]), TEXT),
             n=int(counts[k]),
             lost=int(lost[k]),
             gained=int(gained[k]),
@@ -80,14 +81,9 @@ def _sample(suite: Suite, before: ItemRecord, after: ItemRecord, change: float) 
         id=before.id,
         label=before.label,
         cluster=before.cluster,
-        prompt=_cut(before.prompt),
-        references=tuple(map(_cut, before.references[:1])),
-        before=_cut(before.prediction),
-        after=_cut(after.prediction),
+        prompt=cut(before.prompt, TEXT),
+        references=tuple(cut(text, TEXT) for text in before.references[:1]),
+        before=cut(before.prediction, TEXT),
+        after=cut(after.prediction, TEXT),
         change=change / before.score if suite.relative else change,
     )
-
-
-def _cut(text: str | None) -> str:
-    text = text or ""
-    return text if len(text) <= TEXT else f"{text[:TEXT]} […]"

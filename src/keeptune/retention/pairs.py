@@ -84,6 +84,18 @@ class PairedScores:
         if not (self.weights > 0).all():
             raise DataError("an item's weight is not positive", remedy="leave out empty texts")
 
+    @staticmethod
+    def of(before: FloatArray, after: FloatArray, clusters: ArrayLike | None = None) -> PairedScores:
+        """Of items of equal weight in one order, each a cluster of its own where none are given."""
+        index: NDArray[Any] = np.arange(len(before))
+        return PairedScores(
+            index, index if clusters is None else np.asarray(clusters), before, after, np.ones(len(before))
+        )
+
+    def mean(self, values: FloatArray) -> float:
+        """Weighted mean of values of the items, [N]."""
+        return float(values @ self.weights / self.weights.sum())
+
     @cached_property
     def codes(self) -> IntArray:
         """Clusters numbered 0..K-1, [N]."""
@@ -163,7 +175,7 @@ def check_bounded(scores: PairedScores, name: str) -> None:
         DataError: with the mean outside.
     """
     for side, values in (("before", scores.before), ("after", scores.after)):
-        mean = float(values @ scores.weights / scores.weights.sum())
+        mean = scores.mean(values)
         if not -1e-9 <= mean <= 1 + 1e-9:
             raise DataError(
                 f"{name}: the mean score {side} is {mean:g}, outside 0 to 1",

@@ -34,7 +34,7 @@ def items_needed(room: float, flips: float, power: float = 0.8, alpha: float = 0
     return math.ceil(flips * (z / room) ** 2)
 
 
-def flip_rate(changed: int, n: int, alpha: float = 0.05) -> float:
+def flip_rate(changed: float, n: float, alpha: float = 0.05) -> float:
     """Share of changed items to plan with: as seen, but no less than the upper bound after none was seen.
 
     The bound is the exact one, 1 - alpha^(1/n), about 3/n: a quiet sample doesn't prove a quiet population.

@@ -24,11 +24,10 @@ def score(items: Sequence[ItemRecord], metric: str, kind: Kind, level: float = 0
     own = pair(items, items)
     if kind != "bits_per_byte":
         check_bounded(own, metric)
-    mean = float(own.before @ own.weights / own.weights.sum())
     low, high = mean_interval(own.before, own.codes, level, own.weights, bounded=kind != "bits_per_byte")
     return Score(
         metric=metric,
-        mean=mean,
+        mean=own.mean(own.before),
         interval=Interval(low=low, high=high, level=level),
         n=own.n,
         clusters=own.n_clusters,

@@ -20,7 +20,6 @@ import numpy as np
 from keeptune.core.records import Interval, ItemRecord, SuiteVerdict, Verdict
 from keeptune.retention import wording
 from keeptune.retention.change import MIN_CLUSTERS, Change, change_of
-from keeptune.retention.clusters import FloatArray
 from keeptune.retention.pairs import PairedScores, Suite, flip_counts, is_binary
 from keeptune.retention.power import items_needed, smallest_decidable_margin
 from keeptune.retention.skill import Skill, skill_in, skill_of
@@ -168,10 +167,6 @@ def _items(tested: Tested, alpha: float) -> int | None:
     return None if units is None else max(math.ceil(units * tested.scores.n / tested.change.n), tested.scores.n + 1)
 
 
-def _mean(values: FloatArray, scores: PairedScores) -> float:
-    return float(values @ scores.weights / scores.weights.sum())
-
-
 def _record(
     tested: Tested, verdict: Verdict, sentence: str, interval: Interval | None, needed: int | None, alpha: float
 ) -> SuiteVerdict:
@@ -186,8 +181,8 @@ def _record(
         sentence=sentence,
         n=scores.n,
         clusters=scores.n_clusters,
-        before=_mean(scores.before, scores),
-        after=_mean(scores.after, scores),
+        before=scores.mean(scores.before),
+        after=scores.mean(scores.after),
         chance=suite.chance,
         change=change.estimate,
         interval=interval,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from keeptune.core.records import ArmSummary, Interval, Matched, Recommendation, SuiteVerdict
+from keeptune.core.records import OPEN, ArmSummary, Interval, Matched, Recommendation, SuiteVerdict
 from keeptune.core.units import human_count, over_seeds, points
 from keeptune.retention.intervals import seed_t_interval
 from keeptune.study.costs import CostFlip
@@ -17,7 +17,6 @@ from keeptune.study.costs import CostFlip
 Difference = Callable[[str, str], tuple[float, Interval]]
 """(arm a, arm b) -> mean and interval of score(a) - score(b) on the same test items."""
 
-OPEN = ("Worse", "Inconclusive")  # verdicts that more items would settle
 
 HARMLESS = "Forgetting was declared harmless, so it was not measured and does not count."
 
@@ -174,19 +173,19 @@ def _rejected(case: Case) -> str | None:
     if arm is None:
         return None
     what = "prompting is what is left" if case.choice else "no prompting was run"
-    lost = ", ".join(f"{s.suite} ({points(s.change, signed=True)}{_percent(s)})" for s in _harmed(arm))
     return (
-        f"{arm.label} was chosen on validation items and harmed {lost} on test items; {what}, because a second arm"
-        " would be chosen by its test scores."
+        f"{arm.label} was chosen on validation items and harmed {_harmed(arm)} on test items; {what}, because a"
+        " second arm would be chosen by its test scores."
     )
 
 
-def _harmed(arm: ArmSummary) -> list[SuiteVerdict]:
-    return [s for s in arm.suites if s.verdict == "Harmed"]
-
-
-def _percent(suite: SuiteVerdict) -> str:
-    return " %" if suite.relative else ""
+def _harmed(arm: ArmSummary) -> str:
+    """'addition (−39.2), prose (−75.6 %)': the suites that were Harmed, with their changes."""
+    return ", ".join(
+        f"{s.suite} ({points(s.change, signed=True)}{' %' if s.relative else ''})"
+        for s in arm.suites
+        if s.verdict == "Harmed"
+    )
 
 
 def _retention_binds(case: Case) -> str | None:
@@ -194,12 +193,11 @@ def _retention_binds(case: Case) -> str | None:
     arm = case.keeps_out
     if arm is None:
         return None
-    lost = ", ".join(f"{s.suite} ({points(s.change, signed=True)}{_percent(s)})" for s in _harmed(arm))
     lead = ""
     if case.choice is not None:
         mean, interval = case.difference(arm.name, case.choice.name)
         lead = f" scores {points(mean, signed=True)} points against this choice ({spread(interval)}) but"
-    return f"What binds is retention: {arm.label}{lead} harmed {lost}."
+    return f"What binds is retention: {arm.label}{lead} harmed {_harmed(arm)}."
 
 
 def _cost_decides(case: Case) -> str | None:

@@ -29,7 +29,7 @@ class Candidate:
     name: str
     cost: float  # what to prefer less of among ties: the rate, the number of shots, the way from the base
     scores: NDArray[np.float64]  # per-item validation scores, the same items in the same order for all
-    losses: NDArray[np.float64] | None = None  # nats of every validation row, the same rows for all
+    losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # nats of every validation row, if known
     tier: int = 0  # of what it keeps: `arms.Look.tier`
     room: float = 0.0  # smallest change of a suite, in margins
     diverged: bool = False
@@ -46,13 +46,12 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
     tells models apart that an accuracy over a hundred items cannot. Candidates that diverged are chosen only when all
     did.
     """
-    alive = [c for c in candidates if not c.diverged] or list(candidates)
+    alive = _alive(candidates)
     best = max(alive, key=lambda c: float(c.scores.mean()))
     tied = [c for c in alive if _gap(best.scores - c.scores) <= 1]
-    known = [c for c in tied if c.losses is not None and len(c.losses)]
-    if len(known) == len(tied):
-        lowest = min(tied, key=lambda c: float(_losses(c).mean()))
-        tied = [c for c in tied if _gap(_losses(c) - _losses(lowest)) <= NOISE]
+    if all(len(c.losses) for c in tied):
+        lowest = min(tied, key=lambda c: float(c.losses.mean()))
+        tied = [c for c in tied if _gap(c.losses - lowest.losses) <= NOISE]
     return min(tied, key=lambda c: c.cost)
 
 
@@ -64,7 +63,7 @@ def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Can
     items noise would decide. Where none within the margins is shown to have learned anything, the target alone decides:
     a model that learned nothing is no choice for keeping everything.
     """
-    alive = [c for c in candidates if not c.diverged] or list(candidates)
+    alive = _alive(candidates)
     within = [c for c in alive if c.tier <= 1]
     if not any(_gap(c.scores - base) > NOISE for c in within):
         return pick(alive)
@@ -73,16 +72,16 @@ def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Can
     return pick(sure if gains[0] >= LEARNED * gains[1] else within)
 
 
+def _alive(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that did not diverge; all where all did."""
+    return [c for c in candidates if not c.diverged] or list(candidates)
+
+
 def _gap(differences: NDArray[np.float64]) -> float:
     """Mean of paired differences in standard errors; 0 where there are none."""
     mean = float(differences.mean())
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
     return mean / error if error > 0 else (0.0 if mean <= 0 else math.inf)
-
-
-def _losses(candidate: Candidate) -> NDArray[np.float64]:
-    assert candidate.losses is not None
-    return candidate.losses
 
 
 def pick_alpha(points: Sequence[SweepPoint], base: NDArray[np.float64]) -> float:
@@ -96,7 +95,7 @@ def pick_alpha(points: Sequence[SweepPoint], base: NDArray[np.float64]) -> float
             f"{p.alpha:g}",
             p.alpha,
             np.array(p.look.target),
-            np.array(p.row_losses) if p.row_losses else None,
+            np.array(p.row_losses),
             tier=p.look.tier,
             room=p.look.room,
         )

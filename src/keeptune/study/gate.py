@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from keeptune.core.records import Recommendation, SuiteVerdict
+from keeptune.core.records import UNSETTLED, Recommendation, SuiteVerdict
 from keeptune.retention.wording import arm_sentence
 
 RETAINED, HARMED, UNDECIDED = 0, 10, 11
@@ -24,7 +24,7 @@ def exit_code(verdicts: Iterable[SuiteVerdict]) -> int:
 def gate(arm: str, verdicts: Sequence[SuiteVerdict]) -> Recommendation:
     """May `arm` replace the model that it was compared with? The same rule as `exit_code`, in words."""
     code = exit_code(verdicts)
-    open_suites = [v for v in verdicts if v.verdict in ("Worse", "Inconclusive", "Not measurable")]
+    open_suites = [v for v in verdicts if v.verdict in UNSETTLED]
     harmed = [v for v in verdicts if v.verdict == "Harmed"]
     telling = harmed + open_suites
     retained = sum(v.verdict == "Retained" for v in verdicts)

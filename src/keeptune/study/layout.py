@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def one_layout(base: str, tuned: str) -> Layout:
     before = read_tokenizer(str(model_folder(base)), base)
     if is_adapter(tuned):
         check_adapter(Path(tuned))  # before the base is asked anything
-        after = adapter_tokenizer(Path(tuned), read_tokenizer(str(model_folder(base)), base))
+        after = adapter_tokenizer(Path(tuned), deepcopy(before))  # which may get the adapter's template
     else:
         after = read_tokenizer(str(model_folder(tuned)), tuned)
     tokens = _note_on_tokens(before, after, base, tuned)

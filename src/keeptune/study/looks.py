@@ -58,11 +58,10 @@ class Looks:
 
     def validation(self) -> Validation:
         """What the choice among the arms is made of."""
-        index, ones = np.arange(len(self.clusters)), np.ones(len(self.clusters))
 
         def difference(a: str, b: str) -> tuple[float, Interval]:
             mine, other = np.array(self.arms[a].target), np.array(self.arms[b].target)
-            change = change_of_scores(PairedScores(index, self.clusters, other, mine, ones))
+            change = change_of_scores(PairedScores.of(other, mine, self.clusters))
             low, high = change.interval()
             return change.estimate, Interval(low=low, high=high)
 

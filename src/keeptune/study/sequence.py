@@ -110,7 +110,7 @@ class TaskSequence:
             seconds, label = seconds + result.seconds, describe(built, remedies)
             try:
                 scores = np.array([item.score for item in bench.evaluate(task, "validation").items])
-                losses = np.array(row_nats(bench.lm, rows.validation)) if rows.validation else None
+                losses = np.array(row_nats(bench.lm, rows.validation))
             finally:
                 bench.lm.restore(method)
             candidate = Candidate(f"{lr:g}", lr, scores, losses, diverged=result.diverged)

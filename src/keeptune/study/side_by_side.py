@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.records import (
+    OPEN,
     ArmSummary,
     Interval,
     ItemRecord,
@@ -97,7 +98,7 @@ def side_by_side(
         arms=_arms(models, aim, kept),
         recommendation=gate(AFTER, kept.suites),
         samples=tuple(_changed(suites)),
-        undecided=tuple(v.sentence for v in kept.suites if v.verdict in ("Worse", "Inconclusive")),
+        undecided=tuple(v.sentence for v in kept.suites if v.verdict in OPEN),
         warnings=(*notes, *((SAME,) if same_weights else ())),
         manifest=manifest,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from keeptune.core.records import (
+    UNSETTLED,
     ArmPlan,
     ArmSummary,
     Costs,
@@ -28,7 +29,7 @@ from keeptune.core.records import (
     TaskScore,
     WordingGap,
 )
-from keeptune.core.units import human_bytes
+from keeptune.core.units import cut, human_bytes
 from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
@@ -230,10 +231,7 @@ def _undecided(rows: Sequence[ArmSummary], recommendation: Recommendation) -> tu
     """What the numbers could not tell, the recommended arm's first."""
     ordered = sorted(rows, key=lambda row: row.name != recommendation.arm)
     sentences = [
-        f"{row.label}: {suite.sentence}"
-        for row in ordered
-        for suite in row.suites
-        if suite.verdict in ("Worse", "Inconclusive", "Not measurable")
+        f"{row.label}: {suite.sentence}" for row in ordered for suite in row.suites if suite.verdict in UNSETTLED
     ]
     tuned = [row for row in rows if row.family != "prompt"]
     if tuned and all(len(row.seed_scores) < 2 for row in tuned):
@@ -336,15 +334,10 @@ def _samples(measured: Measured, arms: Mapping[str, Arm]) -> tuple[SampleOutput,
     return tuple(
         SampleOutput(
             id=ident,
-            prompt=_cut(first[ident].prompt),
-            references=tuple(map(_cut, first[ident].references)),
-            outputs={name: _cut(table[ident].prediction) for name, table in tables.items()},
+            prompt=cut(first[ident].prompt, SHOWN_CHARACTERS),
+            references=tuple(cut(text, SHOWN_CHARACTERS) for text in first[ident].references),
+            outputs={name: cut(table[ident].prediction, SHOWN_CHARACTERS) for name, table in tables.items()},
             scores={name: table[ident].score for name, table in tables.items()},
         )
         for ident in shown
     )
-
-
-def _cut(text: str | None) -> str:
-    text = text or ""
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} […]"

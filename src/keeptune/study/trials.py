@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.errors import ConfigError
-from keeptune.core.files import readable, writing
+from keeptune.core.files import saving
 from keeptune.core.records import Costs, StepRecord, ValidationRecord, write_json
 from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
@@ -142,7 +142,7 @@ def run_trial(bench: Bench, trial: Trial, *, weights: bool = False) -> bool:
             seed=trial.seed,
             examples=len(rows.train),
             look=bench.look_at_model(),
-            row_losses=tuple(row_nats(bench.lm, rows.validation)) if rows.validation else (),
+            row_losses=tuple(row_nats(bench.lm, rows.validation)),
             validation_loss=result.best_loss,
             diverged=result.diverged,
             best_step=result.best_step,
@@ -246,7 +246,7 @@ def sweep(bench: Bench, trial: Trial) -> bool:
                 SweepPoint(
                     alpha=alpha,
                     look=bench.look_at_model(),
-                    row_losses=tuple(row_nats(bench.lm, rows)) if rows else (),
+                    row_losses=tuple(row_nats(bench.lm, rows)),
                     gauge=gauge(bench.lm, method, base),
                 )
             )
@@ -304,10 +304,8 @@ def score_on_test(bench: Bench, trial: Trial, spec: ArmSpec, alpha: float | None
             method.blend(bench.lm.model, alpha)
             moved = gauge(bench.lm, method, base)
             artifact = folder / method.artifact
-            with writing(artifact):
-                artifact.mkdir(parents=True, exist_ok=True)
+            with saving(artifact):
                 method.save(bench.lm.model, artifact, bench.lm.tokenizer)
-                readable(artifact)
         target = {task.name: bench.evaluate(task.name, "test") for task in bench.targets}
         suites = {suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites}
         views = {view.name: bench.look(view).items for view in bench.views}

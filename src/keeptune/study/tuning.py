@@ -170,9 +170,14 @@ def pick_trial(bench: Bench, trials: Sequence[Trial]) -> Trial:
 def candidate_of(record: TrialRecord) -> Candidate:
     """A trial as something to choose between."""
     look = record.look
-    losses = np.array(record.row_losses) if record.row_losses else None
     return Candidate(
-        record.name, record.lr, np.array(look.target), losses, tier=look.tier, room=look.room, diverged=record.diverged
+        record.name,
+        record.lr,
+        np.array(look.target),
+        np.array(record.row_losses),
+        tier=look.tier,
+        room=look.room,
+        diverged=record.diverged,
     )
 
 

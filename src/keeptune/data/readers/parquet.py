@@ -1,9 +1,9 @@
-"""Parquet through pyarrow, one batch of rows at a time."""
+"""Parquet and Arrow through pyarrow, one batch of rows at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +20,7 @@ def read_parquet(path: Path) -> Iterator[Row]:
         DataError: not Parquet, damaged, with texts that are not UTF-8, or with two columns of one name.
         ResourceError: pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ResourceError("pyarrow is not installed", where=str(path), remedy="pip install pyarrow") from error
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            _refuse_repeated(file.schema_arrow.names, path)
-            names = _class_names(file.schema_arrow.metadata or {})
-            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield Row(named_classes(fields, names), str(path), number)
-    # Python has no dates beyond the year 9999 (an ArithmeticError), pytz not every time zone (a LookupError).
-    except (pa.ArrowException, OSError, ValueError, NotImplementedError, ArithmeticError, LookupError) as error:
-        told = str(error) and not isinstance(error, LookupError)
-        raise DataError(
-            f"not readable as Parquet after row {number}: {str(error).splitlines()[0] if told else repr(error)}",
-            path=path,
-            remedy="write or download the file again, columns of dates as texts",
-        ) from error
+    return _rows(path, _parquet_batches, "Parquet", "write or download the file again, columns of dates as texts")
 
 
 def read_arrow(path: Path) -> Iterator[Row]:
@@ -49,30 +28,56 @@ def read_arrow(path: Path) -> Iterator[Row]:
 
     Raises:
         DataError: not Arrow, or damaged.
+        ResourceError: pyarrow is not installed.
     """
-    import pyarrow as pa
+    return _rows(path, _arrow_batches, "Arrow", "save the data set again")
 
+
+def _rows(path: Path, batches: Callable[[Path], Iterator[tuple[Any, Any]]], name: str, remedy: str) -> Iterator[Row]:
+    """Rows of what ``batches`` gives: (schema, batch of rows), one after another."""
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise ResourceError("pyarrow is not installed", where=str(path), remedy="pip install pyarrow") from error
     number = 0
     try:
-        with pa.memory_map(str(path)) as source:
-            try:
-                table = pa.ipc.open_stream(source).read_all()
-            except pa.ArrowInvalid:
-                source.seek(0)
-                table = pa.ipc.open_file(source).read_all()
-            _refuse_repeated(table.schema.names, path)
-            names = _class_names(table.schema.metadata or {})
-            for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH):
-                batch.validate(full=True)  # a damaged file's offsets may point outside its buffers
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield Row(named_classes(fields, names), str(path), number)
+        for schema, batch in batches(path):
+            names = _class_names(schema.metadata or {})
+            for fields in batch.to_pylist():
+                number += 1
+                yield Row(named_classes(fields, names), str(path), number)
+    # Python has no dates beyond the year 9999 (an ArithmeticError), pytz not every time zone (a LookupError).
     except (pa.ArrowException, OSError, ValueError, NotImplementedError, ArithmeticError, LookupError) as error:
+        told = str(error) and not isinstance(error, LookupError)
         raise DataError(
-            f"not readable as Arrow after row {number}: {str(error).splitlines()[0] if str(error) else repr(error)}",
+            f"not readable as {name} after row {number}: {str(error).splitlines()[0] if told else repr(error)}",
             path=path,
-            remedy="save the data set again",
+            remedy=remedy,
         ) from error
+
+
+def _parquet_batches(path: Path) -> Iterator[tuple[Any, Any]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        _refuse_repeated(file.schema_arrow.names, path)
+        for batch in file.iter_batches(batch_size=ROWS_PER_BATCH):
+            yield file.schema_arrow, batch
+
+
+def _arrow_batches(path: Path) -> Iterator[tuple[Any, Any]]:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as source:
+        try:
+            table = pa.ipc.open_stream(source).read_all()
+        except pa.ArrowInvalid:
+            source.seek(0)
+            table = pa.ipc.open_file(source).read_all()
+        _refuse_repeated(table.schema.names, path)
+        for batch in table.to_batches(max_chunksize=ROWS_PER_BATCH):
+            batch.validate(full=True)  # a damaged file's offsets may point outside its buffers
+            yield table.schema, batch
 
 
 def _refuse_repeated(columns: Sequence[str], path: Path) -> None:

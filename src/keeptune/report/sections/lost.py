@@ -27,11 +27,6 @@ class SuiteLost:
     losses: SuiteLosses
     samples: tuple[Shown, ...]
 
-    @property
-    def unit(self) -> str:
-        """Of its changes."""
-        return "%" if self.losses.relative else "pt"
-
 
 @dataclass(frozen=True)
 class ArmLost:
