@@ -21,8 +21,8 @@ from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
-from keeptune.study.build import build_entry
-from keeptune.study.config import TaskFile
+from keeptune.recipe.entries import TaskFile
+from keeptune.recipe.tasks import build_entry
 from keeptune.train.loop import TrainConfig, fit
 
 PRECISIONS = ("fp32", "bf16")

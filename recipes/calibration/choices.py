@@ -13,9 +13,9 @@ from keeptune.retention.matched import Point, matched
 from keeptune.retention.pairs import Suite
 from keeptune.retention.scores import difference
 from keeptune.retention.verdict import judge
-from keeptune.study.arms import Look, SuiteLook
 from keeptune.study.choose import recommend
 from keeptune.study.looks import Looks
+from keeptune.study.records import Look, SuiteLook
 from worlds import Rng, binary
 
 MARGIN = 0.03

@@ -32,11 +32,10 @@ from keeptune.core.units import human_seconds
 from keeptune.data.encode import SHOT_SEPARATOR
 from keeptune.evaluate.runner import chosen_items
 from keeptune.evaluate.shots import draw_shots
-from keeptune.study.build import build
-from keeptune.study.config import StudyConfig
-from keeptune.study.run import run_study
-from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.messages import Messages
+from keeptune.study.run import open_study, run_study
+from keeptune.study.trial import Trial
 from outcomes import Law, Results
 
 HERE = Path(__file__).parent
@@ -77,7 +76,7 @@ def _task(name: str) -> str:
 
 RECIPES = (
     # In this order: a study keeps the weights of the rates that it chose, and only those.
-    *(Recipe(f"rate-{rate}", "05-rate.yaml", (5, 7), (f"full.rates=[{rate}]",), "orders") for rate in RATES),
+    *(Recipe(f"rate-{rate}", "05-rate.yaml", (5, 7), (f"full.learning_rates=[{rate}]",), "orders") for rate in RATES),
     Recipe("replay", "03-replay.yaml", (3, 7), world="orders"),
     Recipe("frontier", "01-frontier.yaml", (1, 4, 5, 7, 8), world="orders"),
     *(
@@ -142,15 +141,18 @@ class Runs:
     def scores(self, name: str, task: str) -> dict[int, float]:
         """Seed -> test score of the recipe's only arm that trains."""
         summary = self.summaries[name]
-        arm = next(arm for arm in summary.arms if arm.family != "prompt")
-        trials = {seed: Trial(ArmSpec.parse(arm.arm), arm.lr or 0.0, seed) for seed in summary.seeds}
+        arm = next(arm for arm in summary.arms if not arm.prompting)
+        recipe = next(recipe for recipe in RECIPES if recipe.name == name)
+        (own,) = self.config(recipe).training_arms
+        trials = {seed: Trial(own, arm.lr or 0.0, seed) for seed in summary.seeds}
         return {seed: _mean(self.items(name, trial.name, task)) for seed, trial in trials.items()}
 
     def shot_tokens(self, name: str) -> dict[int, float]:
         """Number of shots -> tokens of a request as its parts add up: the bare prompt, and every demonstration."""
         recipe = next(recipe for recipe in RECIPES if recipe.name == name)
-        bench = build(self.config(recipe), self.out / recipe.folder, self.console)
-        config, task, encoder = bench.config, bench.targets[0], bench.encoder
+        messages = Messages(self.console)
+        prepared, workplace = open_study(self.config(recipe), self.out / recipe.folder, messages)
+        config, task, encoder = prepared.config, prepared.targets[0], workplace.encoder
         wordings = task.wordings(encoder.chat)
         asked = [wordings.fixed(item) for item in chosen_items(task, "test", config.test_items)]
         bare = statistics.fmean(len(encoder.prompt(row)) for row in asked)

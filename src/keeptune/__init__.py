@@ -15,7 +15,7 @@ _HOMES = {
     "Example": "keeptune.data.examples",
     "ItemRecord": "keeptune.core.records",
     "KeeptuneError": "keeptune.core.errors",
-    "StudyConfig": "keeptune.study.config",
+    "StudyConfig": "keeptune.recipe.config",
     "Suite": "keeptune.retention.pairs",
     "Summary": "keeptune.core.records",
     "Template": "keeptune.data.templates",

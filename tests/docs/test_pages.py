@@ -130,7 +130,7 @@ def test_extras_exist() -> None:
 @pytest.mark.parametrize(("where", "text"), [pytest.param(*block, id=block[0]) for block in blocks("yaml")])
 def test_recipes_parse(where: str, text: str, folder: Path) -> None:
     from keeptune.core.config import parse_recipe
-    from keeptune.study.config import StudyConfig
+    from keeptune.recipe.config import StudyConfig
 
     whole = text if re.search(r"^model:", text, re.MULTILINE) else f"model: builtin\n{text}"
     parse_recipe(StudyConfig, whole, source=where)
@@ -143,7 +143,7 @@ def test_recipes_parse(where: str, text: str, folder: Path) -> None:
 )
 def test_kept_recipes_parse(path: Path) -> None:
     from keeptune.core.config import read_recipe
-    from keeptune.study.config import StudyConfig
+    from keeptune.recipe.config import StudyConfig
 
     read_recipe(StudyConfig, path)
 

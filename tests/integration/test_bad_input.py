@@ -27,7 +27,16 @@ from keeptune.data.spill import Texts
 
 Run = Callable[..., Any]
 Rows = list[dict[str, Any]]
-FAST = ("--set", "train.max_steps=1", "--set", "lora.rates=[1e-3]", "--set", "lora.rank=2", "--set", "precision=fp32")
+FAST = (
+    "--set",
+    "train.max_steps=1",
+    "--set",
+    "lora.learning_rates=[1e-3]",
+    "--set",
+    "lora.rank=2",
+    "--set",
+    "precision=fp32",
+)
 
 
 def refused(ended: Any, family: type[KeeptuneError], *said: str) -> None:

@@ -23,7 +23,7 @@ retain:
 held_out: {task: harness:choice.yaml, name: aside}
 arms: [prompt, lora]
 prompt: {shots: [0, 2], draws: 2}
-lora: {rates: [0.001]}
+lora: {learning_rates: [0.001]}
 validation_items: 20
 """
 

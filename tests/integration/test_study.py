@@ -13,11 +13,10 @@ from rich.console import Console
 
 from keeptune.core.config import parse_recipe
 from keeptune.core.records import ItemRecord, Summary, read_json, read_records
+from keeptune.recipe.config import StudyConfig
 from keeptune.study import seeds, trials
-from keeptune.study.build import build
-from keeptune.study.config import StudyConfig
-from keeptune.study.run import run_study
-from keeptune.study.seeds import with_seeds
+from keeptune.study.messages import Messages
+from keeptune.study.run import open_study, run_study
 
 WORDS = ("red", "blue", "green", "black", "white", "brown")
 NOUNS = ("house", "garden", "dog", "apple", "hammer", "room", "word", "model")
@@ -55,8 +54,8 @@ def recipe(folder: Path, model: Path, **changes: Any) -> StudyConfig:
         ],
         "prompt": {"shots": [0, 1], "draws": 2},
         "train": {"epochs": 1, "global_batch": 32},
-        "full": {"rates": [1e-4, 3e-3]},
-        "lora": {"rank": 2, "rates": [1e-3]},
+        "full": {"learning_rates": [1e-4, 3e-3]},
+        "lora": {"rank": 2, "learning_rates": [1e-3]},
         "validation_items": 20,
         "seeds": [0],
         **changes,
@@ -80,11 +79,14 @@ def test_small_trainings_have_three_seeds_where_a_recipe_names_none(
     monkeypatch.setenv("KEEPTUNE_CACHE", str(tmp_path / "cache"))
     given = recipe(folder, tiny_folder)
     silent = StudyConfig.model_validate({k: v for k, v in given.model_dump().items() if k != "seeds"})
-    named, unnamed = (build(each, tmp_path / "run", Console(quiet=True), folder) for each in (given, silent))
-    assert with_seeds(named).seeds == (0,)
-    assert with_seeds(unnamed).seeds == (0, 1, 2)
+
+    def opened(config: StudyConfig) -> StudyConfig:
+        return open_study(config, tmp_path / "run", Messages(Console(quiet=True)), folder)[0].config
+
+    assert opened(given).seeds == (0,)
+    assert opened(silent).seeds == (0, 1, 2)
     monkeypatch.setattr(seeds, "SMALL", 1e6)
-    assert with_seeds(unnamed).seeds == (0,)
+    assert opened(silent).seeds == (0,)
 
 
 def test_every_arm_stands_in_the_summary(finished: tuple[Path, Summary]) -> None:

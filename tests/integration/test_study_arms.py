@@ -26,16 +26,19 @@ from keeptune.core.records import Summary, read_json
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
 from keeptune.models.language_model import hash_parameters
-from keeptune.study.arms import ArmRecord, SweepRecord, TrialRecord
-from keeptune.study.bench import Bench
-from keeptune.study.build import build
-from keeptune.study.config import StudyConfig
-from keeptune.study.jobs import Ask, Train
-from keeptune.study.plan import Estimates
-from keeptune.study.run import run_study
-from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial, run_trial
-from keeptune.study.workers import Processes
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.baseline import look_at_model
+from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase
+from keeptune.study.jobs.train import Train
+from keeptune.study.messages import Messages
+from keeptune.study.prepare import Prepared
+from keeptune.study.records import ArmRecord, SweepRecord, TrialRecord
+from keeptune.study.run import open_study, run_study
+from keeptune.study.schedule.estimates import Estimates
+from keeptune.study.schedule.processes import Processes
+from keeptune.study.schedule.runner import Everything
+from keeptune.study.trial import Trial
+from keeptune.study.workplace import Workplace
 from keeptune.train import loop
 from keeptune.train.estimate import Needs
 
@@ -97,8 +100,8 @@ def recipe(model: Path, **changes: Any) -> dict[str, Any]:
         "seeds": [0, 1],
         "prompt": {"shots": [0, 1], "draws": 1},
         "train": {"epochs": 2, "global_batch": 32},
-        "full": {"rates": [1e-4, 3e-3]},
-        "lora": {"rank": 2, "rates": [1e-3, 1e-2]},
+        "full": {"learning_rates": [1e-4, 3e-3]},
+        "lora": {"rank": 2, "learning_rates": [1e-3, 1e-2]},
         "validation_items": 20,
         "checkpoints": True,
         "workers": 1,
@@ -106,6 +109,10 @@ def recipe(model: Path, **changes: Any) -> dict[str, Any]:
         "held_out": [entry("noun")],
         **changes,
     }
+
+
+def opened(values: dict[str, Any], folder: Path, data: Path) -> tuple[Prepared, Workplace]:
+    return open_study(parse_recipe(StudyConfig, yaml.safe_dump(values)), folder, Messages(Console(quiet=True)), data)
 
 
 def run(values: dict[str, Any], folder: Path, data: Path) -> Summary:
@@ -194,10 +201,11 @@ def test_asking_more_does_not_train_again(
 
 def test_a_suite_at_chance_decides_nothing(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     """Its answers are random: what is lost there is no loss."""
-    bench = build(parse_recipe(StudyConfig, yaml.safe_dump(recipe(tiny_folder))), tmp_path, Console(quiet=True), data)
-    assert [suite.name for suite in bench.suites] == ["kept", "prose"]
-    assert [skill.suite.name for skill in bench.kept] == ["prose"]
-    (seen,) = bench.look_at_model().suites
+    prepared, workplace = opened(recipe(tiny_folder), tmp_path, data)
+    MeasureBaseline().perform(workplace)
+    assert [suite.name for suite in prepared.suites] == ["kept", "prose"]
+    assert [skill.suite.name for skill in workplace.baseline.skills] == ["prose"]
+    (seen,) = look_at_model(workplace.scorer, workplace.baseline).suites
     assert (seen.suite, seen.change, seen.error) == ("prose", 0.0, 0.0)
     assert seen.kept
 
@@ -224,7 +232,11 @@ def test_what_a_study_settled_holds_where_it_goes_on(
 ) -> None:
     """The processor of the second machine would have said otherwise: the study goes on as it began."""
     values = recipe(tiny_folder, precision="auto", workers="auto", arms=["prompt", "lora"], curve=None, held_out=[])
-    settings = {"seeds": [0], "lora": {"rank": 2, "rates": [1e-3]}, "train": {"max_steps": 2, "global_batch": 8}}
+    settings = {
+        "seeds": [0],
+        "lora": {"rank": 2, "learning_rates": [1e-3]},
+        "train": {"max_steps": 2, "global_batch": 8},
+    }
     monkeypatch.setattr("keeptune.models.precision.cpu_has_bf16", lambda: True)
     first = run(values | settings, tmp_path / "study", data)
     assert first.manifest.precision == "bfloat16"
@@ -247,18 +259,15 @@ def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_f
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ends = {"retain": [entry("two", split={})], "held_out": [], "arms": ["prompt", "lora"]}
     values = recipe(tiny_folder, target=entry("one", split={}), **ends)
-    config = parse_recipe(StudyConfig, yaml.safe_dump(values))
     with pytest.raises(DataError, match="train rows are asked by another task") as caught:
-        build(config, tmp_path / "run", Console(quiet=True), tmp_path)
+        opened(values, tmp_path / "run", tmp_path)
     assert "on_leak: drop" in caught.value.remedy
-    mended = parse_recipe(
-        StudyConfig, yaml.safe_dump({**values, "target": [entry("one", split={"on_leak": "drop"}), entry("three")]})
-    )
+    mended = {**values, "target": [entry("one", split={"on_leak": "drop"}), entry("three")]}
     (tmp_path / "three.jsonl").write_text((data / "noun.jsonl").read_text())
-    bench = build(mended, tmp_path / "run", Console(quiet=True), tmp_path)
-    asked = {example.fields["text"] for example in bench.suites[0].splits.test}
-    assert not asked & {example.fields["text"] for example in bench.targets[0].splits.train}
-    assert "left out of training" in bench.warnings[0]
+    prepared, workplace = opened(mended, tmp_path / "run", tmp_path)
+    asked = {example.fields["text"] for example in prepared.suites[0].splits.test}
+    assert not asked & {example.fields["text"] for example in prepared.targets[0].splits.train}
+    assert "left out of training" in workplace.messages.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -281,22 +290,22 @@ def test_rows_to_replay_are_not_those_that_another_task_asks(
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "colour.jsonl").write_text((data / "colour.jsonl").read_text())
 
-    def built(on_leak: str) -> Bench:
+    def built(on_leak: str) -> tuple[Prepared, Workplace]:
         kept = entry("kept", split={"on_leak": on_leak})
         values = recipe(tiny_folder, retain=[kept], arms=arms, curve=None, held_out=[entry("other")])
-        config = parse_recipe(StudyConfig, yaml.safe_dump(values))
-        return build(config, tmp_path / "run", Console(quiet=True), tmp_path)
+        return opened(values, tmp_path / "run", tmp_path)
 
     if not drawn_on:
-        assert len(built("error").suites[0].splits.train) == 50
+        assert len(built("error")[0].suites[0].splits.train) == 50
         return
     with pytest.raises(DataError, match=r"kept: 30 train rows are asked by another task.*= (validation|test) of other"):
         built("error")
-    bench = built("drop")
-    assert any("kept: 30 train rows" in line and "left out of training" in line for line in bench.warnings)
-    left = bench.suites[0].splits.train
+    prepared, workplace = built("drop")
+    warnings = workplace.messages.warnings
+    assert any("kept: 30 train rows" in line and "left out of training" in line for line in warnings)
+    left = prepared.suites[0].splits.train
     assert {int(row.fields["text"].split()[0]) for row in left} == {*range(10), *range(40, 50)}
-    assert {row.id for row in bench.old_rows(0)["kept"]} == {row.id for row in left}
+    assert {row.id for row in workplace.data.rehearsal_rows(0)["kept"]} == {row.id for row in left}
 
 
 @pytest.mark.parametrize(
@@ -312,7 +321,7 @@ def test_what_would_fail_late_is_refused_early(
 ) -> None:
     values = recipe(tiny_folder, target=[entry("colour"), entry("noun")], held_out=[], curve=None, **changes)
     with pytest.raises(ConfigError, match=said):
-        build(parse_recipe(StudyConfig, yaml.safe_dump(values)), tmp_path, Console(quiet=True), data)
+        opened(values, tmp_path, data)
 
 
 def choices(folder: Path, summary: Summary) -> dict[str, Any]:
@@ -365,11 +374,11 @@ def test_processes_do_what_one_process_does(
 
 def test_an_error_in_a_process_keeps_its_family(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
-    bench = build(parse_recipe(StudyConfig, yaml.safe_dump(values)), tmp_path / "study", Console(quiet=True), data)
-    runner = Processes(bench, 2, data)
+    prepared, workplace = opened(values, tmp_path / "study", data)
+    runner = Processes(prepared, workplace.messages, 2)
     try:
         with pytest.raises(ConfigError, match="10000 demonstrations are asked for") as caught:
-            runner.run([Ask("colour", "test", shots=10_000)])
+            runner.run([ScoreBase("colour", "test", shots=10_000)], Everything(prepared.config))
     finally:
         runner.close()
     assert caught.value.exit_code == 2
@@ -382,15 +391,17 @@ def test_a_study_that_outruns_its_budget_ends_with_what_the_plan_keeps(
     """Trainings planned at 10 s (replay: 12.5 s) take a minute of a clock that only they move."""
     trained: list[str] = []
 
-    def a_minute(bench: Bench, trial: Trial, **settings: Any) -> bool:
-        anew = run_trial(bench, trial, **settings)
-        trained.extend([trial.name] * anew)
-        return anew
+    real = Train.perform
+
+    def a_minute(self: Train, workplace: Workplace) -> bool:
+        newly_done = real(self, workplace)
+        trained.extend([self.trial.name] * newly_done)
+        return newly_done
 
     needs = Needs(seconds_per_token=1e-3, seconds_per_step=0.0, memory_bytes=None)
     expected = Estimates({"full": needs, "lora": needs}, 1, 84, 6, 10_000, 0.0, 0.0, 0)
-    monkeypatch.setattr("keeptune.study.plan.estimate", lambda bench, workers: expected)
-    monkeypatch.setattr("keeptune.study.jobs.run_trial", a_minute)
+    monkeypatch.setattr("keeptune.study.schedule.plan.estimate", lambda *given: expected)
+    monkeypatch.setattr(Train, "perform", a_minute)
     monkeypatch.setattr("keeptune.study.run.time", SimpleNamespace(monotonic=lambda: 60.0 * len(trained)))
     arms = ["prompt", "full", "full+replay:20%", "lora"]
     changes = {"arms": arms, "curve": {"sizes": [20], "arms": ["lora"]}, "held_out": [], "checkpoints": False}
@@ -482,13 +493,9 @@ def test_an_error_in_training_leaves_the_base_and_ends_the_study(
     data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half-trained weights in the base's place would spoil every arm that follows."""
-    bench = build(
-        parse_recipe(StudyConfig, yaml.safe_dump(recipe(tiny_folder, arms=["full", "lora"], curve=None))),
-        tmp_path / "study",
-        Console(quiet=True),
-        data,
-    )
-    before, known = hash_parameters(bench.lm.model), bench.lm.hash
+    _, workplace = opened(recipe(tiny_folder, arms=["full", "lora"], curve=None), tmp_path / "study", data)
+    MeasureBaseline().perform(workplace)
+    before, known = hash_parameters(workplace.lm.model), workplace.lm.hash
     real, calls = loop.train_step, []
 
     def fails(*given: Any) -> Any:
@@ -498,23 +505,23 @@ def test_an_error_in_training_leaves_the_base_and_ends_the_study(
         return real(*given)
 
     monkeypatch.setattr(loop, "train_step", fails)
-    for name in ("full", "lora"):
+    for arm in workplace.config.training_arms:
         calls.clear()
         with pytest.raises(OSError, match="full"):
-            Train(Trial(ArmSpec.parse(name), 1e-2, 0)).perform(bench)
-        assert hash_parameters(bench.lm.model) == before
-        assert bench.lm.hash == known
+            Train(Trial(arm, 1e-2, 0)).perform(workplace)
+        assert hash_parameters(workplace.lm.model) == before
+        assert workplace.lm.hash == known
         assert not list((tmp_path / "study").glob("arms/*/trial.json"))
 
 
 def test_nothing_runs_after_a_job_that_failed(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
-    bench = build(parse_recipe(StudyConfig, yaml.safe_dump(values)), tmp_path / "study", Console(quiet=True), data)
-    runner = Processes(bench, 2, data)
-    trials = [Trial(ArmSpec.parse("full"), lr, 0) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)]
+    prepared, workplace = opened(values, tmp_path / "study", data)
+    runner = Processes(prepared, workplace.messages, 2)
+    trials = [Trial(prepared.config.training_arms[0], lr, 0) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)]
     try:
         with pytest.raises(ConfigError):
-            runner.run([Ask("colour", "test", shots=10_000), *map(Train, trials)])
+            runner.run([ScoreBase("colour", "test", shots=10_000), *map(Train, trials)], Everything(prepared.config))
     finally:
         runner.close()
     done = len(list((tmp_path / "study").glob("arms/*/trial.json")))

@@ -18,7 +18,7 @@ def demo(
     """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""
     from keeptune.builtin import recipe_path
     from keeptune.core.config import read_recipe
-    from keeptune.study.config import StudyConfig
+    from keeptune.recipe.config import StudyConfig
     from keeptune.study.run import run_study
 
     name = "demo-quick" if quick else "demo"

@@ -23,7 +23,7 @@ def study(
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.core.config import read_recipe
-    from keeptune.study.config import StudyConfig
+    from keeptune.recipe.config import StudyConfig
     from keeptune.study.run import run_study
 
     limits = [f"budget={budget}"] if budget else []

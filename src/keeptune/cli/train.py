@@ -35,7 +35,8 @@ def train(
     import yaml
 
     from keeptune.core.config import parse_recipe
-    from keeptune.study.config import StudyConfig, entries_of
+    from keeptune.recipe.config import StudyConfig
+    from keeptune.recipe.entries import entries_of
     from keeptune.study.run import run_study
 
     columns = field_map(fields)
@@ -47,7 +48,7 @@ def train(
         "prompt": {"shots": [0]},
         "seeds": [0],
         "title": " + ".join(Path(source).stem for source in data),
-        **({method: {"rates": rate}} if rate else {}),
+        **({method: {"learning_rates": rate}} if rate else {}),
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
     run_study(config, out)

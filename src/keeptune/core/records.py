@@ -220,6 +220,24 @@ class Gauge(Record):
     weight_l2: float | None = None  # Euclidean length of what was added to the weights
 
 
+PROMPTING = "prompt"  # family of the arms that train nothing
+
+
+class RemedyDose(Record):
+    """A remedy of an arm, with how much of it."""
+
+    name: str  # "replay"
+    dose: float | str | None = None  # the setting that an arm's dose stands for: 0.05 of the trained tokens
+
+
+class ArmParts(Record):
+    """What an arm's name stands for."""
+
+    method: str
+    remedies: tuple[RemedyDose, ...] = ()
+    interpolated: bool = False
+
+
 class ArmSummary(Record):
     """One row of the table."""
 
@@ -227,6 +245,7 @@ class ArmSummary(Record):
     label: str  # as people read it: "LoRA r=16, replay 5 %, lr 0.003"
     family: str  # "prompt" or the method's name
     arm: str = ""  # as the recipe names it: "lora+replay:5%"
+    parts: ArmParts | None = None  # of an arm that trains
     target: Score
     gain: Interval | None = None  # target score minus the best prompting's, paired
     gain_mean: float | None = None
@@ -248,6 +267,11 @@ class ArmSummary(Record):
     alpha: float | None = None  # interpolated arms: 0 is the base, 1 the tuned model
     not_run: str | None = None  # "needs 18 GB": then nothing was measured
 
+    @property
+    def prompting(self) -> bool:
+        """The base model as it is, with demonstrations or without."""
+        return self.family == PROMPTING
+
 
 class FrontierPoint(Record):
     """One model on validation items: what it gained and what it kept.
@@ -256,6 +280,7 @@ class FrontierPoint(Record):
     """
 
     arm: str  # as the recipe names it
+    method: str = ""  # "" is the base
     lr: float
     seed: int
     kind: Literal["rate", "checkpoint", "interpolation"] = "rate"
@@ -351,6 +376,7 @@ class ArmPlan(Record):
     """What an arm is expected to need, before it is run."""
 
     arm: str
+    method: str = ""
     trials: int  # trainings in all: rates, and further seeds
     memory_bytes: int | None
     seconds: float | None  # all trainings of the arm

@@ -1,133 +1,186 @@
-"""The protocol that every fine-tuning method implements."""
+"""What a fine-tuning method has to do, and what it may be able to do beside that."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
+from pydantic import field_validator
 from torch import Tensor, nn
+from typing_extensions import override
+
+from keeptune.core.config import Config
+from keeptune.core.registry import Registry
 
 
-class Method(Protocol):
-    """One way of fine-tuning. An instance belongs to one arm: it may remember what `restore` needs.
+class Method(ABC):
+    """One way of fine-tuning. An instance belongs to one training: it may remember what `restore` needs.
 
     ``model`` is what `prepare` returned, everywhere but in `prepare` itself.
+
+    Example:
+        >>> method = LoraConfig(rank=8).build()
+        >>> lm.adapt(method)  # calls prepare
+        >>> optimizer = torch.optim.AdamW(method.trainable(lm.model).values())
+        >>> lm.restore(method)
     """
 
-    name: str  # "full", "lora": what the registry and the reports call it
-    artifact: str  # name of the folder that `save` writes: "model" or "adapter"
+    artifact: ClassVar[str] = "adapter"  # name of the folder that `save` writes: "model" or "adapter"
 
+    @abstractmethod
     def prepare(self, model: nn.Module) -> nn.Module:
         """The model with the right parameters trainable and all others frozen (possibly wrapped)."""
-        ...
 
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The parameters that the optimiser updates, each once, by name."""
-        ...
+        return trainable_parameters(model)
 
+    @abstractmethod
     def save(self, model: nn.Module, folder: Path, tokenizer: Any) -> None:
         """Write what has to be kept beside the base model, in safetensors."""
-        ...
 
+    @abstractmethod
     def load(self, model: nn.Module, folder: Path) -> None:
         """Put what `save` wrote back into a prepared model."""
-        ...
 
+    @abstractmethod
     def restore(self, model: nn.Module) -> nn.Module:
         """The model as it was before `prepare`, bit by bit."""
-        ...
 
-    def merge(self, model: nn.Module) -> nn.Module:
-        """The plain model with what was learned folded into its weights; the base is forgotten."""
-        ...
-
+    @abstractmethod
     def describe(self) -> str:
-        """As people read it: 'LoRA r=16'."""
-        ...
+        """The method in a table or a sentence: 'LoRA r=16'."""
 
+    @abstractmethod
     def base(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
         """Within, the model as it was before training, to run and not to train; ``model`` itself is not to be run."""
-        ...
 
+
+class WeightDelta(Method):
+    """A method whose effect is an addition to the base's weights: it can be measured, scaled and merged."""
+
+    @abstractmethod
     def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The base's parameters that training adds something to, by their names in the base."""
-        ...
 
+    @abstractmethod
     def deltas(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """(name, what was added) for each of `weights`: float32, of the weight's shape, differentiable."""
-        ...
 
     def squared_length(self, model: nn.Module) -> Tensor:
         """The sum of all squares of `deltas`: float32 scalar, differentiable."""
-        ...
+        return total(delta.square().sum() for _, delta in self.deltas(model))
 
+    @abstractmethod
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The plain model with what was learned folded into its weights; the base is forgotten."""
+
+    @abstractmethod
     def blend(self, model: nn.Module, alpha: float) -> None:
         """Replace tuned weights by base + alpha (tuned - base), in place (WiSE-FT, arXiv 2109.01903).
 
         ``alpha`` 0 gives the base and 1 the tuned model, both bit by bit. What a second call finds is no longer the
         tuned model: `load`, then blend once.
         """
-        ...
 
 
-class Wrapper:
+def weight_delta(method: Method) -> WeightDelta:
+    """``method``, for callers that need its weight deltas; recipes are checked for that when they are read.
+
+    Raises:
+        TypeError: it has none.
+    """
+    if not isinstance(method, WeightDelta):
+        raise TypeError(f"{method.describe()} adds nothing to the base's weights")
+    return method
+
+
+class Wrapper(WeightDelta):
     """A method that does all as ``inner`` does; subclasses override what they want otherwise."""
 
-    def __init__(self, inner: Method) -> None:
+    def __init__(self, inner: WeightDelta) -> None:
         self.inner = inner
-        self.name = inner.name
-        self.artifact = inner.artifact
+        self.artifact = inner.artifact  # type: ignore[misc]
 
+    @override
     def prepare(self, model: nn.Module) -> nn.Module:
-        """See `Method`."""
         return self.inner.prepare(model)
 
+    @override
     def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """See `Method`."""
         return self.inner.trainable(model)
 
+    @override
     def save(self, model: nn.Module, folder: Path, tokenizer: Any) -> None:
-        """See `Method`."""
         self.inner.save(model, folder, tokenizer)
 
+    @override
     def load(self, model: nn.Module, folder: Path) -> None:
-        """See `Method`."""
         self.inner.load(model, folder)
 
+    @override
     def restore(self, model: nn.Module) -> nn.Module:
-        """See `Method`."""
         return self.inner.restore(model)
 
+    @override
     def describe(self) -> str:
-        """See `Method`."""
         return self.inner.describe()
 
+    @override
     def base(self, model: nn.Module) -> AbstractContextManager[nn.Module]:
-        """See `Method`."""
         return self.inner.base(model)
 
+    @override
     def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """See `Method`."""
         return self.inner.weights(model)
 
+    @override
     def deltas(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """See `Method`."""
         return self.inner.deltas(model)
 
+    @override
     def squared_length(self, model: nn.Module) -> Tensor:
-        """See `Method`."""
         return self.inner.squared_length(model)
 
+    @override
     def merge(self, model: nn.Module) -> nn.Module:
-        """See `Method`."""
         return self.inner.merge(model)
 
+    @override
     def blend(self, model: nn.Module, alpha: float) -> None:
-        """See `Method`."""
         self.inner.blend(model, alpha)
+
+
+class MethodConfig(Config):
+    """Settings of a method, as a recipe gives them under the method's name, and the rates that a study tries."""
+
+    name: ClassVar[str]  # in recipes and reports; set by the registry
+    weight_deltas: ClassVar[bool] = True  # whether `build` makes a `WeightDelta`
+    copies_base: ClassVar[bool] = False  # whether the base needs memory of its own beside the tuned model
+
+    learning_rates: tuple[float, ...]  # peak learning rates to try
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or any(rate <= 0 for rate in value) or len(set(value)) < len(value):
+            raise ValueError("give one or more positive numbers, each once")
+        return tuple(sorted(value))
+
+    def build(self) -> Method:
+        """A fresh instance for one training."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the rates: what makes the method."""
+        return self.model_dump(mode="json", exclude={"learning_rates"})
+
+
+METHODS: Registry[MethodConfig] = Registry("method", "keeptune.methods")
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -6,52 +6,55 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from typing_extensions import override
 
-from keeptune.core.config import Config
 from keeptune.core.errors import ModelError
-from keeptune.methods.base import total, trainable_parameters
+from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, trainable_parameters
 
 
-class FullConfig(Config):
+@METHODS.register("full")
+class FullConfig(MethodConfig):
     """Full fine-tuning has no settings of its own."""
 
+    copies_base: ClassVar[bool] = True
+
+    learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
+
+    @override
     def build(self) -> Full:
-        """A fresh instance for one arm."""
         return Full()
 
 
-class Full:
+class Full(WeightDelta):
     """Trains all parameters. Keeps a copy of the base's in host memory (its size once more) until `restore`."""
 
-    name = "full"
     artifact = "model"
 
     def __init__(self) -> None:
         self._base: dict[str, Tensor] = {}
         self._frozen: nn.Module | None = None  # a model around the base's parameters, where somebody wanted one
 
+    @override
     def prepare(self, model: nn.Module) -> nn.Module:
         """All parameters require gradients."""
         self._base = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
         model.requires_grad_(True)
         return model
 
-    def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """All parameters, tied ones once."""
-        return trainable_parameters(model)
-
+    @override
     def save(self, model: nn.Module, folder: Path, tokenizer: Any) -> None:
         """A model folder that `transformers` and `keeptune.models.load` read, in the model's dtype."""
         transformers.utils.logging.disable_progress_bar()
         model.save_pretrained(folder)  # type: ignore[operator]
         tokenizer.save_pretrained(folder)
 
+    @override
     @torch.no_grad()
     def load(self, model: nn.Module, folder: Path) -> None:
         """Read the weights of `save` back in place.
@@ -68,6 +71,7 @@ class Full:
             raise ModelError(f"{len(missing)} weights are missing, among them {min(missing)}", where=str(folder))
         model.load_state_dict(stored, strict=False)
 
+    @override
     @torch.no_grad()
     def restore(self, model: nn.Module) -> nn.Module:
         """Copy the base's parameters back and freeze them."""
@@ -77,6 +81,7 @@ class Full:
         self._base, self._frozen = {}, None
         return model.requires_grad_(False)
 
+    @override
     def merge(self, model: nn.Module) -> nn.Module:
         """The model as it is, frozen."""
         self._base, self._frozen = {}, None
@@ -84,10 +89,11 @@ class Full:
             parameter.grad = None
         return model.requires_grad_(False)
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return "full fine-tuning"
 
+    @override
     @contextmanager
     def base(self, model: nn.Module) -> Iterator[nn.Module]:
         """A second model around the base's parameters: on a CPU those of the copy, elsewhere copied there once."""
@@ -99,19 +105,18 @@ class Full:
             self._frozen = copy.deepcopy(model, memo=frozen)
         yield self._frozen
 
+    @override
     def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The parameters that train."""
         return trainable_parameters(model)
 
+    @override
     def deltas(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """Tuned minus base, for the parameters that train."""
         for name, parameter in self.weights(model).items():
             yield name, parameter.float() - self._base[name].to(parameter.device).float()
 
-    def squared_length(self, model: nn.Module) -> Tensor:
-        """The sum of all squares of `deltas`."""
-        return total(delta.square().sum() for _, delta in self.deltas(model))
-
+    @override
     @torch.no_grad()
     def blend(self, model: nn.Module, alpha: float) -> None:
         """Interpolate in float32, and round."""

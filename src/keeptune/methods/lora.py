@@ -12,40 +12,40 @@ import torch
 from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from typing_extensions import override
 
-from keeptune.core.config import Config
 from keeptune.core.errors import ModelError
-from keeptune.methods.base import total, trainable_parameters
-from keeptune.methods.lora_targets import lora_targets, other_towers, refused
+from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, total
+from keeptune.methods.lora_layers.targets import lora_targets, other_towers, refused
 
 WEIGHTS = "adapter_model.safetensors"
 
 
-class LoraConfig(Config):
+@METHODS.register("lora")
+class LoraConfig(MethodConfig):
     """Which layers get an addition of which rank."""
 
     rank: int = Field(16, ge=1)  # columns of A and B
     alpha: float = Field(32.0, gt=0)  # the addition is scaled by alpha / rank
     dropout: float = Field(0.0, ge=0, lt=1)  # on the input of A
     target_modules: str | tuple[str, ...] = "all-linear"  # or names of linear layers ("q_proj", "v_proj")
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)  # ten times those of full fine-tuning
 
+    @override
     def build(self) -> Lora:
-        """A fresh instance for one arm."""
         return Lora(self)
 
 
-class Lora:
+class Lora(WeightDelta):
     """Trains A and B of W + (alpha / rank) B A; B starts at zero, so training starts at the base.
 
     A and B have the dtype of the base (with float32 masters in the optimiser), so that no activation is cast.
     """
 
-    name = "lora"
-    artifact = "adapter"
-
     def __init__(self, config: LoraConfig) -> None:
         self.config = config
 
+    @override
     def prepare(self, model: nn.Module) -> nn.Module:
         """Wrap ``model`` in a peft model; draws A from torch's global generator.
 
@@ -56,7 +56,7 @@ class Lora:
         from peft import get_peft_model
         from transformers.pytorch_utils import Conv1D  # GPT-2's transposed linear layer
 
-        from keeptune.methods.lora_linear import install
+        from keeptune.methods.lora_layers.linear import install
 
         targets = self.config.target_modules
         settings = PeftLoraConfig(
@@ -78,14 +78,12 @@ class Lora:
         install(adapted)
         return adapted
 
-    def trainable(self, model: nn.Module) -> dict[str, nn.Parameter]:
-        """A and B of every adapted layer."""
-        return trainable_parameters(model)
-
+    @override
     def save(self, model: nn.Module, folder: Path, tokenizer: Any) -> None:
         """An adapter folder that plain peft reads. The tokenizer is the base's and is not stored again."""
         model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
 
+    @override
     @torch.no_grad()
     def load(self, model: nn.Module, folder: Path) -> None:
         """Read A and B back in place.
@@ -102,9 +100,10 @@ class Lora:
                 f"{len(lost)} adapter weights do not match the model, among them {lost[0]}", where=str(folder)
             )
 
+    @override
     def restore(self, model: nn.Module) -> nn.Module:
         """Take the adapter out again; the base's weights were never touched."""
-        from keeptune.methods.lora_linear import uninstall
+        from keeptune.methods.lora_layers.linear import uninstall
 
         uninstall(model)  # whoever still holds one of its layers holds a layer of peft's
         base: nn.Module = model.unload()  # type: ignore[operator]
@@ -112,9 +111,10 @@ class Lora:
             del base.peft_config
         return base
 
+    @override
     def merge(self, model: nn.Module) -> nn.Module:
         """The base with s B A added to its weights, rounded to their dtype."""
-        from keeptune.methods.lora_linear import uninstall
+        from keeptune.methods.lora_layers.linear import uninstall
 
         uninstall(model)
         merged: nn.Module = model.merge_and_unload()  # type: ignore[operator]
@@ -122,42 +122,47 @@ class Lora:
             del merged.peft_config
         return merged.requires_grad_(False)
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return f"LoRA r={self.config.rank}"
 
+    @override
     @contextmanager
     def base(self, model: nn.Module) -> Iterator[nn.Module]:
         """``model`` itself without its additions."""
-        from keeptune.methods.lora_linear import switched_off
+        from keeptune.methods.lora_layers.linear import switched_off
 
         with switched_off(model):
             yield model
 
+    @override
     def weights(self, model: nn.Module) -> dict[str, nn.Parameter]:
         """The frozen W of every layer whose A and B train."""
-        from keeptune.methods.lora_linear import additions
+        from keeptune.methods.lora_layers.linear import additions
 
         return {addition.name: addition.weight for addition in additions(model) if addition.trains}
 
+    @override
     def deltas(self, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """s B A, for the layers whose A and B train."""
-        from keeptune.methods.lora_linear import additions
+        from keeptune.methods.lora_layers.linear import additions
 
         for addition in additions(model):
             if addition.trains:
                 yield addition.name, addition.delta()
 
+    @override
     def squared_length(self, model: nn.Module) -> Tensor:
         """The sum of all squares of `deltas`, from products of rank by rank."""
-        from keeptune.methods.lora_linear import additions
+        from keeptune.methods.lora_layers.linear import additions
 
         return total(addition.squared_length() for addition in additions(model) if addition.trains)
 
+    @override
     @torch.no_grad()
     def blend(self, model: nn.Module, alpha: float) -> None:
         """Scale B."""
-        from keeptune.methods.lora_linear import additions
+        from keeptune.methods.lora_layers.linear import additions
 
         for addition in additions(model):
             if alpha != 1:

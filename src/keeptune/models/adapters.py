@@ -53,7 +53,7 @@ def attach(model: Any, folder: Path, name: str) -> nn.Module:
     """
     from peft import PeftModel, get_peft_model_state_dict
 
-    from keeptune.methods.lora_linear import install
+    from keeptune.methods.lora_layers.linear import install
 
     is_adapter(folder)
     stated, stored = check_adapter(folder)

@@ -19,7 +19,7 @@ from keeptune.core.errors import DataError, ModelError
 from keeptune.core.units import content_hash
 from keeptune.data.encoded_cache import tokenizer_digest
 from keeptune.data.tokenizer import unembedded_tokens
-from keeptune.methods.base import Method
+from keeptune.methods.base import Method, weight_delta
 from keeptune.models.attention import check_windows
 from keeptune.models.causal import check_causal, draw_tokens
 from keeptune.models.forward import flat_logits, hidden_states, padded_logits
@@ -146,7 +146,7 @@ class LanguageModel:
 
     def accept(self, method: Method) -> None:
         """Keep what ``method`` learned as the model that the next method starts from."""
-        self.model = method.merge(self.model)
+        self.model = weight_delta(method).merge(self.model)
         self.model.eval()
         self.hash = self.base_hash = None
 

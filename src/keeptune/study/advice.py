@@ -104,13 +104,13 @@ def spread(interval: Interval, signed: bool = True) -> str:
 
 def covers(arm: ArmSummary) -> str:
     """What an interval over items says nothing about: other trainings of the same arm."""
-    return ", this checkpoint" if arm.family != "prompt" else ""
+    return ", this checkpoint" if not arm.prompting else ""
 
 
 def _headline(choice: ArmSummary, provisional: bool) -> str:
     verb = "Provisional: take" if provisional else "Take"
     gain = ""
-    if choice.gain is not None and choice.gain_mean is not None and choice.family != "prompt":
+    if choice.gain is not None and choice.gain_mean is not None and not choice.prompting:
         gain = (
             f": {points(choice.gain_mean, signed=True)} {choice.target.metric} points over the best prompting"
             f" ({spread(choice.gain)}{covers(choice)})"
@@ -129,7 +129,7 @@ def _what_it_does(case: Case, choice: ArmSummary) -> Iterator[str]:
     yield f"It scores {points(score.mean)} {score.metric} on {score.n} test items ({interval})."
     if not case.forgetting_matters:
         yield HARMLESS
-    elif choice.family == "prompt":
+    elif choice.prompting:
         yield "Prompting changes no weight, so nothing can be forgotten."
     elif choice.suites:
         yield f"Retained suites: {_counts(choice.suites)}."
@@ -299,7 +299,7 @@ def _down(fraction: float) -> float:
 
 def _seeds(choice: ArmSummary) -> str:
     """Which training the verdicts are about, where there are several, and what the others scored."""
-    if choice.family == "prompt" or len(choice.seed_scores) < 2:
+    if choice.prompting or len(choice.seed_scores) < 2:
         return ""
     return (
         f"Verdicts are about one checkpoint, that of seed {choice.seed or 0}; its target score is"
@@ -309,8 +309,8 @@ def _seeds(choice: ArmSummary) -> str:
 
 def _methods(case: Case, choice: ArmSummary) -> str:
     """What the seeds say about one method against another: their own question, with seeds as its unit."""
-    trained = [a for a in case.arms if a.family != "prompt"]
-    if choice.family == "prompt":
+    trained = [a for a in case.arms if not a.prompting]
+    if choice.prompting:
         return ""
     if all(len(a.seed_scores) < 2 for a in trained):
         return "One seed was run: this judges these checkpoints and says nothing about one method against another."
@@ -341,7 +341,7 @@ def _untold(case: Case, choice: ArmSummary) -> str:
             harmed = any(s.verdict == "Harmed" for s in arm.suites)
             if open_suites and not harmed and arm is not choice:
                 parts.append(f"whether {arm.label} keeps {', '.join(open_suites)}")
-    if not any(a.family == "prompt" for a in (*case.arms, *case.not_run)):
+    if not any(a.prompting for a in (*case.arms, *case.not_run)):
         parts.append("whether prompting would do (no prompting arm was run)")
     return f"Could not be told: {'; '.join(parts)}." if parts else ""
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from keeptune.core.records import ArmSummary, Matched, Recommendation
 from keeptune.core.units import points
 from keeptune.study.advice import Case, Difference, MarginFlip, admitting_margin, refuse, spread, take
-from keeptune.study.arms import SweepPoint
 from keeptune.study.costs import CostFlip, cost_flip, lifetime_cost
+from keeptune.study.records import SweepPoint
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def recommend(
     ran = [a for a in arms if not a.not_run]
     chosen = rule.choice(ran)
     rejected = chosen if chosen is not None and standing(chosen, forgetting_matters) == "harmed" else None
-    choice = next((a for a in ran if a.family == "prompt"), None) if rejected else chosen
+    choice = next((a for a in ran if a.prompting), None) if rejected else chosen
     keeps_out, admitted = _kept_out(rule, ran, choice)
     case = Case(
         arms=ran,
@@ -293,7 +293,7 @@ def _completed(case: Case, rule: Rule, choice: ArmSummary, matched: Sequence[Mat
     runner_up = (rule.kept(others) if rule.tier(choice) else None) or rule.choice(others)
     feasible = [a for a in left if rule.tier(a) == rule.tier(choice)]
     best = max(feasible, key=rule.score)
-    prompting = next((a for a in others if a.family == "prompt" and a is not runner_up), None)
+    prompting = next((a for a in others if a.prompting and a is not runner_up), None)
     dearer = best if rule.score(best) > rule.score(choice) else None
     return replace(
         case,

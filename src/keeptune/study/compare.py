@@ -12,15 +12,14 @@ from rich.text import Text
 
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, Part
-from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.cache import EvaluationCache, cache_folder
 from keeptune.evaluate.task import Judged, Task
 from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
-from keeptune.study.build import cache_folder
 from keeptune.study.layout import one_layout
 from keeptune.study.manifest import manifest_of
-from keeptune.study.progress import progress
+from keeptune.study.messages import progress
 from keeptune.study.scoring import build_tasks
 from keeptune.study.side_by_side import Comparison, SuitePair, side_by_side
 

@@ -6,32 +6,33 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from keeptune.study.arms import Curve
-from keeptune.study.bench import Bench
-from keeptune.study.jobs import TrainAndTest
-from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial, artifact_of, read_arm, read_trial
-from keeptune.study.workers import Runner
+from keeptune.study.jobs.test import TrainAndTest
+from keeptune.study.ledger import Ledger
+from keeptune.study.records import Curve
+from keeptune.study.schedule.work import Work
+from keeptune.study.trial import Trial
+from keeptune.study.tuning import Chosen
 
 
-def learning_curves(bench: Bench, runner: Runner, chosen: Mapping[ArmSpec, Trial]) -> Mapping[str, Curve]:
-    """Arm -> its curve. Smaller sets are parts of larger ones; the whole set is the chosen trial itself."""
-    if bench.config.curve is None:
+def learning_curves(work: Work, ledger: Ledger, chosen: Chosen) -> Mapping[str, Curve]:
+    """Arm -> its curve. Smaller sets are parts of larger ones; the whole set is the chosen training itself."""
+    settings = work.recipe.curve
+    if settings is None:
         return {}
-    whole = {spec: trial for spec, trial in chosen.items() if spec.name in bench.config.curve.arms}
-    tried = {spec: _trials(bench, trial, bench.config.curve.sizes) for spec, trial in whole.items()}
-    runner.run([TrainAndTest(trial, spec) for spec, trials in tried.items() for trial in trials])
-    sizes = bench.config.curve.sizes  # those that a budget left
+    whole = {arm: trial for arm, trial in chosen.items() if arm.name in settings.arms}
+    tried = {arm: _trials(ledger, trial, settings.sizes) for arm, trial in whole.items()}
+    work.do([TrainAndTest(trial, arm) for arm, trials in tried.items() for trial in trials])
+    left = work.recipe.curve.sizes if work.recipe.curve else ()  # by a budget
     curves = {}
-    for spec, trials in tried.items():
-        arms = [read_arm(bench, trial) for trial in (*trials, whole[spec]) if trial.examples in (None, *sizes)]
+    for arm, trials in tried.items():
+        scored = [ledger.arm(trial) for trial in (*trials, whole[arm]) if trial.examples in (None, *left)]
         for trial in trials:
-            shutil.rmtree(artifact_of(bench, trial), ignore_errors=True)
-        curves[spec.name] = [(arm.record.examples or 0, arm) for arm in arms]
+            shutil.rmtree(ledger.weights(trial), ignore_errors=True)
+        curves[arm.name] = [(each.record.examples or 0, each) for each in scored]
     return curves
 
 
-def _trials(bench: Bench, whole: Trial, sizes: Sequence[int]) -> list[Trial]:
+def _trials(ledger: Ledger, whole: Trial, sizes: Sequence[int]) -> list[Trial]:
     """One training per size below the whole set, at the chosen rate with the first seed."""
-    rows = read_trial(bench, whole).examples
+    rows = ledger.trial(whole).examples
     return [replace(whole, examples=size) for size in sorted(sizes) if size < rows]

@@ -14,8 +14,8 @@ from keeptune.retention.clusters import FloatArray, IntArray, cluster_codes
 from keeptune.retention.matched import Point
 from keeptune.retention.pairs import PairedScores
 from keeptune.retention.skill import Skill
-from keeptune.study.arms import Look
 from keeptune.study.choose import Validation
+from keeptune.study.records import Look
 
 
 @dataclass(frozen=True, eq=False)

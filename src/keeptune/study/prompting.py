@@ -5,50 +5,48 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from keeptune.core.records import Costs, ItemRecord, Part
+from keeptune.core.records import PROMPTING, Costs, ItemRecord, Part
 from keeptune.evaluate.runner import Evaluation
-from keeptune.study.arms import Arm, ArmRecord, finished_arm, save_arm
-from keeptune.study.bench import Bench
+from keeptune.recipe.config import PromptConfig
+from keeptune.study.baseline import Floats
 from keeptune.study.choose import Candidate, pick
+from keeptune.study.ledger import Ledger
+from keeptune.study.records import ArmRecord, ScoredArm, finished_arm, save_arm
+from keeptune.study.scorer import Scorer
 
-Floats = NDArray[np.float64]
 
-
-def prompting_arms(bench: Bench) -> tuple[list[Arm], str, dict[str, Floats]]:
+def prompting_arms(ledger: Ledger, scorer: Scorer) -> tuple[list[ScoredArm], str, dict[str, Floats]]:
     """One arm per number of shots, scored on test items; the best one's name, chosen on validation items; and every
-    arm's scores of these.
+    arm's scores of these. The base was asked before.
     """
-    shots = bench.config.prompt.shots
-    arms = [_arm(bench, k) for k in shots]
-    asked = {arm.name: _validation_scores(bench, k) for arm, k in zip(arms, shots, strict=True)}
-    candidates = [Candidate(arm.name, float(k), asked[arm.name]) for arm, k in zip(arms, shots, strict=True)]
+    settings = ledger.config.prompt
+    arms = [_arm(ledger, scorer, k) for k in settings.shots]
+    asked = {arm.name: _validation_scores(scorer, settings, k) for arm, k in zip(arms, settings.shots, strict=True)}
+    candidates = [Candidate(arm.name, float(k), asked[arm.name]) for arm, k in zip(arms, settings.shots, strict=True)]
     return arms, pick(candidates).name, asked
 
 
-def _arm(bench: Bench, shots: int) -> Arm:
-    name = f"prompt-{shots}shot"
-    key = bench.test_key("prompt", shots, bench.config.prompt.draws)
-    folder = bench.folder / "arms" / name
-    tasks = [task.name for task in bench.targets]
-    done = finished_arm(folder, key, tasks, ())
+def _arm(ledger: Ledger, scorer: Scorer, shots: int) -> ScoredArm:
+    name, settings = f"prompt-{shots}shot", ledger.config.prompt
+    key, folder = ledger.prompting_key(shots), ledger.folder / "arms" / name
+    done = finished_arm(folder, key, scorer.targets)
     if done:
-        bench.say(f"{name}: finished before, skipped")
+        scorer.messages.say(f"{name}: finished before, skipped")
         return done
-    runs = {task.name: _draws(bench, task.name, "test", shots) for task in bench.targets}
+    runs = {task: _draws(scorer, settings, task, "test", shots) for task in scorer.targets}
     everything = [run for task_runs in runs.values() for run in task_runs]
-    arm = Arm(
+    arm = ScoredArm(
         ArmRecord(
             key=key,
             name=name,
             label=f"prompting, {shots}-shot" if shots else "prompting, zero-shot",
-            family="prompt",
+            family=PROMPTING,
             shots=shots,
-            costs=request_costs(everything, bench.parameters).model_copy(
-                update={"shared_tokens": _demonstration_tokens(bench, shots)}
+            costs=request_costs(everything, scorer.lm.parameters).model_copy(
+                update={"shared_tokens": _demonstration_tokens(scorer, settings, shots)}
             ),
-            note=f"{bench.config.prompt.draws} draws of the demonstrations, averaged per item" if shots else None,
+            note=f"{settings.draws} draws of the demonstrations, averaged per item" if shots else None,
         ),
         folder,
         {task: mean_over_draws(task_runs) for task, task_runs in runs.items()},
@@ -58,23 +56,23 @@ def _arm(bench: Bench, shots: int) -> Arm:
     return arm
 
 
-def _draws(bench: Bench, task: str, part: Part, shots: int) -> list[Evaluation]:
+def _draws(scorer: Scorer, settings: PromptConfig, task: str, part: Part, shots: int) -> list[Evaluation]:
     """One evaluation per draw of the demonstrations (one in all without any)."""
-    draws = bench.config.prompt.draws if shots else 1
-    return [bench.evaluate(task, part, shots=shots, draw=draw) for draw in range(draws)]
+    draws = settings.draws if shots else 1
+    return [scorer.evaluate(task, part, shots=shots, draw=draw) for draw in range(draws)]
 
 
-def _demonstration_tokens(bench: Bench, shots: int) -> float:
+def _demonstration_tokens(scorer: Scorer, settings: PromptConfig, shots: int) -> float:
     """Tokens of the demonstrations, which stand in front of every request alike."""
     if not shots:
         return 0.0
-    asked = [run for task in bench.targets for run in _draws(bench, task.name, "validation", shots)]
-    without = [bench.evaluate(task.name, "validation").tokens_per_request for task in bench.targets]
+    asked = [run for task in scorer.targets for run in _draws(scorer, settings, task, "validation", shots)]
+    without = [scorer.evaluate(task, "validation").tokens_per_request for task in scorer.targets]
     return max(float(np.mean([run.tokens_per_request for run in asked]) - np.mean(without)), 0.0)
 
 
-def _validation_scores(bench: Bench, shots: int) -> Floats:
-    runs = [mean_over_draws(_draws(bench, task.name, "validation", shots)) for task in bench.targets]
+def _validation_scores(scorer: Scorer, settings: PromptConfig, shots: int) -> Floats:
+    runs = [mean_over_draws(_draws(scorer, settings, task, "validation", shots)) for task in scorer.targets]
     return np.array([item.score for items in runs for item in items])
 
 

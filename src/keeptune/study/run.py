@@ -7,32 +7,39 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from keeptune.core.errors import DataError
-from keeptune.core.records import Part, Summary, read_json, write_json, write_records
+from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
+from keeptune.recipe.config import StudyConfig
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
-from keeptune.study.bench import Bench
-from keeptune.study.build import build, chance_of, data_card, margin_warnings
-from keeptune.study.config import StudyConfig
+from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
 from keeptune.study.curve import learning_curves
-from keeptune.study.deadline import Deadline
-from keeptune.study.jobs import Ask, Job, Train
+from keeptune.study.frontier import frontier_points, looks_of
+from keeptune.study.jobs.base import Job
+from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase
+from keeptune.study.jobs.sequence import read_sequence, sequence_jobs
+from keeptune.study.jobs.train import Train
 from keeptune.study.manifest import engines, manifest_of
-from keeptune.study.plan import FILE, PlanRecord, plan
+from keeptune.study.messages import Messages
+from keeptune.study.prepare import Prepared, open_workplace, prepare
 from keeptune.study.prompting import prompting_arms
-from keeptune.study.seeds import with_seeds
-from keeptune.study.sequence import sequence_jobs, sequences
+from keeptune.study.schedule.deadline import Deadline
+from keeptune.study.schedule.plan import FILE, PlanRecord, plan
+from keeptune.study.schedule.processes import Processes, fitting_workers
+from keeptune.study.schedule.runner import Everything, InProcess, Runner
+from keeptune.study.schedule.work import Work
+from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
-from keeptune.study.tuning import base_point, first_seed, further_trials, looks_of, tuned_arms
-from keeptune.study.workers import Runner, choose_runner
+from keeptune.study.tuning import choose_rates, finish_arms, further_trials
+from keeptune.study.workplace import Workplace
 
-PARTS: tuple[Part, ...] = ("validation", "test")
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
 
@@ -55,21 +62,22 @@ def run_study(
 
     Raises:
         KeeptuneError: anything foreseen; finished arms are kept.
+
+    Example:
+        >>> config = StudyConfig(model="builtin", target=[{"task": "builtin:orders"}], retain="none")
+        >>> summary = run_study(config, Path("runs/orders"))
+        >>> summary.recommendation.headline
     """
     console = console or Console()
     started, began = datetime.now(UTC), time.monotonic()
-    bench = build(config, folder, console, data_root)
-    config = bench.config = with_seeds(bench)  # and with what is retained by default
-    for task in bench.tasks.values():
-        bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
-        for note in task.loaded.notes if task.loaded else ():
-            bench.say(f"{task.name}: {note}")
-    measured = measure(bench, data_root, lambda: time.monotonic() - began)
+    prepared, workplace = open_study(config, folder, Messages(console), data_root)
+    config = prepared.config
+    measured, left = measure(prepared, workplace, lambda: time.monotonic() - began)
     manifest = manifest_of(
-        bench.lm,
+        workplace.lm,
         config.model_dump(mode="json"),
-        [*bench.tasks.values()],
-        seeds=bench.config.seeds,  # those that the budget left
+        prepared.tasks,
+        seeds=left.seeds,  # those that the budget left
         command=command or shlex.join(["keeptune", *sys.argv[1:]]),
         started=started,
         engines=engines(folder),
@@ -96,88 +104,114 @@ def run_study(
     return summary
 
 
-def measure(bench: Bench, data_root: Path, clock: Callable[[], float]) -> Measured:
+def open_study(
+    config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path()
+) -> tuple[Prepared, Workplace]:
+    """Tasks built, the model loaded, everything settled that the recipe left open; nothing has run yet.
+
+    Raises:
+        KeeptuneError: whatever is wrong with recipe, data or model.
+    """
+    prepared = prepare(config, folder, messages, data_root)
+    workplace = open_workplace(prepared, messages)
+    say_formats(prepared.tasks, workplace.encoder, messages)
+    for line in margin_warnings(prepared.suites, workplace.config.test_items):
+        messages.warn(line)
+    return replace(prepared, config=workplace.config), workplace
+
+
+def measure(prepared: Prepared, workplace: Workplace, clock: Callable[[], float]) -> tuple[Measured, StudyConfig]:
     """Run every arm that is not finished; what was measured before is read.
 
     Args:
-        bench: what every arm needs.
-        data_root: relative data paths of the recipe are below it.
+        prepared: the study's tasks.
+        workplace: where its jobs are done.
         clock: seconds since the study started.
+
+    Returns:
+        What was measured, and what a budget left of the recipe.
     """
-    for line in margin_warnings(bench):
-        bench.warn(line)
-    runner = choose_runner(bench, data_root)
+    config, ledger, scorer = prepared.config, workplace.ledger, workplace.scorer
+    runner = choose_runner(prepared, workplace)
+    work = Work(runner, Everything(config))
     try:
-        runner.run(base_jobs(bench))
-        prompting, best, asked = prompting_arms(bench) if "prompt" in bench.config.arms else ([], "", {})
-        trains = bool(bench.config.methods)
-        if trains:
-            follow_plan(bench, runner, clock)
-        chosen = first_seed(bench, runner)
-        curves = learning_curves(bench, runner, chosen)
-        runner.run([*sequence_jobs(bench), *map(Train, further_trials(bench, chosen))])
-        tuned, frontier = tuned_arms(bench, runner, chosen)
+        work.do(base_jobs(prepared))
+        work.do([MeasureBaseline()])
+        baseline = workplace.baseline
+        prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
+        if config.methods:
+            planned = plan(workplace, config, runner.workers, clock)
+            work = follow(planned, prepared, workplace, runner, clock)
+        chosen = choose_rates(work, ledger, baseline)
+        curves = learning_curves(work, ledger, chosen)
+        further = [Train(trial) for trial in further_trials(work.recipe, chosen)]
+        work.do([*sequence_jobs(work.recipe, scorer.targets), *further])
+        tuned = finish_arms(work, ledger, baseline, chosen)
     finally:
         runner.close()
-    _say_overrun(bench, clock())
-    keep_base(bench)
-    return Measured(
-        metrics={task.name: (task.metric.name, task.metric.kind) for task in bench.targets},
-        suites={suite.name: suite.suite() for suite in bench.suites},
-        base_suites={suite.name: bench.evaluate(suite.name, "test").items for suite in bench.suites},
-        base_views={view.name: bench.look(view).items for view in bench.views},
-        views=bench.views,
+    left = work.recipe
+    if config.budget is not None and clock() > parse_duration(config.budget):
+        over = human_seconds(clock() - parse_duration(config.budget))
+        workplace.messages.warn(f"budget: the study took {over} longer than {config.budget}")
+    measured = Measured(
+        metrics={task.name: (task.metric.name, task.metric.kind) for task in prepared.targets},
+        suites={suite.name: suite.suite() for suite in prepared.suites},
+        base_suites=baseline.test,
+        base_extras={extra.name: scorer.evaluate_extra(extra).items for extra in scorer.extras},
+        extras=scorer.extras,
         prompting=prompting,
         best_prompting=best,
         tuned=tuned,
-        frontier=[base_point(bench), *frontier] if frontier else [],
-        looks=looks_of(bench, chosen, asked),
-        base_validation={name: run.items for name, run in bench.base_validation.items()},
+        frontier=frontier_points(left, ledger, baseline, chosen),
+        looks=looks_of(left, ledger, baseline, chosen, asked),
+        base_validation=baseline.validation,
         curves=curves,
-        sequences=sequences(bench),
-        plans=read_json(bench.folder / FILE, PlanRecord).plans if trains else (),
-        chance=chance_of(bench),
-        cached_token_price=bench.config.costs.cached_token_price,
-        warnings=bench.warnings,
-        cards=[data_card(bench, task) for task in bench.targets],
+        sequences=[read_sequence(ledger, job) for job in sequence_jobs(left, scorer.targets)],
+        plans=read_json(ledger.folder / FILE, PlanRecord).plans if config.methods else (),
+        chance=chance_of(prepared.targets, config.test_items),
+        cached_token_price=config.costs.cached_token_price,
+        warnings=workplace.messages.warnings,
+        cards=[data_card(task, workplace.encoder) for task in prepared.targets],
     )
+    return measured, left
 
 
-def keep_base(bench: Bench) -> None:
-    """Leave the base's items of every retained suite in the run's folder, so that it can be audited by itself."""
-    for suite in bench.suites:
-        for part in PARTS:
-            items = bench.evaluate(suite.name, part).items
-            write_records(bench.folder / "base" / part / f"{suite.name}.jsonl", items)
+def choose_runner(prepared: Prepared, workplace: Workplace) -> Runner:
+    """As the recipe says; by default several processes where a small model on a CPU has several trainings to do."""
+    config = prepared.config
+    fitting = fitting_workers(workplace.lm, workplace.parameters)
+    workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
+    trials = sum(len(config.learning_rates(arm)) + len(config.seeds) - 1 for arm in config.training_arms)
+    chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
+    workers = min(workers, max(trials, chains, 1))
+    return Processes(prepared, workplace.messages, workers) if workers > 1 else InProcess(workplace)
 
 
-def follow_plan(bench: Bench, runner: Runner, clock: Callable[[], float]) -> None:
-    """Plan, and let recipe and runner keep to it."""
-    recipe = bench.config
-    planned = plan(bench, runner.workers, clock)
-    bench.config = planned.apply(recipe)
-    if recipe.budget is not None:
-        runner.schedule = Deadline(bench, recipe, planned, runner.workers, clock)
+def follow(
+    planned: PlanRecord, prepared: Prepared, workplace: Workplace, runner: Runner, clock: Callable[[], float]
+) -> Work:
+    """What is left of the recipe by the plan; where there is a budget, it is watched."""
+    config = prepared.config
+    if config.budget is None:
+        return Work(runner, Everything(planned.apply(config)))
+    deadline = Deadline(prepared.folder, config, planned, runner.workers, clock, workplace.messages.warn)
+    return Work(runner, deadline)
 
 
-def _say_overrun(bench: Bench, seconds: float) -> None:
-    """Where the least that is run took longer than the budget, that is said."""
-    budget = bench.config.budget
-    if budget is not None and seconds > parse_duration(budget):
-        bench.warn(f"budget: the study took {human_seconds(seconds - parse_duration(budget))} longer than {budget}")
-
-
-def base_jobs(bench: Bench) -> list[Job]:
+def base_jobs(prepared: Prepared) -> list[Job]:
     """All that the base is asked: prompting, and every retained suite before anything is trained."""
+    config = prepared.config
+    targets, suites = ([task.name for task in tasks] for tasks in (prepared.targets, prepared.suites))
+    parts: tuple[Part, ...] = ("test", "validation")
     jobs: list[Job] = []
-    for part in ("test", "validation"):
-        if "prompt" in bench.config.arms:
-            for shots in bench.config.prompt.shots:
-                draws = bench.config.prompt.draws if shots else 1
-                jobs += [Ask(task.name, part, shots, draw) for task in bench.targets for draw in range(draws)]
-        jobs += [Ask(suite.name, part) for suite in bench.suites]
-        jobs += [Ask(task.name, "validation") for task in bench.targets if part == "validation"]
-    jobs += [Ask(view.task, "test", wording=view.wording) for view in bench.views]
+    for part in parts:
+        if config.prompts:
+            for shots in config.prompt.shots:
+                draws = config.prompt.draws if shots else 1
+                jobs += [ScoreBase(task, part, shots, draw) for task in targets for draw in range(draws)]
+        jobs += [ScoreBase(suite, part) for suite in suites]
+        jobs += [ScoreBase(task, "validation") for task in targets if part == "validation"]
+    jobs += [ScoreBase(extra.task, "test", wording=extra.wording) for extra in prepared.extras]
     return list(dict.fromkeys(jobs))
 
 
@@ -203,7 +237,7 @@ def link_tuned(folder: Path, summary: Summary) -> str | None:
 
     Returns the arm's name; None where nothing was trained.
     """
-    tuned = [arm for arm in summary.arms if arm.family != "prompt" and not arm.not_run]
+    tuned = [arm for arm in summary.arms if not arm.prompting and not arm.not_run]
     if not tuned:
         return None
     advice = summary.recommendation

@@ -14,15 +14,15 @@ from rich.table import Table
 from keeptune.core.config import Config, validate
 from keeptune.core.records import Score, write_records
 from keeptune.core.units import points
-from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.cache import EvaluationCache, cache_folder
 from keeptune.evaluate.runner import Evaluation
 from keeptune.evaluate.task import Judged, Task
 from keeptune.models.load import load
+from keeptune.recipe.entries import RetainList, entries_of
+from keeptune.recipe.files import check_files
+from keeptune.recipe.tasks import build_entry
 from keeptune.retention.scores import score
-from keeptune.study.build import build_entry, cache_folder
-from keeptune.study.config import RetainList, entries_of
-from keeptune.study.files import check_files
-from keeptune.study.progress import progress
+from keeptune.study.messages import progress
 from keeptune.study.prompting import mean_over_draws
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Record, read_json, write_json
-from keeptune.study.config import StudyConfig
+from keeptune.recipe.config import StudyConfig
 
 FILE = "settled.json"
 NAMES: dict[str, Literal["bf16", "fp32"]] = {"torch.bfloat16": "bf16", "torch.float32": "fp32"}

@@ -9,7 +9,7 @@ from keeptune.evaluate.config import HarnessConfig
 from keeptune.evaluate.harness import build_harness
 from keeptune.evaluate.standard import STANDARD_V1, installed
 from keeptune.evaluate.task import Task
-from keeptune.study.config import StudyConfig
+from keeptune.recipe.config import StudyConfig
 
 _OFF = "retain: none in the recipe switches this off"
 

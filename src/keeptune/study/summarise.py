@@ -35,14 +35,15 @@ from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
 from keeptune.retention.pairs import Kind, Suite
 from keeptune.retention.scores import difference, over_seeds, score
-from keeptune.study.arms import Arm, Curve, Tuned, View
 from keeptune.study.choose import mark_pareto, recommend
 from keeptune.study.costs import with_break_even
 from keeptune.study.looks import Looks
+from keeptune.study.records import Curve, ExtraEvaluation, ScoredArm, Tuned
 
 SHOWN = 8  # test items whose answers stand side by side in the report
 SHOWN_CHARACTERS = 2_000  # of each text
 NAMED = 5  # targets; more are counted
+BASIC = "full"  # the method that the others are compared with
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,15 @@ class Measured:
     metrics: Mapping[str, tuple[str, Kind]]  # target task -> metric and kind
     suites: Mapping[str, Suite]
     base_suites: Mapping[str, Sequence[ItemRecord]]  # test items of the base
-    prompting: Sequence[Arm]
+    prompting: Sequence[ScoredArm]
     best_prompting: str  # name of the one chosen on validation; "" without prompting arms
     tuned: Sequence[Tuned]  # the arms that trained
     frontier: Sequence[FrontierPoint]
     looks: Looks  # validation items: what everything is chosen by
     base_validation: Mapping[str, Sequence[ItemRecord]]  # of every retained suite: what can be measured
     chance: float | None  # of guessing on the target's test items
-    base_views: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)
-    views: Sequence[View] = ()
+    base_extras: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)
+    extras: Sequence[ExtraEvaluation] = ()
     curves: Mapping[str, Curve] = field(default_factory=dict)
     sequences: Sequence[SequenceSummary] = ()
     plans: Sequence[ArmPlan] = ()
@@ -69,7 +70,7 @@ class Measured:
     cached_token_price: float = 1.0
 
     @property
-    def best(self) -> Arm | None:
+    def best(self) -> ScoredArm | None:
         """The best prompting; None without prompting arms."""
         return next((arm for arm in self.prompting if arm.name == self.best_prompting), None)
 
@@ -85,7 +86,7 @@ def summarise(
     harmless: bool = False,
 ) -> Summary:
     """All that the report and the console say. `indifference` is a fraction; `harmless`: forgetting is accepted."""
-    everyone = {arm.name: arm for arm in (*measured.prompting, *(each.arms[0] for each in measured.tuned))}
+    everyone = {arm.name: arm for arm in (*measured.prompting, *(each.seeds[0] for each in measured.tuned))}
     compared = _matched(measured)
     rows = mark_pareto([_row(measured, arm) for arm in everyone.values()])
 
@@ -94,7 +95,7 @@ def summarise(
 
     left_out = [(plan, why) for plan in measured.plans if (why := _why_not_run(plan))]
     rows = (*rows, *(_not_run(measured, plan, why) for plan, why in left_out))
-    candidates = [row for row in rows if row.family != "prompt" or row.name == measured.best_prompting]
+    candidates = [row for row in rows if not row.prompting or row.name == measured.best_prompting]
     recommendation = recommend(
         candidates,
         gap,
@@ -140,22 +141,23 @@ def _metric(measured: Measured) -> str:
     return names.pop() if len(names) == 1 else "mean item score"
 
 
-def _target_score(measured: Measured, arm: Arm) -> Score:
+def _target_score(measured: Measured, arm: ScoredArm) -> Score:
     kinds = {kind for _, kind in measured.metrics.values()}
     return score(arm.pooled(), _metric(measured), "binary" if kinds == {"binary"} else "mean")
 
 
-def _row(measured: Measured, arm: Arm) -> ArmSummary:
+def _row(measured: Measured, arm: ScoredArm) -> ArmSummary:
     record, best = arm.record, measured.best
     gain = difference(arm.pooled(), best.pooled()) if best is not None and best.name != arm.name else None
-    tuned = next((each for each in measured.tuned if each.arms[0].name == arm.name), None)
-    seeds = [one.pooled() for one in tuned.arms] if tuned else []
-    kept = _judged(measured, arm) if record.family != "prompt" else Judged()
+    tuned = next((each for each in measured.tuned if each.seeds[0].name == arm.name), None)
+    seeds = [one.pooled() for one in tuned.seeds] if tuned else []
+    kept = _judged(measured, arm) if not record.prompting else Judged()
     return ArmSummary(
         name=arm.name,
         label=record.label,
         family=record.family,
         arm=record.arm,
+        parts=record.parts,
         alpha=record.alpha,
         gauge=record.gauge,
         target=_target_score(measured, arm),
@@ -181,14 +183,14 @@ def _row(measured: Measured, arm: Arm) -> ArmSummary:
     )
 
 
-def _costs(measured: Measured, arm: Arm, tuned: Tuned | None) -> Costs:
+def _costs(measured: Measured, arm: ScoredArm, tuned: Tuned | None) -> Costs:
     """The arm's costs, with all that it took to choose it, and where it pays off against the best prompting."""
     price = {"cached_token_price": measured.cached_token_price}
     costs = arm.record.costs.model_copy(update=price)
     if tuned is None:
         return costs
-    base_forwards = 1.0 if "kl" in dict(tuned.spec.remedies) else 0.0
-    costs = costs.model_copy(update={"sweep_tokens": tuned.sweep_tokens, "base_forwards": base_forwards})
+    update = {"sweep_tokens": tuned.sweep_tokens, "base_forwards": tuned.arm.base_forwards}
+    costs = costs.model_copy(update=update)
     best = measured.best
     return costs if best is None else with_break_even(costs, best.record.costs.model_copy(update=price))
 
@@ -208,21 +210,21 @@ def _not_run(measured: Measured, plan: ArmPlan, why: str) -> ArmSummary:
     return ArmSummary(
         name=plan.arm,
         label=plan.arm,
-        family=plan.arm.split("+")[0],
+        family=plan.method,
         arm=plan.arm,
         target=nothing,
         not_run=why,
     )
 
 
-def _note(measured: Measured, arm: Arm) -> str | None:
+def _note(measured: Measured, arm: ScoredArm) -> str | None:
     notes = [arm.record.note] if arm.record.note else []
     if arm.name == measured.best_prompting and len(measured.prompting) > 1:
         notes.append("best prompting on validation")
     return "; ".join(notes) or None
 
 
-def _judged(measured: Measured, arm: Arm) -> Judged:
+def _judged(measured: Measured, arm: ScoredArm) -> Judged:
     suites = [(suite, measured.base_suites[name], arm.suites[name]) for name, suite in measured.suites.items()]
     return judge_arm(suites, measured.base_validation)
 
@@ -233,7 +235,7 @@ def _undecided(rows: Sequence[ArmSummary], recommendation: Recommendation) -> tu
     sentences = [
         f"{row.label}: {suite.sentence}" for row in ordered for suite in row.suites if suite.verdict in UNSETTLED
     ]
-    tuned = [row for row in rows if row.family != "prompt"]
+    tuned = [row for row in rows if not row.prompting]
     if tuned and all(len(row.seed_scores) < 2 for row in tuned):
         sentences.append("One seed per arm: whether one method is better than another was not asked.")
     return tuple(sentences)
@@ -256,13 +258,15 @@ def _curve(measured: Measured, name: str, curve: Curve, indifference: float) -> 
 
 
 def _matched(measured: Measured) -> tuple[Matched, ...]:
-    """Arms at equal target score, on validation items: every remedy against its plain method, LoRA against full.
+    """Arms at equal target score, on validation items: remedies against their plain method, methods against full.
 
     A seed that diverged counts.
     """
-    titles = {each.spec.name: each.arms[0].record.title for each in measured.tuned}
+    titles = {each.arm.name: each.seeds[0].record.title for each in measured.tuned}
     frontiers = {name: measured.looks.frontier(name) for name in titles}
-    pairs = [("lora", "full"), *((e.spec.name, e.spec.method) for e in measured.tuned if not e.spec.plain)]
+    plain = [each.arm.name for each in measured.tuned if each.arm.plain]
+    pairs = [(method, BASIC) for method in plain if method != BASIC]
+    pairs += [(each.arm.name, each.arm.method.name) for each in measured.tuned if not each.arm.plain]
     codes = measured.looks.codes()
     return tuple(
         matched(frontiers[a], frontiers[b], codes, arms=(a, b), labels=(titles[a], titles[b]))
@@ -274,15 +278,17 @@ def _matched(measured: Measured) -> tuple[Matched, ...]:
 def _wordings(measured: Measured) -> tuple[WordingGap, ...]:
     """Seen against unseen wordings, for the base and every arm that trained."""
     found = []
-    for task in dict.fromkeys(view.task for view in measured.views if view.wording == "unseen"):
+    for task in dict.fromkeys(extra.task for extra in measured.extras if extra.wording == "unseen"):
         names = (f"{task}@each", f"{task}@unseen")
         both: list[tuple[str, str, Mapping[str, Sequence[ItemRecord]]]] = [
-            ("base", "base, zero-shot", measured.base_views)
+            ("base", "base, zero-shot", measured.base_extras)
         ]
-        both += [(each.spec.name, each.arms[0].record.label, each.arms[0].views) for each in measured.tuned]
-        for arm, label, views in both:
-            both_kinds = set.intersection(*({item.id for item in views[name]} for name in names))  # that fit the window
-            seen, unseen = ([item for item in views[name] if item.id in both_kinds] for name in names)
+        both += [(each.arm.name, each.seeds[0].record.label, each.seeds[0].extras) for each in measured.tuned]
+        for arm, label, extras in both:
+            both_kinds = set.intersection(
+                *({item.id for item in extras[name]} for name in names)
+            )  # that fit the window
+            seen, unseen = ([item for item in extras[name] if item.id in both_kinds] for name in names)
             gap, interval = difference(seen, unseen)
             metric = measured.metrics[task][0]
             found.append(
@@ -301,18 +307,18 @@ def _wordings(measured: Measured) -> tuple[WordingGap, ...]:
 def _held_out(measured: Measured) -> tuple[HeldOut, ...]:
     """Tasks that nothing was trained on, before and after."""
     found = []
-    for view in measured.views:
-        if view.wording != "fixed":
+    for extra in measured.extras:
+        if extra.wording != "fixed":
             continue
-        before = measured.base_views[view.name]
+        before = measured.base_extras[extra.name]
         for tuned in measured.tuned:
-            after = tuned.arms[0].views[view.name]
+            after = tuned.seeds[0].extras[extra.name]
             change, interval = difference(after, before)
             found.append(
                 HeldOut(
-                    arm=tuned.spec.name,
-                    label=tuned.arms[0].record.label,
-                    task=view.task,
+                    arm=tuned.arm.name,
+                    label=tuned.seeds[0].record.label,
+                    task=extra.task,
                     before=score(before, "", "mean"),
                     after=score(after, "", "mean"),
                     change=change,
@@ -322,7 +328,7 @@ def _held_out(measured: Measured) -> tuple[HeldOut, ...]:
     return tuple(found)
 
 
-def _samples(measured: Measured, arms: Mapping[str, Arm]) -> tuple[SampleOutput, ...]:
+def _samples(measured: Measured, arms: Mapping[str, ScoredArm]) -> tuple[SampleOutput, ...]:
     """Test items of the first task, drawn by their ids, which are hashes: nobody picked them."""
     tables = {
         name: {item.id: item for item in next(iter(arm.target.values()))} for name, arm in arms.items() if arm.target

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from keeptune.core.records import StepRecord, ValidationRecord, write_records
+from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 
 
@@ -14,9 +17,18 @@ class Run:
     """What a callback is told about the run it watches."""
 
     lm: LanguageModel
+    method: Method  # that the model is adapted by
     folder: Path
-    label: str  # the method, as people read it
     steps: int  # planned optimiser steps
+    arm: str = ""  # as the recipe names it
+    lr: float = 0.0
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of training, as JSON
+
+    @property
+    def label(self) -> str:
+        """The arm, or the method where there is no arm."""
+        return self.arm or self.method.describe()
 
 
 class Callback:

@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keeptune import __version__
 from keeptune.batching.plan import plan_paths
 from keeptune.batching.trie import Choices, build, choice_paths
 from keeptune.core.errors import DataError
 from keeptune.core.files import whole
 from keeptune.core.records import Gauge
-from keeptune.core.units import content_hash
 from keeptune.data.examples import Encoded
-from keeptune.methods.base import Method
+from keeptune.methods.base import Method, WeightDelta
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.budget import DEFAULT
@@ -42,33 +39,44 @@ class GaugeBase:
     logprobs_PV: Tensor  # float32 on the CPU: 50 MB for a vocabulary of 50,000
 
     @classmethod
-    def of(cls, lm: LanguageModel, rows: Sequence[Encoded], folder: Path | None = None) -> GaugeBase:
+    def of(cls, lm: LanguageModel, rows: Sequence[Encoded]) -> GaugeBase:
         """The base's predictions at up to 256 supervised positions of ``rows``; ``lm`` is not adapted.
 
-        Positions are spread over rows, and rows drawn, in the same way every time. In ``folder`` predictions are kept
-        under a hash of the model and the positions, and found again.
+        Positions are spread over rows, and rows drawn, in the same way every time.
 
         Raises:
             DataError: no row has anything to predict.
         """
-        positions = list(itertools.islice(_positions(rows), POSITIONS))
-        if not positions:
-            raise DataError("no supervised position to gauge", remedy="give rows with completions")
-        path = None
-        if folder is not None and lm.hash is not None:
-            asked = [[*position.prompt_ids, *position.choices[0]] for position in positions]
-            key = content_hash([__version__, lm.hash, str(lm.dtype), lm.device.type, lm.flat, asked])
-            path = folder / f"gauge-{key}.safetensors"
-        found = _read(path) if path is not None else None
-        if found is None:
-            found = torch.empty(0)
-            for places, logprobs in _predictions(lm, positions):
-                if not len(found):
-                    found = torch.empty(len(positions), logprobs.shape[-1])
-                found[places.cpu()] = logprobs.cpu()
-            if path is not None:
-                _write(path, found)
+        positions = positions_of(rows)
+        found = torch.empty(0)
+        for places, logprobs in _predictions(lm, positions):
+            if not len(found):
+                found = torch.empty(len(positions), logprobs.shape[-1])
+            found[places.cpu()] = logprobs.cpu()
         return cls(positions, found)
+
+    @classmethod
+    def read(cls, path: Path, rows: Sequence[Encoded]) -> GaugeBase:
+        """What `write` left of predictions at positions of the same rows."""
+        return cls(positions_of(rows), load_file(path)["logprobs"])
+
+    def write(self, path: Path) -> None:
+        """Leave the predictions in a file, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as partial:
+            save_file({"logprobs": self.logprobs_PV}, partial)
+
+
+def positions_of(rows: Sequence[Encoded]) -> list[Choices]:
+    """Up to 256 supervised positions of ``rows``.
+
+    Raises:
+        DataError: there is none.
+    """
+    positions = list(itertools.islice(_positions(rows), POSITIONS))
+    if not positions:
+        raise DataError("no supervised position to gauge", remedy="give rows with completions")
+    return positions
 
 
 def gauge(lm: LanguageModel, method: Method, base: GaugeBase) -> Gauge:
@@ -79,9 +87,15 @@ def gauge(lm: LanguageModel, method: Method, base: GaugeBase) -> Gauge:
         kl += float((before.exp() * (before - tuned)).sum())
         agreement += float((before.argmax(-1) == tuned.argmax(-1)).sum())
     count = len(base.positions)
-    with torch.no_grad():
-        length = math.sqrt(max(float(method.squared_length(lm.model)), 0.0))
-    return Gauge(kl=kl / count, agreement=agreement / count, positions=count, weight_l2=length)
+    return Gauge(kl=kl / count, agreement=agreement / count, positions=count, weight_l2=_length(lm, method))
+
+
+@torch.no_grad()
+def _length(lm: LanguageModel, method: Method) -> float | None:
+    """Of all that was added to the base's weights; None for a method that adds nothing to them."""
+    if not isinstance(method, WeightDelta):
+        return None
+    return math.sqrt(max(float(method.squared_length(lm.model)), 0.0))
 
 
 def _positions(rows: Sequence[Encoded]) -> Iterator[Choices]:
@@ -105,16 +119,3 @@ def _predictions(lm: LanguageModel, positions: Sequence[Choices]) -> Iterator[tu
         for paths in plan_paths(choice_paths(positions), DEFAULT, tries=lm.flat):
             batch = build(paths, share=lm.flat).to(lm.device)
             yield batch.examples, logits(lm, batch)[batch.sources].float().log_softmax(-1)
-
-
-def _read(path: Path) -> Tensor | None:
-    try:
-        return load_file(path)["logprobs"]
-    except (FileNotFoundError, SafetensorError, KeyError):  # not there, or cut short
-        return None
-
-
-def _write(path: Path, logprobs: Tensor) -> None:
-    """Whole or not at all: written beside, then renamed."""
-    with whole(path) as partial:
-        save_file({"logprobs": logprobs}, partial)

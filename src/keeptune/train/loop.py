@@ -81,6 +81,7 @@ def fit(
     remedies: Sequence[Remedy] = (),
     order: Sequence[Sequence[int]] | None = None,
     tier: Callable[[], int] | None = None,
+    name: str = "",
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``.
 
@@ -91,8 +92,8 @@ def fit(
     ``seed`` decides the order of the rows, dropout and what the method draws; what ran before in the process changes
     nothing, but for the rounding of another token budget. ``order`` gives the row indices of every step where they
     are not shuffled epochs (a mixture draws them). ``tier`` says of the model as it is now how well it keeps what must
-    be kept (0: all of it); a checkpoint of a lower tier goes before one of a lower loss. Of the remedies,
-    `Remedy.method` is the caller's to ask.
+    be kept (0: all of it); a checkpoint of a lower tier goes before one of a lower loss. ``name``
+    is the arm's, for callbacks. Of the remedies, `Remedy.method` is the caller's to ask.
 
     Raises:
         DataError: no training rows, or a row longer than the model's context.
@@ -110,7 +111,7 @@ def fit(
         engine = _engine(lm, method, Planned(steps, objective, config.engine), config, folder)
         reset_peak(lm.device)
         optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
-        run = Run(lm, folder, method.describe(), len(steps))
+        run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
         epoch = math.ceil(len(train) / config.global_batch) if order is None else len(steps) / config.epochs
         validate_after = _validation_steps(epoch, len(steps), config)
         records: list[StepRecord] = []

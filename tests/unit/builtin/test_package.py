@@ -12,7 +12,8 @@ from safetensors import safe_open
 from keeptune import builtin
 from keeptune.core.config import read_recipe
 from keeptune.core.errors import ConfigError
-from keeptune.study.config import StudyConfig, TaskFile
+from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.entries import TaskFile
 
 FOLDER = Path(builtin.__file__).parent
 CHOICE_TASKS = [name for name in builtin.task_names() if name not in ("orders", "prose")]

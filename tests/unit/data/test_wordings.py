@@ -14,7 +14,8 @@ from keeptune.data.examples import Example
 from keeptune.data.templates import Template, TemplateSet
 from keeptune.data.wordings import is_wordings_file, load_wordings
 from keeptune.evaluate.task import build_task
-from keeptune.study.config import StudyConfig, relative_to
+from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.entries import relative_to
 
 PROMPTSOURCE = """
 dataset: weather

@@ -23,9 +23,9 @@ from keeptune.evaluate.runner import Evaluation, evaluate
 from keeptune.evaluate.standard import STANDARD_V1
 from keeptune.evaluate.task import Task
 from keeptune.models.language_model import LanguageModel
+from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.tasks import build_entry
 from keeptune.study import standard
-from keeptune.study.build import build_entry
-from keeptune.study.config import StudyConfig
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed: pip install 'keeptune[harness]'")
 

@@ -8,7 +8,7 @@ import pytest
 
 from keeptune.core.config import read_recipe
 from keeptune.core.records import read_json
-from keeptune.study.config import StudyConfig
+from keeptune.recipe.config import StudyConfig
 
 
 def test_outcomes(modules: dict[str, ModuleType]) -> None:

@@ -9,6 +9,7 @@ import fixture_summary as fixture
 from fixture_summary import score
 
 from keeptune.core.records import (
+    ArmParts,
     ArmPlan,
     ArmSummary,
     Costs,
@@ -23,6 +24,7 @@ from keeptune.core.records import (
     LostItem,
     Matched,
     Overall,
+    RemedyDose,
     SequenceSummary,
     SuiteLosses,
     Summary,
@@ -81,6 +83,12 @@ def costs(family: str) -> Costs:
     )
 
 
+def parts(arm: str, family: str) -> ArmParts:
+    replayed = [part.split(":") for part in arm.split("+")[1:] if "replay" in part]
+    remedies = (RemedyDose(name=name, dose=float(dose.rstrip("%")) / 100) for name, dose in replayed)
+    return ArmParts(method=family, remedies=tuple(remedies))
+
+
 def trained_arm(index: int, generator: random.Random) -> ArmSummary:
     arm, label, family, rates, target, loss = TRAINED[index]
     suites = [fixture.drawn(name, generator.gauss(-loss, loss / 2)) for name in SUITES[:-1]]
@@ -91,6 +99,7 @@ def trained_arm(index: int, generator: random.Random) -> ArmSummary:
         arm=arm,
         label=label,
         family=family,
+        parts=parts(arm, family),
         target=score(target, 0.018),
         gain=interval(target - 0.23, 0.024),
         gain_mean=target - 0.23,

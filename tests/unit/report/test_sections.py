@@ -11,11 +11,11 @@ import fixture_large as large
 import fixture_summary as fixture
 import pytest
 
-from keeptune.core.records import Summary
+from keeptune.core.records import ArmParts, RemedyDose, Summary
 from keeptune.report.arms import arm_views
 from keeptune.report.html import SECTIONS, render
 from keeptune.report.sections.costs import cost_columns, shots, tradeoffs
-from keeptune.report.sections.doses import doses, recipe_dose
+from keeptune.report.sections.doses import doses, replay_dose
 from keeptune.report.sections.plan import plan
 from keeptune.report.sections.scores import retention_chart, scores
 from keeptune.report.sections.sequences import sequences
@@ -215,18 +215,17 @@ def test_unknown_numbers_leave_no_trace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arm", "label", "dose"),
+    ("remedies", "dose"),
     [
-        ("full", "Full", ("full", "", 0.0)),
-        ("full+replay:5%", "", ("full", "replay", 5.0)),
-        ("full+self-replay:2.5%", "", ("full", "self-replay", 2.5)),
-        ("lora+replay:5%+kl:0.1", "", ("lora+kl:0.1", "replay", 5.0)),
-        ("lora+replay", "LoRA r=16, replay 20 %, lr 0.003", ("lora", "replay", 20.0)),
-        ("lora+replay", "LoRA r=16", None),
+        ({}, ("lora", "", 0.0)),
+        ({"replay": 0.05}, ("lora", "replay", 5.0)),
+        ({"self-replay": 0.025}, ("lora", "self-replay", 2.5)),
+        ({"kl": 0.1, "replay": 0.07}, ("lora+kl:0.1", "replay", 7.0)),
     ],
 )
-def test_the_dose_is_in_the_name(arm: str, label: str, dose: tuple[str, str, float] | None) -> None:
-    assert recipe_dose(arm, label) == dose
+def test_the_dose_is_that_of_the_arm(remedies: dict[str, float], dose: tuple[str, str, float]) -> None:
+    parts = tuple(RemedyDose(name=name, dose=amount) for name, amount in remedies.items())
+    assert replay_dose(ArmParts(method="lora", remedies=parts)) == dose
 
 
 def test_doses_stand_in_order_and_interpolated_arms_are_none() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import yaml
 
 from keeptune.core.config import parse_recipe
-from keeptune.study.config import StudyConfig
-from keeptune.study.plan import Estimates
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.schedule.estimates import Estimates
 from keeptune.train.estimate import Needs
 
 
@@ -17,8 +17,8 @@ def config(**changes: object) -> StudyConfig:
         "arms": ["prompt", "full", "lora", "lora+replay:5%"],
         "seeds": [0, 1, 2],
         "curve": {"sizes": [50, 100], "arms": ["lora"]},
-        "full": {"rates": [1e-5, 1e-4, 1e-3]},
-        "lora": {"rates": [1e-4, 1e-3, 1e-2]},
+        "full": {"learning_rates": [1e-5, 1e-4, 1e-3]},
+        "lora": {"learning_rates": [1e-4, 1e-3, 1e-2]},
         **changes,
     }
     return parse_recipe(StudyConfig, yaml.safe_dump(values))

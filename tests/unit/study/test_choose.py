@@ -7,8 +7,8 @@ import pytest
 from tables import arm, gaps, seen, suite
 
 from keeptune.core.records import ArmSummary, Estimate, Interval, Recommendation
-from keeptune.study.arms import Look, SuiteLook, SweepPoint
 from keeptune.study.choose import Candidate, mark_pareto, pick, pick_alpha, pick_kept, recommend
+from keeptune.study.records import Look, SuiteLook, SweepPoint
 
 
 def test_pick_prefers_the_lower_rate_within_one_standard_error() -> None:

@@ -11,22 +11,22 @@ import pytest
 from planned import config, estimates
 
 from keeptune.core.records import read_json, write_json
-from keeptune.study import jobs
-from keeptune.study.config import StudyConfig
-from keeptune.study.deadline import Deadline
-from keeptune.study.jobs import Ask, Job, Train
-from keeptune.study.plan import FILE, PlanRecord, within
-from keeptune.study.sequence import TaskSequence
-from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial
-from keeptune.study.workers import InProcess
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.jobs.base import Job
+from keeptune.study.jobs.baseline import ScoreBase
+from keeptune.study.jobs.sequence import TaskSequence
+from keeptune.study.jobs.train import Train
+from keeptune.study.schedule.deadline import Deadline
+from keeptune.study.schedule.plan import FILE, PlanRecord, within
+from keeptune.study.schedule.runner import InProcess
+from keeptune.study.trial import Trial
 
 ARMS = ["prompt", "full", "lora", "lora+l2sp"]
 
 
 @dataclass
 class Study:
-    """As much of a bench as a deadline needs, and a clock that every training moves."""
+    """As much of a study as a deadline needs, and a clock that every training moves."""
 
     folder: Path
     recipe: StudyConfig
@@ -45,30 +45,30 @@ class Study:
                 "key", self.recipe, kept, estimates(), dict.fromkeys(ARMS, True), self.workers, dropped
             )
             write_json(self.folder / FILE, found)
-        self.config = found.apply(self.recipe)
-        self.deadline = Deadline(self, self.recipe, found, self.workers, lambda: self.now)  # type: ignore[arg-type]
+        self.deadline = Deadline(self.folder, self.recipe, found, self.workers, lambda: self.now, self.warnings.append)
+
+    @property
+    def config(self) -> StudyConfig:
+        return self.deadline.recipe
 
     @property
     def budget(self) -> float:
         return float((self.recipe.budget or "").removesuffix("s"))
 
-    def warn(self, line: str) -> None:
-        self.warnings.append(line)
-
     def train(self, trial: Trial) -> bool:
         if trial.name in self.before:
             return False
-        self.now += self.slow(len(self.ran)) * estimates().training(self.recipe, trial.spec)
+        self.now += self.slow(len(self.ran)) * estimates().training(self.recipe, trial.arm)
         self.ran.append(trial.name)
         return True
 
     def run(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The first seed and then the others."""
-        monkeypatch.setattr(jobs, "run_trial", lambda bench, trial, weights: bench.train(trial))
-        runner: Any = InProcess(self)  # type: ignore[arg-type]
-        runner.schedule = self.deadline
-        runner.run(first(self.config))
-        runner.run([Train(Trial(spec, 1e-3, seed)) for seed in self.config.seeds[1:] for spec in self.config.specs])
+        monkeypatch.setattr(Train, "perform", lambda job, study: study.train(job.trial))
+        runner = InProcess(self)  # type: ignore[arg-type]
+        runner.run(first(self.config), self.deadline)
+        arms, seeds = self.config.training_arms, self.config.seeds[1:]
+        runner.run([Train(Trial(arm, 1e-3, seed)) for seed in seeds for arm in arms], self.deadline)
 
     @property
     def record(self) -> PlanRecord:
@@ -76,7 +76,7 @@ class Study:
 
 
 def first(recipe: StudyConfig) -> list[Job]:
-    return [Train(Trial(spec, lr, 0)) for spec in reversed(recipe.specs) for lr in recipe.rates(spec.method)]
+    return [Train(Trial(arm, lr, 0)) for arm in reversed(recipe.training_arms) for lr in recipe.learning_rates(arm)]
 
 
 def study(folder: Path, budget: float, **settings: Any) -> Study:
@@ -123,7 +123,11 @@ def test_slow_trainings_drop_what_comes_first(unplanned: Make, monkeypatch: pyte
     made = unplanned(165, slow=lambda number: 2.0)
     made.run(monkeypatch)
     assert len(made.ran) == 6 and made.now == pytest.approx(120)
-    assert (made.config.seeds, made.config.rates("full"), made.config.rates("lora")) == (
+    assert (
+        made.config.seeds,
+        made.config.method("full").learning_rates,
+        made.config.method("lora").learning_rates,
+    ) == (
         (0,),
         (1e-5, 1e-4),
         (1e-4, 1e-3),
@@ -198,7 +202,7 @@ def test_what_has_begun_is_counted_by_its_time(unplanned: Make) -> None:
     assert deadline.rest(recipe) == pytest.approx((150 - 8) / 2)
     made.now = 40.0  # no more than what they should have taken, as long as the pace is not known
     assert deadline.rest(recipe) == pytest.approx((150 - 20) / 2)
-    deadline.did(some[0], anew=True)
+    deadline.did(some[0], newly_done=True)
     assert deadline.pace == pytest.approx(4.0)
     assert deadline.rest(recipe) == pytest.approx((4 * 140 - 40) / 2)
 
@@ -206,8 +210,8 @@ def test_what_has_begun_is_counted_by_its_time(unplanned: Make) -> None:
 def test_jobs_that_are_no_trainings_are_always_done(unplanned: Make) -> None:
     made = unplanned(165)
     made.now = 1e6
-    lost = Trial(ArmSpec.parse("lora+l2sp"), 1e-2, 0)
-    assert made.deadline.wants(Ask("orders", "test")) and made.deadline.wants(Train(lost, weights=True))
+    lost = Trial(made.config.training_arms[-1], 1e-2, 0)
+    assert made.deadline.wants(ScoreBase("orders", "test")) and made.deadline.wants(Train(lost, weights=True))
     assert not made.deadline.wants(Train(lost))
 
 
@@ -215,8 +219,8 @@ def test_sequences_lose_further_seeds(unplanned: Make) -> None:
     sequence = {"orders": [["a", "b"]], "arms": ["full", "lora"]}
     made = unplanned(10_000, recipe={"arms": ["prompt"], "sequence": sequence})
     chains = [
-        TaskSequence(spec, ("a", "b"), seed, made.config.rates(spec.method))
-        for spec in made.config.in_turn
+        TaskSequence(arm, ("a", "b"), seed, made.config.learning_rates(arm))
+        for arm in made.config.sequence_arms
         for seed in (2, 1, 0)
     ]
     ordered = made.deadline.order(chains)

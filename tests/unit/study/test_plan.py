@@ -7,12 +7,15 @@ from planned import config, estimates
 
 from keeptune.core.errors import ConfigError
 from keeptune.core.units import parse_duration
-from keeptune.study.config import StudyConfig
-from keeptune.study.jobs import Job, ScoreTest, Sweep, Train, TrainAndTest
-from keeptune.study.plan import within
-from keeptune.study.sequence import TaskSequence
-from keeptune.study.spec import ArmSpec
-from keeptune.study.trials import Trial
+from keeptune.recipe.arms import Arm
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.jobs.base import Job
+from keeptune.study.jobs.interpolate import Interpolate
+from keeptune.study.jobs.sequence import TaskSequence
+from keeptune.study.jobs.test import ScoreTest, TrainAndTest
+from keeptune.study.jobs.train import Train
+from keeptune.study.schedule.plan import within
+from keeptune.study.trial import Trial
 
 
 def total(recipe: StudyConfig) -> float:
@@ -36,8 +39,8 @@ def test_the_stated_order() -> None:
         "lora+replay:5%",
     ]
     assert kept.arms == ("prompt", "full", "lora")
-    assert kept.rates("full") == (1e-4,)
-    assert kept.rates("lora") == (1e-3,)
+    assert kept.method("full").learning_rates == (1e-4,)
+    assert kept.method("lora").learning_rates == (1e-3,)
     assert kept.seeds == (0,)
 
 
@@ -55,38 +58,38 @@ def test_an_arm_that_trains_is_left() -> None:
 
 def test_all_methods_keep_the_same_number_of_rates() -> None:
     kept, _ = within(config(seeds=[0], curve=None), estimates(), 65.0)
-    assert len(kept.rates("full")) == len(kept.rates("lora")) == 2
+    assert len(kept.method("full").learning_rates) == len(kept.method("lora").learning_rates) == 2
 
 
 def test_replay_and_kl_cost_time_and_kl_the_memory_of_a_copy() -> None:
     recipe, found = config(), estimates()
-    plain = found.training(recipe, ArmSpec.parse("full"))
-    assert found.training(recipe, ArmSpec.parse("full+replay:20%")) == pytest.approx(plain / 0.8)
-    assert found.training(recipe, ArmSpec.parse("full+kl")) == pytest.approx(plain * 4 / 3)
-    assert found.memory(ArmSpec.parse("full+kl")) == 1400
-    assert found.memory(ArmSpec.parse("lora+kl")) == 1000
+    plain = found.training(recipe, Arm.of("full", recipe))
+    assert found.training(recipe, Arm.of("full+replay:20%", recipe)) == pytest.approx(plain / 0.8)
+    assert found.training(recipe, Arm.of("full+kl", recipe)) == pytest.approx(plain * 4 / 3)
+    assert found.memory(Arm.of("full+kl", recipe)) == 1400
+    assert found.memory(Arm.of("lora+kl", recipe)) == 1000
 
 
 def test_a_point_on_the_way_to_a_model_that_is_no_arm_costs_the_model() -> None:
     recipe, found = config(arms=["full", "full+interpolate", "lora+kl+interpolate"], curve=None), estimates()
-    alone = found.arm(recipe, ArmSpec.parse("lora+kl+interpolate"))
-    assert alone == (5, pytest.approx(5 * found.training(recipe, ArmSpec.parse("lora+kl"))))
-    assert found.arm(recipe, ArmSpec.parse("full+interpolate")) == (0, 0.0)
+    alone = found.arm(recipe, Arm.of("lora+kl+interpolate", recipe))
+    assert alone == (5, pytest.approx(5 * found.training(recipe, Arm.of("lora+kl", recipe))))
+    assert found.arm(recipe, Arm.of("full+interpolate", recipe)) == (0, 0.0)
 
 
 def test_sizes_that_the_data_do_not_have_cost_nothing() -> None:
     recipe = config(curve={"sizes": [50, 1000, 5000], "arms": ["lora"]})
-    assert estimates().arm(recipe, ArmSpec.parse("lora"))[0] == 5 + 1
+    assert estimates().arm(recipe, Arm.of("lora", recipe))[0] == 5 + 1
 
 
 def test_a_budget_holds_for_sequences() -> None:
     recipe = config(arms=["prompt"], curve=None, sequence={"orders": [["a", "b"], ["b", "a"]], "arms": ["full"]})
     found = estimates(test_seconds=1.0, tasks=2)
-    one = 3 * found.training(recipe, ArmSpec.parse("full")) + 3.0  # three rates; two tasks and the base tested
-    assert found.sequence(recipe, ArmSpec.parse("full")) == (2 * 3 * 2 * 3, pytest.approx(6 * one))
+    one = 3 * found.training(recipe, Arm.of("full", recipe)) + 3.0  # three rates; two tasks and the base tested
+    assert found.sequence(recipe, Arm.of("full", recipe)) == (2 * 3 * 2 * 3, pytest.approx(6 * one))
     kept, dropped = within(recipe, found, 0.0)
     assert dropped == ["seed 2", "seed 1", "the highest rates", "the lowest rates"]
-    assert kept.rates("full") == (1e-4,)
+    assert kept.method("full").learning_rates == (1e-4,)
 
 
 def test_the_plan_is_the_sum_of_its_jobs() -> None:
@@ -96,29 +99,29 @@ def test_the_plan_is_the_sum_of_its_jobs() -> None:
     )
     found = estimates(test_seconds=2.0, validation_seconds=3.0, tasks=2)
     jobs: list[Job] = [
-        TaskSequence(spec, order, seed, recipe.rates(spec.method))
-        for spec in recipe.in_turn
+        TaskSequence(arm, order, seed, recipe.learning_rates(arm))
+        for arm in recipe.sequence_arms
         for order in (("a", "b"), ("b", "a"))
         for seed in recipe.seeds
     ]
-    for spec in dict.fromkeys(spec.trained for spec in recipe.specs):
-        jobs += [Train(Trial(spec, lr, 0)) for lr in recipe.rates(spec.method)]
-        jobs += [Train(Trial(spec, 1e-3, seed)) for seed in (1, 2)]
-    for spec in recipe.specs:
+    for arm in dict.fromkeys(arm.trained for arm in recipe.training_arms):
+        jobs += [Train(Trial(arm, lr, 0)) for lr in recipe.learning_rates(arm)]
+        jobs += [Train(Trial(arm, 1e-3, seed)) for seed in (1, 2)]
+    for arm in recipe.training_arms:
         for seed in recipe.seeds:
-            trial = Trial(spec.trained, 1e-3, seed)
-            jobs += [ScoreTest(trial, spec), *([Sweep(trial)] if spec.interpolated else [])]
-    lora = ArmSpec.parse("lora")
+            trial = Trial(arm.trained, 1e-3, seed)
+            jobs += [ScoreTest(trial, arm), *([Interpolate(trial)] if arm.interpolated else [])]
+    lora = Arm.of("lora", recipe)
     jobs += [TrainAndTest(Trial(lora, 1e-3, 0, size), lora) for size in (50, 100)]
-    assert found.total(recipe) == pytest.approx(sum(found.job(recipe, job) for job in jobs))
-    assert found.job(recipe, Train(Trial(lora, 1e-3, 0), weights=True)) == 0
+    assert found.total(recipe) == pytest.approx(sum(job.seconds(found, recipe) for job in jobs))
+    assert Train(Trial(lora, 1e-3, 0), weights=True).seconds(found, recipe) == 0
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"seeds": [0, 0]}, "each once"),
-        ({"full": {"rates": [1e-4, 1e-4]}}, "each once"),
+        ({"full": {"learning_rates": [1e-4, 1e-4]}}, "each once"),
         ({"sequence": {"arms": ["full", "full"]}}, "each arm once"),
         ({"arms": ["lora", "lora+interpolate"], "curve": {"arms": ["lora+interpolate"]}}, "among the arms that train"),
     ],

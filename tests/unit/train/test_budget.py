@@ -19,7 +19,7 @@ from keeptune.train.budget import FILE, Planned, find_budget, recall
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.objective import Objective
 from keeptune.train.remedies.base import Remedy
-from keeptune.train.remedies.ewc import EwcConfig
+from keeptune.train.remedies.ewc import Ewc, EwcConfig
 from keeptune.train.remedies.freeze import FreezeConfig
 from keeptune.train.remedies.kl import KlConfig
 from keeptune.train.remedies.l2sp import L2SpConfig
@@ -133,7 +133,7 @@ def test_terms_are_probed_too_and_counted(
     remedies: list[Remedy] = [
         KlConfig().build(),
         L2SpConfig().build(),
-        EwcConfig().build({"suite": retained}),
+        Ewc(EwcConfig(), {"suite": retained}),
         TalrConfig().build(),
         FreezeConfig().build(),
         Remedy(),

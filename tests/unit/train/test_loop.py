@@ -174,7 +174,7 @@ def test_callbacks_see_the_run_and_its_end_even_when_it_fails(
 def test_the_order_is_the_same_for_every_method(tiny: LanguageModel, random_rows: Rows, tmp_path: Path) -> None:
     rows, tokens = random_rows(20), []
     for method in (FullConfig().build(), LoraConfig(rank=2).build()):
-        folder = tmp_path / method.name
+        folder = tmp_path / method.artifact
         fit(tiny, method, rows, [], TrainConfig(epochs=2, global_batch=3), folder, lr=1e-4, seed=5)
         tiny.restore(method)
         tokens.append([r.tokens for r in records(folder)[0]])

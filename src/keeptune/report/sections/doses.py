@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from keeptune.core.records import ArmParts
 from keeptune.report.arms import (
     ArmView,
     change_axis,
@@ -24,7 +24,7 @@ from keeptune.report.plots import spread
 from keeptune.report.svg import Axis
 from keeptune.report.wording import change_text, score_text
 
-REPLAY = re.compile(r"(?P<own>self[-_ ]?)?replay(?:[: ]*(?P<share>\d+(?:\.\d+)?) ?%)?")
+KINDS = ("replay", "self-replay")  # remedies whose doses are shares of old rows
 ASIDE = 0.09  # kinds of replay stand beside each other, in steps of the x axis
 
 
@@ -47,29 +47,20 @@ class DoseGroup:
     kinds: tuple[str, ...]
 
 
-def recipe_dose(arm: str, text: str) -> tuple[str, str, float] | None:
-    """Arm without replay, kind and per cent: 'full+replay:5%' -> ('full', 'replay', 5.0).
-
-    A share that the name leaves out is looked for in `text`, the arm's label. No replay is ('full', '', 0.0); None
-    where there is replay of an unknown share.
-    """
-    parts = arm.split("+")
-    found = [(part, match) for part in parts if (match := REPLAY.fullmatch(part.strip()))]
-    if not found:
-        return arm, "", 0.0
-    part, match = found[0]
-    in_text = REPLAY.search(text)
-    share = match["share"] or (in_text["share"] if in_text else None)
-    base = "+".join(other for other in parts if other != part)
-    return (base, "self-replay" if match["own"] else "replay", float(share)) if share else None
+def replay_dose(arm: ArmParts) -> tuple[str, str, float]:
+    """Arm without replay, kind and per cent: ('full', 'replay', 5.0) of full+replay:5%; ('full', '', 0.0) without."""
+    replayed = next((each for each in arm.remedies if each.name in KINDS), None)
+    others = [each for each in arm.remedies if each is not replayed]
+    base = "+".join([arm.method, *(f"{each.name}:{each.dose}" if each.dose else each.name for each in others)])
+    return (base, "", 0.0) if replayed is None else (base, replayed.name, round(100 * float(replayed.dose or 0), 6))
 
 
 def doses(views: Sequence[ArmView], metric: str) -> tuple[DoseGroup, ...]:
     """A group for every method of which more than one share was run."""
     groups: dict[str, list[Dose]] = {}
     for v in scored(views):
-        dose = recipe_dose(v.arm.arm, v.label) if v.arm.arm and v.arm.alpha is None and v.trained else None
-        if dose:
+        if v.arm.parts is not None and v.arm.alpha is None:
+            dose = replay_dose(v.arm.parts)
             groups.setdefault(dose[0], []).append(Dose(dose[2], dose[1], v))
     return tuple(_group(base, found, views, metric) for base, found in groups.items() if any(d.kind for d in found))
 
@@ -77,7 +68,7 @@ def doses(views: Sequence[ArmView], metric: str) -> tuple[DoseGroup, ...]:
 def _group(base: str, found: Sequence[Dose], views: Sequence[ArmView], metric: str) -> DoseGroup:
     ordered = sorted(found, key=lambda d: (d.share, d.kind))
     shares = sorted({d.share for d in ordered})
-    kinds = tuple(kind for kind in ("replay", "self-replay") if any(d.kind == kind for d in ordered))
+    kinds = tuple(kind for kind in KINDS if any(d.kind == kind for d in ordered))
     x_axis = Axis(
         -0.4, len(shares) - 0.6, tuple(float(i) for i in range(len(shares))), lambda i: f"{shares[round(i)]:g} %"
     )

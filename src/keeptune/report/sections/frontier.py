@@ -56,11 +56,11 @@ def frontier(summary: Summary, views: Sequence[ArmView]) -> Frontier | None:
     panels = []
     for arm in dict.fromkeys(p.arm for p in shown):
         mine = [p for p in shown if p.arm == arm]
-        alike = [_change(p, by_worst) or 0.0 for p in shown if _method(p.arm) == _method(arm)]
+        alike = [_change(p, by_worst) or 0.0 for p in shown if p.method == mine[0].method]
         frame = Frame(x_axis, change_axis([*alike, -1.0], wanted=4, write=margins_tick), HEIGHT)
         diverged = sum(p.diverged for p in summary.frontier if p.arm == arm)
         view = named(views, arm)
-        chart = _chart(frame, mine, _shape(arm, view), by_worst, summary.metric)
+        chart = _chart(frame, mine, _shape(mine[0], view), by_worst, summary.metric)
         panels.append(Panel(arm, _caption(mine, diverged, by_worst, summary.metric), chart))
     return Frontier(
         panels=tuple(panels),
@@ -76,13 +76,8 @@ def _change(point: FrontierPoint, by_worst: bool) -> float | None:
     return point.worst_change if by_worst else point.retained_change
 
 
-def _method(arm: str) -> str:
-    """'lora' for 'lora+replay:5%' and 'lora:r4'."""
-    return arm.split("+")[0].split(":")[0]
-
-
-def _shape(arm: str, view: ArmView | None) -> str:
-    return view.shape if view else SHAPES.get(_method(arm), "triangle")
+def _shape(point: FrontierPoint, view: ArmView | None) -> str:
+    return view.shape if view else SHAPES.get(point.method, "triangle")
 
 
 def _chart(frame: Frame, points: Sequence[FrontierPoint], shape: str, by_worst: bool, metric: str) -> Markup:

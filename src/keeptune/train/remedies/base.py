@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar
 
+from keeptune.core.config import Config
+from keeptune.core.registry import Registry
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Term
 
 Steps = Sequence[Sequence[Encoded]]  # the rows of every optimiser step of a run
+Rows = Callable[[], Mapping[str, Sequence[Encoded]]]  # by source; made when somebody asks
+
+
+class Need(Enum):
+    """What a remedy cannot do without, or draws on; a recipe is checked for it when it is read."""
+
+    SUITES = "retained suites"
+    REHEARSAL_ROWS = "train rows of what is to be kept"
+    SELF_GENERATED_ROWS = "texts that the base writes"
+    MARGINS = "the margins of retained suites"
+    WEIGHT_DELTAS = "a method that adds to the base's weights"
+
+
+@dataclass(frozen=True)
+class RemedyInputs:
+    """What remedies may draw on in one training."""
+
+    rehearsal_rows: Rows = dict  # rows of what is to be kept, by suite or task
+    self_generated_rows: Rows = dict  # texts that the base wrote
+    within_margins: Callable[[LanguageModel], bool] = lambda lm: True  # nothing lost more, on validation items
+
+
+NO_INPUTS = RemedyInputs()
 
 
 class Remedy:
-    """Base of all remedies. An instance belongs to one training: it may remember what it made."""
+    """Base of all remedies. An instance belongs to one training: it may remember what it made.
+
+    Example:
+        >>> fit(lm, method, train, validation, config, folder, lr=1e-4, remedies=[KlConfig(weight=0.5).build()])
+    """
 
     def describe(self) -> str:
-        """As people read it: 'KL to base 0.5'."""
+        """The remedy in a table or a sentence: 'KL to base 0.5'."""
         raise NotImplementedError
 
     def method(self, method: Method) -> Method:
@@ -37,3 +69,39 @@ class Remedy:
     def allows(self, lm: LanguageModel) -> bool:
         """Asked before every validation but the first: False keeps this checkpoint out and ends training (a guard)."""
         return True
+
+
+class RemedyConfig(Config):
+    """Settings of a remedy, as a recipe gives them below ``remedies``; what it needs and what it costs."""
+
+    name: ClassVar[str]  # in an arm, 'lora+kl:0.5'; set by the registry
+    dose: ClassVar[str | None] = None  # the setting that an arm's dose replaces: 'weight'
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    base_forwards: ClassVar[float] = 0.0  # forward passes of the base beside every one of training
+
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Remedy:
+        """A fresh instance for one training."""
+        raise NotImplementedError
+
+    def token_factor(self) -> float:
+        """Tokens of a training with this remedy, for each token of one without."""
+        return 1.0
+
+    def with_dose(self, dose: str | None) -> RemedyConfig:
+        """These settings with the dose that an arm gives.
+
+        Raises:
+            ValueError: a dose that the remedy cannot have.
+        """
+        if dose is None:
+            return self
+        if self.dose is None:
+            raise ValueError(f"'{self.name}' has no dose")
+        return type(self).model_validate({**self.model_dump(), self.dose: dose})
+
+    def dose_value(self) -> Any:
+        """The setting that doses of an arm stand for; None where there is none."""
+        return None if self.dose is None else getattr(self, self.dose)
+
+
+REMEDIES: Registry[RemedyConfig] = Registry("remedy", "keeptune.train.remedies")

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from keeptune.batching.trie import flat_batch
-from keeptune.core.config import Config
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
-from keeptune.methods.base import Method, total
+from keeptune.methods.base import Method, WeightDelta, total, weight_delta
 from keeptune.models.forward import target_nll
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Forward, Term
-from keeptune.train.remedies.base import Remedy
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 
-class EwcConfig(Config):
+@REMEDIES.register("ewc")
+class EwcConfig(RemedyConfig):
     """How strongly weights are held, and on how many examples it is measured which ones matter."""
+
+    dose: ClassVar[str] = "strength"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS})
 
     strength: float = Field(1.0, gt=0)  # nats per trained token and unit of the quadratic form
     examples: int = Field(200, ge=1)  # at most; one forward and backward each, before training
 
-    def build(self, pools: Mapping[str, Sequence[Encoded]]) -> Ewc:
-        """A fresh instance for one training; ``pools`` show the skills to keep: train parts of retained suites."""
-        return Ewc(self, pools)
+    @override
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Ewc:
+        return Ewc(self, inputs.rehearsal_rows())
 
 
 class Ewc(Remedy):
@@ -54,20 +59,22 @@ class Ewc(Remedy):
             self.rows += [rows[i * len(rows) // count] for i in range(count)]
             left -= count
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return f"EWC {self.config.strength:g}"
 
+    @override
     def terms(self, lm: LanguageModel, method: Method) -> Sequence[Term]:
         """The pull; measures the Fisher information first."""
-        return [EwcTerm(method, fisher(lm, method, self.rows), self.config.strength)]
+        delta = weight_delta(method)
+        return [EwcTerm(delta, fisher(lm, delta, self.rows), self.config.strength)]
 
 
 @dataclass(frozen=True)
 class EwcTerm(Term):
     """The pull, as often as the micro-batch has trained tokens."""
 
-    method: Method
+    method: WeightDelta
     fisher: Mapping[str, Tensor]
     strength: float
 
@@ -78,7 +85,7 @@ class EwcTerm(Term):
         return form * (self.strength / 2 * forward.batch.weight)
 
 
-def fisher(lm: LanguageModel, method: Method, rows: Sequence[Encoded]) -> dict[str, Tensor]:
+def fisher(lm: LanguageModel, method: WeightDelta, rows: Sequence[Encoded]) -> dict[str, Tensor]:
     """Diagonal empirical Fisher information of ``method.weights``, by name: float32, mean over ``rows``.
 
     For a model that is adapted and still equals the base. Examples run one at a time: the square of a sum of

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 from torch import nn
+from typing_extensions import override
 
-from keeptune.core.config import Config
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.units import parse_share
-from keeptune.methods.base import Method, Wrapper
-from keeptune.train.remedies.base import Remedy
+from keeptune.methods.base import Method, WeightDelta, Wrapper, weight_delta
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 
-class FreezeConfig(Config):
+@REMEDIES.register("freeze")
+class FreezeConfig(RemedyConfig):
     """How much of the model stays the base."""
+
+    dose: ClassVar[str] = "share"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS})
 
     # Of the layers, the lowest ones, rounded to whole layers.
     share: Annotated[float, BeforeValidator(parse_share), Field(ge=0, le=1)] = 0.5
 
-    def build(self) -> Freeze:
-        """A fresh instance for one training."""
+    @override
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Freeze:
         return Freeze(self)
 
 
@@ -35,19 +39,20 @@ class Freeze(Remedy):
     def __init__(self, config: FreezeConfig) -> None:
         self.config = config
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return f"lowest {100 * self.config.share:g} % frozen"
 
+    @override
     def method(self, method: Method) -> Method:
         """``method`` on the rest of the model."""
-        return Frozen(method, self)
+        return Frozen(weight_delta(method), self)
 
 
 class Frozen(Wrapper):
     """A method that trains less than it would."""
 
-    def __init__(self, inner: Method, freeze: Freeze) -> None:
+    def __init__(self, inner: WeightDelta, freeze: Freeze) -> None:
         super().__init__(inner)
         self.freeze = freeze
 
@@ -70,8 +75,8 @@ class Frozen(Wrapper):
             )
         return model
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return f"{self.inner.describe()}, {self.freeze.describe()}"
 
 

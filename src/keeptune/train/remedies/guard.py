@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
-from keeptune.core.config import Config
+from typing_extensions import override
+
 from keeptune.models.language_model import LanguageModel, evaluating
-from keeptune.train.remedies.base import Remedy
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 Check = Callable[[LanguageModel], bool]
 
 
-class GuardConfig(Config):
-    """A guard has no settings of its own: what is allowed, its check decides."""
+@REMEDIES.register("guard")
+class GuardConfig(RemedyConfig):
+    """A guard has no settings of its own: what is allowed, the margins of the retained suites decide."""
 
-    def build(self, check: Check) -> Guard:
-        """A fresh instance for one training."""
-        return Guard(check)
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.SUITES, Need.MARGINS})
+
+    @override
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Guard:
+        return Guard(inputs.within_margins)
 
 
 class Guard(Remedy):
@@ -28,10 +33,11 @@ class Guard(Remedy):
     def __init__(self, check: Check) -> None:
         self.check = check
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return "guard"
 
+    @override
     def allows(self, lm: LanguageModel) -> bool:
         """What ``check`` says."""
         with evaluating(lm):

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 from keeptune.batching.types import Batch
-from keeptune.core.config import Config
 from keeptune.methods.base import Method
 from keeptune.models import head
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.objective import Forward, Term
-from keeptune.train.remedies.base import Remedy
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Remedy, RemedyConfig, RemedyInputs
 
 
-class KlConfig(Config):
+@REMEDIES.register("kl")
+class KlConfig(RemedyConfig):
     """How strongly predictions are held."""
+
+    dose: ClassVar[str] = "weight"
+    base_forwards: ClassVar[float] = 1.0
 
     weight: float = Field(1.0, gt=0)  # nats of likelihood that a nat of divergence is worth
 
-    def build(self) -> Kl:
-        """A fresh instance for one training."""
+    @override
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Kl:
         return Kl(self)
 
 
@@ -47,10 +52,11 @@ class Kl(Remedy):
     def __init__(self, config: KlConfig) -> None:
         self.config = config
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return f"KL to base {self.config.weight:g}"
 
+    @override
     def terms(self, lm: LanguageModel, method: Method) -> Sequence[Term]:
         """The divergence."""
         with method.base(lm.model):  # made now, where there is something to make

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
-from keeptune.core.config import Config
-from keeptune.methods.base import Method
+from keeptune.methods.base import Method, WeightDelta, weight_delta
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Forward, Term
-from keeptune.train.remedies.base import Remedy
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 
-class L2SpConfig(Config):
+@REMEDIES.register("l2sp")
+class L2SpConfig(RemedyConfig):
     """How strongly weights are held."""
+
+    dose: ClassVar[str] = "strength"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS})
 
     strength: float = Field(0.01, gt=0)  # nats per trained token and unit of squared length
 
-    def build(self) -> L2Sp:
-        """A fresh instance for one training."""
+    @override
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> L2Sp:
         return L2Sp(self)
 
 
@@ -35,20 +40,21 @@ class L2Sp(Remedy):
     def __init__(self, config: L2SpConfig) -> None:
         self.config = config
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return f"L2-SP {self.config.strength:g}"
 
+    @override
     def terms(self, lm: LanguageModel, method: Method) -> Sequence[Term]:
         """The pull."""
-        return [L2SpTerm(method, self.config.strength)]
+        return [L2SpTerm(weight_delta(method), self.config.strength)]
 
 
 @dataclass(frozen=True)
 class L2SpTerm(Term):
     """The pull, as often as the micro-batch has trained tokens."""
 
-    method: Method
+    method: WeightDelta
     strength: float
 
     def __call__(self, forward: Forward) -> Tensor:

@@ -8,16 +8,16 @@ Ibrahim et al. 2024, arXiv 2403.08763). The rows may be old data or made by the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator
+from typing_extensions import override
 
 from keeptune.batching.mixture import passes
-from keeptune.core.config import Config
 from keeptune.core.errors import DataError
 from keeptune.core.units import parse_share
 from keeptune.data.examples import Encoded
-from keeptune.train.remedies.base import Remedy, Steps
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs, Steps
 
 
 def replayed_share(value: Any) -> float:
@@ -32,14 +32,22 @@ def replayed_share(value: Any) -> float:
     return share
 
 
-class ReplayConfig(Config):
-    """How much is replayed; what, is said by who builds it."""
+@REMEDIES.register("replay")
+class ReplayConfig(RemedyConfig):
+    """How much is replayed: train rows of what is to be kept, or texts that the base wrote where there are none."""
+
+    dose: ClassVar[str] = "share"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS})
 
     share: Annotated[float, BeforeValidator(replayed_share)] = 0.05  # of the trained tokens
 
-    def build(self, pools: Mapping[str, Sequence[Encoded]], name: str = "replay") -> Replay:
-        """A fresh instance for one training."""
-        return Replay(pools, self.share, name)
+    @override
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Replay:
+        return Replay(inputs.rehearsal_rows() or inputs.self_generated_rows(), self.share, self.name)
+
+    @override
+    def token_factor(self) -> float:
+        return 1 / (1 - self.share)
 
 
 class Replay(Remedy):
@@ -76,10 +84,11 @@ class Replay(Remedy):
             if not all(row.completion_ids for row in rows):
                 raise DataError("a replay row has no tokens to train on", field=source, remedy="leave out empty rows")
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return f"{self.name} {100 * self.share:g} %"
 
+    @override
     def steps(self, steps: Steps, seed: int) -> Steps:
         """The rows of every step with replay rows behind them."""
         if not self.share:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from keeptune.batching.types import Batch
-from keeptune.core.config import Config
 from keeptune.methods.base import Method
 from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.objective import Forward, Term
-from keeptune.train.remedies.base import Remedy
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Remedy, RemedyConfig, RemedyInputs
 
 
-class TalrConfig(Config):
+@REMEDIES.register("talr")
+class TalrConfig(RemedyConfig):
     """How far the weight of a token may fall."""
+
+    dose: ClassVar[str] = "floor"
 
     floor: float = Field(0.01, ge=0, le=1)
 
-    def build(self) -> Talr:
-        """A fresh instance for one training."""
+    @override
+    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Talr:
         return Talr(self)
 
 
@@ -47,10 +51,11 @@ class Talr(Remedy):
     def __init__(self, config: TalrConfig) -> None:
         self.config = config
 
+    @override
     def describe(self) -> str:
-        """As people read it."""
         return "TALR"
 
+    @override
     def terms(self, lm: LanguageModel, method: Method) -> Sequence[Term]:
         """What turns the plain likelihood into the weighted one."""
         return [TalrTerm(self.config.floor)]

@@ -59,7 +59,7 @@ class Case:
         }
         weights = {name: p.detach() for name, p in self.reference.named_parameters()}
         base = dict(weights)
-        if self.method.name == "full":
+        if self.method.artifact == "model":
             weights |= leaves
         for name, a in leaves.items():
             if ".lora_A." in name:

@@ -14,7 +14,7 @@ from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.ewc import EwcConfig, fisher
+from keeptune.train.remedies.ewc import Ewc, EwcConfig, fisher
 from keeptune.train.remedies.freeze import FreezeConfig
 from keeptune.train.step import mean_nll
 
@@ -42,7 +42,7 @@ def test_fisher_and_gradient_are_those_of_the_formula(
     budget: int,
 ) -> None:
     retained = random_rows(5, seed=8)
-    case = make_case(remedy=EwcConfig(strength=0.2).build({"suite": retained}), **way)
+    case = make_case(remedy=Ewc(EwcConfig(strength=0.2), {"suite": retained}), **way)
     seen = {}
 
     def loss(hand: Any) -> Tensor:
@@ -73,12 +73,12 @@ def test_measuring_changes_nothing(tiny: LanguageModel, random_rows: Rows, confi
 
 def test_every_suite_gives_equally_many_rows_as_far_as_it_has_them(random_rows: Rows) -> None:
     rows, few = random_rows(10), random_rows(2)
-    assert EwcConfig(examples=4).build({"a": rows}).rows == [rows[0], rows[2], rows[5], rows[7]]
-    assert EwcConfig(examples=4).build({"a": rows, "b": few}).rows == [*few, rows[0], rows[5]]
-    assert EwcConfig(examples=7).build({"a": rows, "b": few}).rows == [*few, *(rows[i] for i in (0, 2, 4, 6, 8))]
-    assert EwcConfig().build({"a": rows, "b": few}).rows == [*few, *rows]
+    assert Ewc(EwcConfig(examples=4), {"a": rows}).rows == [rows[0], rows[2], rows[5], rows[7]]
+    assert Ewc(EwcConfig(examples=4), {"a": rows, "b": few}).rows == [*few, rows[0], rows[5]]
+    assert Ewc(EwcConfig(examples=7), {"a": rows, "b": few}).rows == [*few, *(rows[i] for i in (0, 2, 4, 6, 8))]
+    assert Ewc(EwcConfig(), {"a": rows, "b": few}).rows == [*few, *rows]
     with pytest.raises(DataError, match="EWC has no rows"):
-        EwcConfig().build({"a": []})
+        Ewc(EwcConfig(), {"a": []})
 
 
 @pytest.mark.parametrize(("config", "lr"), METHODS)
@@ -91,11 +91,11 @@ def test_training_forgets_less_of_the_rows(
     fit(tiny, teacher, retained, [], TrainConfig(epochs=40, global_batch=8), tmp_path / "base", lr=5e-3)
     tiny = LanguageModel.wrap(tiny.model.requires_grad_(False), tiny.tokenizer)
     losses.append(mean_nll(tiny, retained, 4096))
-    for remedies in ([], [EwcConfig(strength=1000).build({"suite": retained})]):
+    for remedies in ([], [Ewc(EwcConfig(strength=1000), {"suite": retained})]):
         arm = config.build()
         fit(tiny, arm, rows, [], TrainConfig(epochs=5, global_batch=4), tmp_path / "arm", lr=lr, remedies=remedies)
         losses.append(mean_nll(tiny, retained, 4096))
         tiny.restore(arm)
     base, plain, held = losses
     assert held - base < 0.7 * (plain - base)
-    assert EwcConfig(strength=1000).build({"suite": retained}).describe() == "EWC 1000"
+    assert Ewc(EwcConfig(strength=1000), {"suite": retained}).describe() == "EWC 1000"

@@ -10,7 +10,7 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.guard import GuardConfig
+from keeptune.train.remedies.guard import Guard
 from keeptune.train.step import mean_nll
 
 
@@ -24,7 +24,7 @@ def test_a_refused_checkpoint_ends_training_and_is_not_kept(
         asked.append(mean_nll(lm, rows, 4096))
         return len(asked) < 3
 
-    guard = GuardConfig().build(check)
+    guard = Guard(check)
     config = TrainConfig(epochs=6, global_batch=4)
     result = fit(tiny, FullConfig().build(), rows, rows, config, tmp_path, lr=3e-3, remedies=[guard])
     assert (result.steps, result.best_step, result.diverged) == (6, 4, False)

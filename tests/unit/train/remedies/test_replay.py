@@ -17,7 +17,9 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.loop import TrainConfig, fit
+from keeptune.train.remedies.base import RemedyInputs
 from keeptune.train.remedies.replay import Replay, ReplayConfig
+from keeptune.train.remedies.self_replay import SelfReplayConfig
 
 Rows = Callable[..., list[Encoded]]
 
@@ -159,13 +161,16 @@ def test_shares_as_people_write_them(written: Any, share: float) -> None:
     config = validate(ReplayConfig, {"share": written})
     assert config.share == pytest.approx(share)
     assert ReplayConfig.model_validate(config.model_dump(mode="json")) == config
-    assert config.build({"old": rows_of([3])}).share == config.share
+    assert config.build(RemedyInputs(rehearsal_rows=lambda: {"old": rows_of([3])})).share == config.share
 
 
 def test_description() -> None:
-    pools = {"old": rows_of([3])}
-    assert ReplayConfig().build(pools).describe() == "replay 5 %"
-    assert ReplayConfig(share=0.0025).build(pools, name="self-replay").describe() == "self-replay 0.25 %"
+    old, own = {"old": rows_of([3])}, {"self": rows_of([4])}
+    inputs = RemedyInputs(rehearsal_rows=lambda: old, self_generated_rows=lambda: own)
+    replay, own_replay = ReplayConfig().build(inputs), SelfReplayConfig(share=0.0025).build(inputs)
+    assert (replay.describe(), replay.pools) == ("replay 5 %", old)
+    assert (own_replay.describe(), own_replay.pools) == ("self-replay 0.25 %", own)
+    assert ReplayConfig().build(RemedyInputs(self_generated_rows=lambda: own)).pools == own  # where nothing is old
 
 
 @pytest.mark.parametrize("written", ["100%", 1, 5, "-1%", "much", None, True])

@@ -10,59 +10,66 @@ slow beginning may be caught up. What the plan keeps in any case is always run, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from keeptune.core.records import write_json
 from keeptune.core.units import human_seconds, parse_duration
-from keeptune.study.bench import Bench
-from keeptune.study.config import StudyConfig
-from keeptune.study.jobs import Job, Train, TrainAndTest
-from keeptune.study.plan import FILE, PlanRecord
-from keeptune.study.sequence import TaskSequence
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.jobs.base import Job
+from keeptune.study.schedule.plan import FILE, PlanRecord
 
 
 class Deadline:
-    """The schedule of a study that has a budget (see `workers.Schedule`). Shrinks the bench's recipe and plan.json.
+    """The schedule of a study that has a budget (see `runner.Schedule`). Shrinks its recipe and plan.json.
 
     Args:
-        bench: its recipe is what the plan keeps.
-        recipe: the recipe before the plan.
+        folder: of the run; plan.json is there.
+        config: the recipe before the plan, with a budget.
         planned: the plan.
         workers: jobs at the same time.
         clock: seconds since the study started.
+        warn: told what is dropped.
     """
 
     def __init__(
-        self, bench: Bench, recipe: StudyConfig, planned: PlanRecord, workers: int, clock: Callable[[], float]
+        self,
+        folder: Path,
+        config: StudyConfig,
+        planned: PlanRecord,
+        workers: int,
+        clock: Callable[[], float],
+        warn: Callable[[str], None],
     ) -> None:
-        if recipe.budget is None:
+        if config.budget is None:
             raise ValueError("a recipe without a budget has no deadline")
-        self.bench, self.recipe, self.planned = bench, recipe, planned
-        self.workers, self.clock = workers, clock
-        self.budget = parse_duration(recipe.budget)
-        self._steps = planned.steps(recipe)
+        self.path, self.config, self.planned = folder / FILE, config, planned
+        self.workers, self.clock, self.warn = workers, clock, warn
+        self.budget = parse_duration(config.budget)
+        self.recipe = planned.apply(config)
+        self._steps = planned.steps(config)
         self._running: dict[Job, float] = {}  # when it began
         self._done: set[Job] = set()
         self._expected = self._taken = 0.0  # seconds of what was done: in the plan, and by the clock
 
     def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """What is dropped last comes first."""
-        return sorted(jobs, key=lambda job: -sum(belongs(job, config) for config, _ in self._steps))
+        return sorted(jobs, key=lambda job: -sum(job.belongs_to(config) for config, _ in self._steps))
 
     def wants(self, job: Job) -> bool:
         """Whether the recipe still has the job, and the time that is left still has room for it."""
-        gone = next((n for n, (config, _) in enumerate(self._steps) if not belongs(job, config)), None)
+        gone = next((n for n, (config, _) in enumerate(self._steps) if not job.belongs_to(config)), None)
         if gone is not None and gone <= self._too_many():
             self._drop(gone)
             return False
         self._running[job] = self.clock()
         return True
 
-    def did(self, job: Job, anew: bool) -> None:
+    def did(self, job: Job, newly_done: bool) -> None:
         """A job that was done by an earlier run says nothing about the pace."""
         began = self._running.pop(job)
         self._done.add(job)
-        expected = self.planned.estimates.job(self.bench.config, job)
-        if anew and expected:
+        expected = job.seconds(self.planned.estimates, self.recipe)
+        if newly_done and expected:
             self._expected += expected
             self._taken += self.clock() - began
 
@@ -74,11 +81,11 @@ class Deadline:
     def rest(self, config: StudyConfig) -> float:
         """Seconds, with all workers, that what is left of a recipe will take."""
         estimates, now = self.planned.estimates, self.clock()
-        done = sum(estimates.job(config, job) for job in self._done if belongs(job, config))
+        done = sum(job.seconds(estimates, config) for job in self._done if job.belongs_to(config))
         begun = sum(
-            min(now - began, self.pace * estimates.job(config, job))
+            min(now - began, self.pace * job.seconds(estimates, config))
             for job, began in self._running.items()
-            if belongs(job, config)
+            if job.belongs_to(config)
         )
         return (self.pace * (estimates.total(config) - done) - begun) / self.workers
 
@@ -92,26 +99,12 @@ class Deadline:
         if not names:  # dropped before
             return
         left = max(0.0, self.budget - self.clock())
-        self.bench.warn(
+        self.warn(
             f"budget: jobs take {self.pace:.1f} times as long as planned, the rest would need"
-            f" {human_seconds(self.rest(self.bench.config))}, and {human_seconds(left)} are left;"
+            f" {human_seconds(self.rest(self.recipe))}, and {human_seconds(left)} are left;"
             f" not run: {', '.join(names)}"
         )
-        self.planned = self.planned.less(self.recipe, self._steps[steps][0], names, self.workers)
-        write_json(self.bench.folder / FILE, self.planned)
-        self.bench.config = self.planned.apply(self.recipe)
+        self.planned = self.planned.less(self.config, self._steps[steps][0], names, self.workers)
+        write_json(self.path, self.planned)
+        self.recipe = self.planned.apply(self.config)
         self._steps = self._steps[steps:]
-
-
-def belongs(job: Job, config: StudyConfig) -> bool:
-    """Whether a job is part of a recipe. Trainings alone can be left out of it; what was trained is tested."""
-    if isinstance(job, TaskSequence):
-        return job.seed in config.seeds
-    if isinstance(job, TrainAndTest):
-        return config.curve is not None and job.trial.examples in config.curve.sizes
-    if not isinstance(job, Train) or job.weights:
-        return True
-    trial = job.trial
-    if trial.seed != config.seeds[0]:
-        return trial.seed in config.seeds
-    return trial.lr in config.rates(trial.spec.method) and trial.spec in {spec.trained for spec in config.specs}

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from keeptune.study.spec import ArmSpec
+from keeptune.recipe.arms import Arm
+from keeptune.recipe.config import StudyConfig
+
+RECIPE = StudyConfig.model_validate({"model": "builtin", "target": {"task": "builtin:orders"}})
+
+
+def arm(text: str) -> Arm:
+    return Arm.of(text, RECIPE)
 
 
 @pytest.mark.parametrize(
@@ -18,21 +25,21 @@ from keeptune.study.spec import ArmSpec
     ],
 )
 def test_names(text: str, name: str, folder: str) -> None:
-    spec = ArmSpec.parse(text)
+    spec = arm(text)
     assert spec.name == name
     assert spec.folder == folder
-    assert ArmSpec.parse(spec.name) == spec
+    assert arm(spec.name) == spec
 
 
 def test_order_of_remedies_does_not_matter() -> None:
-    assert ArmSpec.parse("full+kl+replay") == ArmSpec.parse("full+replay+kl")
+    assert arm("full+kl+replay") == arm("full+replay+kl")
 
 
 def test_an_interpolated_arm_rests_on_a_trained_one() -> None:
-    spec = ArmSpec.parse("lora+kl+interpolate")
-    assert spec.trained == ArmSpec.parse("lora+kl")
+    spec = arm("lora+kl+interpolate")
+    assert spec.trained == arm("lora+kl")
     assert not spec.plain
-    assert ArmSpec.parse("lora").plain
+    assert arm("lora").plain
 
 
 @pytest.mark.parametrize(
@@ -47,4 +54,4 @@ def test_an_interpolated_arm_rests_on_a_trained_one() -> None:
 )
 def test_what_does_not_exist_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ArmSpec.parse(text)
+        arm(text)

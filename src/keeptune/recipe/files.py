@@ -11,7 +11,7 @@ from keeptune.data.readers import source_files
 from keeptune.data.wordings import load_wordings
 from keeptune.evaluate.config import HarnessConfig, TaskConfig
 from keeptune.evaluate.text import text_files
-from keeptune.study.config import Entry, TaskFile, relative_to
+from keeptune.recipe.entries import Entry, TaskFile, relative_to
 
 
 def check_files(entries: Iterable[Entry], data_root: Path = Path()) -> None:

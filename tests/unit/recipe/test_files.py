@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from keeptune.cli.main import app
 from keeptune.core.config import parse_recipe
 from keeptune.core.errors import DataError
-from keeptune.study.config import StudyConfig
-from keeptune.study.files import check_files
+from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.files import check_files
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""An arm on disk: what it is, what it cost, and every item it answered. Finished arms are read, not run again."""
+"""What jobs leave on disk: trainings, sweeps and arms with every item they answered. What is finished is read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import (
+    PROMPTING,
+    ArmParts,
     Costs,
     Gauge,
     ItemRecord,
@@ -18,7 +20,7 @@ from keeptune.core.records import (
     write_json,
     write_records,
 )
-from keeptune.study.spec import ArmSpec
+from keeptune.recipe.arms import Arm
 
 
 class KeyedRecord(Record):
@@ -35,6 +37,7 @@ class ArmRecord(KeyedRecord):
     family: str  # "prompt" or the method's name
     costs: Costs
     arm: str = ""  # as the recipe names it
+    parts: ArmParts | None = None  # of an arm that trains
     title: str = ""  # the label without the rate
     lr: float | None = None
     seed: int | None = None
@@ -43,6 +46,11 @@ class ArmRecord(KeyedRecord):
     examples: int | None = None  # training rows
     gauge: Gauge | None = None
     note: str | None = None
+
+    @property
+    def prompting(self) -> bool:
+        """The base model as it is, with demonstrations or without."""
+        return self.family == PROMPTING
 
 
 class SuiteLook(Record):
@@ -134,15 +142,21 @@ class SweepRecord(KeyedRecord):
     points: tuple[SweepPoint, ...]
 
 
+class TextsRecord(KeyedRecord):
+    """texts-seed0.json: rows that the base wrote itself: (id, ids of the prompt, ids of what was written)."""
+
+    rows: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+
 @dataclass(frozen=True)
-class Arm:
+class ScoredArm:
     """An arm with its test items, by task and by retained suite."""
 
     record: ArmRecord
     folder: Path
     target: Mapping[str, Sequence[ItemRecord]]
     suites: Mapping[str, Sequence[ItemRecord]]
-    views: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)  # other wordings, tasks held out
+    extras: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)  # other wordings, tasks held out
 
     @property
     def name(self) -> str:
@@ -161,8 +175,8 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class View:
-    """Test items that are looked at beside target and suites: other wordings, or a task that nobody is trained on."""
+class ExtraEvaluation:
+    """Test items that are scored beside target and suites: other wordings, or a task that nobody is trained on."""
 
     name: str
     task: str
@@ -173,31 +187,31 @@ class View:
 class Tuned:
     """One arm of the recipe: the chosen rate's arm for every seed, the first seed first."""
 
-    spec: ArmSpec
-    arms: Sequence[Arm]
+    arm: Arm
+    seeds: Sequence[ScoredArm]
     sweep_tokens: int = 0  # of all trainings that it took to choose the rate
 
 
-Curve = Sequence[tuple[int, Arm]]  # training examples and the arm that they made, in the order of the examples
+Curve = Sequence[tuple[int, ScoredArm]]  # training examples and the arm that they made, in the order of the examples
 
 
-def save_arm(arm: Arm) -> None:
+def save_arm(arm: ScoredArm) -> None:
     """Write items first and arm.json last: an arm without arm.json was interrupted and runs again."""
-    for name, items in {**arm.target, **arm.suites, **arm.views}.items():
+    for name, items in {**arm.target, **arm.suites, **arm.extras}.items():
         write_records(arm.folder / "items" / f"{name}.jsonl", items)
     write_json(arm.folder / "arm.json", arm.record)
 
 
 def finished_arm(
-    folder: Path, key: str, tasks: Sequence[str], suites: Sequence[str] = (), views: Sequence[str] = ()
-) -> Arm | None:
+    folder: Path, key: str, tasks: Sequence[str], suites: Sequence[str] = (), extras: Sequence[str] = ()
+) -> ScoredArm | None:
     """The arm of a folder, if it finished under the same key."""
     record = finished(folder / "arm.json", ArmRecord, key)
     if record is None:
         return None
     try:
-        return Arm(
-            record, folder, *({name: _items(folder, name) for name in names} for names in (tasks, suites, views))
+        return ScoredArm(
+            record, folder, *({name: _items(folder, name) for name in names} for names in (tasks, suites, extras))
         )
     except (DataError, FileNotFoundError):
         return None

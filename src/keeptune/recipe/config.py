@@ -1,0 +1,225 @@
+"""The recipe of a study: what to learn, what to keep, which arms to run. Only model and target have no default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, create_model, field_validator, model_validator
+
+from keeptune.batching.mixture import MixtureConfig
+from keeptune.core.config import Config, CountOrAuto
+from keeptune.core.records import PROMPTING
+from keeptune.core.units import parse_duration
+from keeptune.evaluate.config import HarnessConfig
+from keeptune.evaluate.standard import expand
+from keeptune.methods.base import METHODS, MethodConfig
+from keeptune.recipe.arms import Arm, ArmName
+from keeptune.recipe.entries import Entry, TargetEntry
+from keeptune.train.loop import TrainConfig
+from keeptune.train.remedies.base import REMEDIES, Need, RemedyConfig
+
+
+class PromptConfig(Config):
+    """The prompting arms."""
+
+    shots: tuple[int, ...] = (0, 1, 4)
+    draws: int = Field(3, ge=1)  # of the demonstrations; item scores are averaged over them
+
+    @field_validator("shots")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(k < 0 for k in value) or len(set(value)) < len(value):
+            raise ValueError("give different numbers of shots, 0 or more")
+        return tuple(sorted(value))
+
+
+class CostsConfig(Config):
+    """How costs are counted."""
+
+    cached_token_price: float = Field(0.1, ge=0, le=1)  # of a demonstration's token, where a fresh one costs 1
+
+
+def _field(name: str) -> str:
+    """The key of a registered name in a recipe: self-replay is self_replay there."""
+    return name.replace("-", "_")
+
+
+if TYPE_CHECKING:
+
+    class MethodSettings(Config):
+        """The settings of every registered method, each under its name."""
+
+    class RemedySettings(Config):
+        """The settings of every registered remedy, each under its name."""
+
+else:
+    MethodSettings = create_model(
+        "MethodSettings", __base__=Config, **{_field(name): (METHODS[name], METHODS[name]()) for name in METHODS}
+    )
+    RemedySettings = create_model(
+        "RemedySettings", __base__=Config, **{_field(name): (REMEDIES[name], REMEDIES[name]()) for name in REMEDIES}
+    )
+
+
+class CurveConfig(Config):
+    """The learning curve: the chosen rate of some arms on parts of the training rows."""
+
+    sizes: tuple[int, ...] = (50, 100, 250, 500, 1000, 2000, 5000, 10_000)  # those below all rows; all rows come last
+    arms: tuple[str, ...] = ("lora",)
+
+
+class SequenceConfig(Config):
+    """The targets one after another, in one or several orders of their names; as listed where no order is given."""
+
+    orders: tuple[tuple[str, ...], ...] = ()
+    arms: tuple[str, ...] = ("full", "lora", "full+replay", "lora+replay")  # replay is of the tasks before
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [ArmName.parse(name) for name in value]
+        if any(name.interpolated for name in names):
+            raise ValueError("a sequence merges every stage: interpolate has no place in it")
+        for remedy in (remedy for name in names for remedy, _ in name.remedies):
+            if Need.MARGINS in REMEDIES[remedy].needs:
+                raise ValueError(f"a {remedy} watches retained suites, which a sequence does not score: leave it out")
+        if len(set(names)) < len(names):
+            raise ValueError("name each arm once")
+        return tuple(map(str, names))
+
+
+class StudyConfig(MethodSettings):
+    """Targets to learn, skills to keep, and the arms that are compared.
+
+    Example:
+        >>> config = StudyConfig(model="builtin", target=[{"task": "builtin:orders"}], arms=["prompt", "lora+kl:0.5"])
+        >>> [arm.name for arm in config.training_arms]
+        ['lora+kl:0.5']
+    """
+
+    model: str  # hub name, local folder or "builtin"
+    target: tuple[TargetEntry, ...]  # one task, or several that are learned together (or one after another: sequence)
+    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; standard; none: it does not matter
+    arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, or a method with remedies: lora+replay:5%
+    seeds: tuple[int, ...] = (0,)  # where none is named and a training is small, 0, 1 and 2
+    prompt: PromptConfig = PromptConfig()
+    train: TrainConfig = TrainConfig()
+    remedies: RemedySettings = RemedySettings()
+    mixture: MixtureConfig | None = None  # how several targets are mixed; by default every row once per epoch
+    sequence: SequenceConfig | None = None
+    curve: CurveConfig | None = None
+    held_out: tuple[TargetEntry, ...] = ()  # tasks that nothing is trained on, scored before and after
+    checkpoints: bool = False  # target and retained suites at every validation on the way, for frontiers
+    title: str = ""
+    device: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    overlong: Literal["error", "drop", "truncate_prompt"] = "drop"
+    validation_items: int = Field(200, ge=20)  # per task and suite, for choosing rates and shots
+    test_items: int | None = Field(None, ge=20)  # per task and suite; all where not given
+    indifference: float = Field(1.0, ge=0)  # points of target score that do not matter to you
+    requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
+    costs: CostsConfig = CostsConfig()
+    workers: CountOrAuto = "auto"  # processes that train at the same time
+    budget: str | None = None  # wall time, "4h" or "30min": trials are dropped in a stated order
+    forgetting: Literal["measured", "harmless"] = "measured"  # harmless: retain says none
+
+    @field_validator("target", "held_out", mode="before")
+    @classmethod
+    def _one_target(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict | Config) else value
+
+    @field_validator("held_out")
+    @classmethod
+    def _zero_shot(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What carries over is asked without demonstrations, however many a task of lm-eval says."""
+        for entry in value:
+            if isinstance(entry, HarnessConfig) and entry.shots:
+                raise ValueError(f"{entry.task} is held out, and those are asked zero-shot: leave out its shots")
+        return tuple(
+            entry.model_copy(update={"shots": 0}) if isinstance(entry, HarnessConfig) else entry for entry in value
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("retain", ()) in (None, "none"):
+            return {**values, "retain": [], "forgetting": "harmless"}
+        return values
+
+    @field_validator("retain", mode="before")
+    @classmethod
+    def _sets(cls, value: Any) -> Any:
+        return expand(value)
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name if name == PROMPTING else str(ArmName.parse(name)) for name in value)
+        if not names or len(set(names)) < len(names):
+            raise ValueError("name each arm once: prompt, full, lora, lora+replay:5%")
+        return names
+
+    @field_validator("budget")
+    @classmethod
+    def _duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value)
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> StudyConfig:
+        if not self.target:
+            raise ValueError("a study needs a target")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("give one seed or more, each once")
+        _ = self.training_arms, self.sequence_arms  # their doses and parts are checked
+        for arm in self.curve.arms if self.curve else ():
+            if arm not in self.arms or ArmName.parse(arm).interpolated:
+                raise ValueError(f"the learning curve needs '{arm}' among the arms that train")
+        return self
+
+    @property
+    def prompts(self) -> bool:
+        """Whether the base is asked as it is."""
+        return PROMPTING in self.arms
+
+    @property
+    def training_arms(self) -> tuple[Arm, ...]:
+        """The arms that train."""
+        return tuple(Arm.of(arm, self) for arm in self.arms if arm != PROMPTING)
+
+    @property
+    def sequence_arms(self) -> tuple[Arm, ...]:
+        """The arms that learn the targets one after another."""
+        return tuple(Arm.of(arm, self) for arm in self.sequence.arms) if self.sequence else ()
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Every method that trains somewhere, once."""
+        return tuple(dict.fromkeys(arm.method.name for arm in (*self.training_arms, *self.sequence_arms)))
+
+    def method(self, name: str) -> MethodConfig:
+        """The settings of a method."""
+        settings: MethodConfig = getattr(self, _field(name))
+        return settings
+
+    def remedy(self, name: str) -> RemedyConfig:
+        """The settings of a remedy, before an arm's dose."""
+        settings: RemedyConfig = getattr(self.remedies, _field(name))
+        return settings
+
+    def learning_rates(self, arm: Arm) -> tuple[float, ...]:
+        """Peak learning rates that are left to try for an arm."""
+        return self.method(arm.method.name).learning_rates
+
+    def with_learning_rates(self, rates: Mapping[str, tuple[float, ...]]) -> StudyConfig:
+        """The recipe with other rates, by method."""
+        changes = {
+            _field(name): self.method(name).model_copy(update={"learning_rates": kept}) for name, kept in rates.items()
+        }
+        return self.model_copy(update=changes)
+
+    def needs(self, need: Need) -> bool:
+        """Whether a remedy of an arm that is no sequence has a need."""
+        return any(arm.needs(need) for arm in self.training_arms)

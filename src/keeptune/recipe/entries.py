@@ -1,0 +1,116 @@
+"""What a recipe names: tasks, free texts, tasks of lm-eval, and files that hold one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag, model_validator
+
+from keeptune.core.config import Config, read_recipe
+from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
+from keeptune.evaluate.standard import STANDARD
+
+BUILTIN = "builtin:"
+
+
+class TaskFile(Config):
+    """A task that stands in a file of its own; its data path is relative to that file."""
+
+    task: str  # a YAML file with the fields of a task, or builtin:name
+    margin: float | str | None = None  # overrides the file's
+
+    def read(self) -> TaskConfig | TextConfig:
+        """The task or text that the file describes.
+
+        Raises:
+            ConfigError: no such file, or a key that neither a task nor a text has.
+        """
+        if self.task.startswith(BUILTIN):
+            from keeptune.builtin import task_path
+
+            path = task_path(self.task.removeprefix(BUILTIN))
+        else:
+            path = Path(self.task)
+        config = read_recipe(_TaskOrText, path).entry
+        changes: dict[str, Any] = {} if self.margin is None else {"margin": self.margin}
+        if not config.name:
+            changes["name"] = path.stem
+        return relative_to(config.model_copy(update=changes), path.parent)
+
+
+def relative_to(config: TaskConfig | TextConfig, root: Path) -> TaskConfig | TextConfig:
+    """The same entry with its relative paths below ``root``."""
+    paths = {"text": config.text} if isinstance(config, TextConfig) else {"data": config.data}
+    if isinstance(config, TaskConfig) and config.wordings_file is not None:
+        paths["pack"] = config.wordings_file
+    changes = {
+        field: str(root / place)
+        for field, place in paths.items()
+        if not place.startswith("hf:") and not Path(place).is_absolute()
+    }
+    return config.model_copy(update=changes)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, HarnessConfig):
+        return "(harness)"
+    if isinstance(value, TaskFile | TaskConfig | TextConfig):
+        return {TaskFile: "(file)", TaskConfig: "(task)", TextConfig: "(text)"}[type(value)]
+    keys = value.keys() if isinstance(value, dict) else ()
+    if "task" in keys and str(value["task"]).startswith(HARNESS):
+        return "(harness)"
+    return "(file)" if "task" in keys else "(text)" if "text" in keys and "data" not in keys else "(task)"
+
+
+def entries_of(spec: str, margin: float | None = None) -> list[Any]:
+    """What a command line names: one entry (`entry_of`), or a set of them by its name."""
+    return list(STANDARD.get(spec, (entry_of(spec, margin),)))
+
+
+def entry_of(spec: str, margin: float | None = None) -> dict[str, Any]:
+    """What a command line names as one entry: a task's YAML file, builtin:name, harness:name, text files, or a data
+    file.
+
+    ``margin`` is in points and holds for data files and for tasks that stand in files of their own; free text keeps
+    its relative margin.
+    """
+    points = {} if margin is None else {"margin": margin}
+    if spec.startswith((BUILTIN, HARNESS)) or spec.endswith((".yaml", ".yml")):
+        return {"task": spec, **points}
+    if spec.endswith((".txt", ".md")):
+        return {"text": spec}
+    return {"data": spec, **points}
+
+
+_Inline = Annotated[Annotated[TaskConfig, Tag("(task)")] | Annotated[TextConfig, Tag("(text)")], Discriminator(_kind)]
+Entry = Annotated[
+    Annotated[TaskFile, Tag("(file)")]
+    | Annotated[TaskConfig, Tag("(task)")]
+    | Annotated[TextConfig, Tag("(text)")]
+    | Annotated[HarnessConfig, Tag("(harness)")],
+    Discriminator(_kind),
+]
+TargetEntry = Annotated[
+    Annotated[TaskFile, Tag("(file)")]
+    | Annotated[TaskConfig, Tag("(task)")]
+    | Annotated[HarnessConfig, Tag("(harness)")],
+    Discriminator(_kind),
+]
+
+
+class _TaskOrText(Config):
+    """A file that is one entry."""
+
+    entry: _Inline
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wrap(cls, value: Any) -> Any:
+        return {"entry": value}
+
+
+class RetainList(Config):
+    """Entries that do not stand in a recipe."""
+
+    entries: tuple[Entry, ...]

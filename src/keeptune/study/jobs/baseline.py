@@ -1,0 +1,44 @@
+"""What the base is asked before anything trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keeptune.core.records import Part
+from keeptune.evaluate.runner import Wording
+from keeptune.study.baseline import measure
+from keeptune.study.jobs.base import Unplanned
+from keeptune.study.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class ScoreBase(Unplanned):
+    """Scores of the base on a part of a task; they go into the cache of base scores."""
+
+    task: str
+    part: Part
+    shots: int = 0
+    draw: int = 0
+    wording: Wording = "fixed"
+
+    @property
+    def name(self) -> str:
+        """As progress shows it."""
+        return f"base on {self.task}, {self.part}" + (f", {self.shots}-shot" if self.shots else "")
+
+    def perform(self, workplace: Workplace) -> bool:
+        """Score the base."""
+        workplace.scorer.evaluate(self.task, self.part, shots=self.shots, draw=self.draw, wording=self.wording)
+        return True
+
+
+@dataclass(frozen=True)
+class MeasureBaseline(Unplanned):
+    """Everything that later models are compared with: `baseline.measure`."""
+
+    name = "baseline"
+
+    def perform(self, workplace: Workplace) -> bool:
+        """Measure it and write it down."""
+        rows = workplace.data.validation_rows(workplace.config.seeds[0])
+        return measure(workplace.ledger, workplace.scorer, rows)

@@ -1,0 +1,200 @@
+"""From a recipe to a place of work: tasks built and checked, the model loaded, the books opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from keeptune import __version__
+from keeptune.core.errors import ConfigError, DataError
+from keeptune.data.encode import Encoder
+from keeptune.data.examples import Example
+from keeptune.data.lazy import picked, places
+from keeptune.data.leakage import asked_elsewhere
+from keeptune.data.load import write_quarantine
+from keeptune.data.splits import freeze
+from keeptune.evaluate.cache import EvaluationCache, cache_folder
+from keeptune.evaluate.task import Judged, Task
+from keeptune.models.load import load
+from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.entries import Entry
+from keeptune.recipe.files import check_files
+from keeptune.recipe.tasks import build_entry, drops_leaks
+from keeptune.study import standard
+from keeptune.study.data import TrainingData
+from keeptune.study.jobs.sequence import check_order
+from keeptune.study.ledger import Ledger
+from keeptune.study.messages import Messages
+from keeptune.study.records import ExtraEvaluation
+from keeptune.study.scorer import Scorer
+from keeptune.study.seeds import with_seeds
+from keeptune.study.settled import settle, settled
+from keeptune.study.workplace import Workplace
+from keeptune.train.remedies.base import Need
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study before its model is loaded: what other processes are given instead of the recipe's files."""
+
+    config: StudyConfig
+    folder: Path
+    targets: tuple[Task, ...]
+    suites: tuple[Task, ...]
+    held_out: tuple[Task, ...]  # scored before and after, and in no training
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Targets, suites and tasks held out."""
+        return (*self.targets, *self.suites, *self.held_out)
+
+    @property
+    def extras(self) -> tuple[ExtraEvaluation, ...]:
+        """What the test also asks: every wording of the targets that have unseen ones, and tasks held out."""
+        worded = [task.name for task in self.targets if task.unseen is not None]
+        return (
+            *(ExtraEvaluation(f"{name}@{wording}", name, wording) for name in worded for wording in ("each", "unseen")),
+            *(ExtraEvaluation(task.name, task.name) for task in self.held_out),
+        )
+
+
+def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path()) -> Prepared:
+    """Build the tasks and freeze their splits.
+
+    Args:
+        config: the recipe.
+        folder: the run's folder.
+        messages: told what was left out.
+        data_root: relative data paths of the recipe are below it (those of task files: below the file's folder).
+
+    Raises:
+        KeeptuneError: whatever is wrong with recipe or data, before a model is loaded.
+    """
+    check_files((*config.target, *config.retain, *config.held_out), data_root)
+    targets = [build_entry(entry, data_root, target=True) for entry in config.target]
+    judged = None if config.needs(Need.REHEARSAL_ROWS) else Judged()
+    suites = [build_entry(entry, data_root, judged=judged) for entry in config.retain]
+    if standard.applies(config):
+        found, missing = standard.default_suites()
+        suites = list(found.values())
+        config = config.model_copy(update={"retain": tuple(found)})  # workers and manifest name the same ones
+        for line in missing:
+            messages.warn(line)
+    held_out = [build_entry(entry, data_root) for entry in config.held_out]
+    _check(config, targets, suites, held_out)
+    targets, suites = _apart(config, targets, suites, held_out, messages)
+    prepared = Prepared(settled(config, folder), folder, tuple(targets), tuple(suites), tuple(held_out))
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in prepared.tasks:
+        freeze(task.splits, folder / "splits" / f"{task.name}.json")
+        if task.loaded is not None and task.loaded.quarantined:
+            write_quarantine(folder / "quarantine" / f"{task.name}.jsonl", task.loaded.quarantined)
+    return prepared
+
+
+def open_workplace(prepared: Prepared, messages: Messages) -> Workplace:
+    """Load the model and put everything in its place.
+
+    Raises:
+        KeeptuneError: the model cannot be used.
+    """
+    config, folder = prepared.config, prepared.folder
+    lm = load(config.model, device=config.device, precision=config.precision)
+    config = settle(config, folder, str(lm.dtype))
+    encoder = Encoder(
+        lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong, unembedded=lm.unembedded
+    )
+    cache = cache_folder()
+    targets = {task.name: task for task in prepared.targets}
+    suites = {task.name: task for task in prepared.suites}
+    data = TrainingData(encoder, targets, suites, config.train, config.mixture, cache, messages)
+    config = with_seeds(config, data, lm.parameters)
+    scorer = Scorer(
+        lm=lm,
+        encoder=encoder,
+        tasks={task.name: task for task in prepared.tasks},
+        targets=tuple(targets),
+        suites=tuple(suites),
+        extras=prepared.extras,
+        limits={"validation": config.validation_items, "test": config.test_items},
+        cache=EvaluationCache(cache),
+        messages=messages,
+    )
+    learned_from = [task.digest for task in (*prepared.targets, *prepared.suites)]
+    ledger = Ledger(
+        folder=folder,
+        config=config,
+        identity=[__version__, lm.hash, str(lm.dtype), learned_from, config.overlong, config.validation_items],
+        asked=[
+            [task.digest for task in prepared.held_out],
+            [task.unseen_digest for task in prepared.targets],
+            config.test_items,
+        ],
+        margins=[suite.margin for suite in prepared.suites],
+        targets=tuple(targets),
+        suites=tuple(suites),
+        extras=tuple(extra.name for extra in prepared.extras),
+    )
+    return Workplace(config, ledger, lm, lm.parameters, encoder, data, scorer, messages)
+
+
+def _check(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task], held_out: Sequence[Task]) -> None:
+    """Refuse what would fail only after hours: two tasks of one name, orders of unknown targets, remedies that need
+    retained suites.
+    """
+    names = [task.name for task in (*targets, *suites, *held_out)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"two tasks are called '{twice[0]}'", remedy="give one of them another name:")
+    for order in config.sequence.orders if config.sequence else ():
+        check_order(order, [task.name for task in targets])
+    for arm in config.training_arms:
+        needing = arm.needs(Need.SUITES)
+        if needing and not suites:
+            raise ConfigError(
+                f"the arm '{arm.name}' needs retained suites: {needing[0]} looks at what the base can do",
+                where="retain",
+                remedy="name what to retain, or leave the arm out",
+            )
+
+
+def _apart(
+    config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task], held_out: Sequence[Task], messages: Messages
+) -> tuple[list[Task], list[Task]]:
+    """Targets and suites without train rows that another task asks on validation or test.
+
+    A suite's train rows count only where a remedy draws on them.
+
+    Raises:
+        DataError: such rows, of a task whose split does not say on_leak: drop.
+    """
+    tasks = [*targets, *suites, *held_out]
+    trained = [*targets, *(suites if config.needs(Need.REHEARSAL_ROWS) else ())]
+    found = asked_elsewhere(
+        {task.name: task.splits for task in tasks},
+        {task.name: task.loaded.layout.prompt_columns for task in tasks if task.loaded and task.loaded.layout},
+        {task.name for task in trained},
+    )
+
+    def clean(entry: Entry, task: Task) -> Task:
+        pairs = found.get(task.name, ())
+        if not pairs:
+            return task
+        text = f"{task.name}: {len(pairs)} train rows are asked by another task of this study"
+        if not drops_leaks(entry):
+            raise DataError(
+                f"{text}; the first: {pairs[0]}", path=task.source, remedy="leave them out: split: {on_leak: drop}"
+            )
+        messages.warn(f"{text}; they were left out of training")
+        gone = {pair.id for pair in pairs}
+        return replace(task, splits=replace(task.splits, train=_without(task.splits.train, gone)))
+
+    return (
+        [clean(entry, task) for entry, task in zip(config.target, targets, strict=True)],
+        [clean(entry, task) for entry, task in zip(config.retain, suites, strict=True)],
+    )
+
+
+def _without(examples: Sequence[Example], gone: set[str]) -> Sequence[Example]:
+    return picked(examples, places(examples, lambda example: example.id not in gone))

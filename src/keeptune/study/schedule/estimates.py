@@ -1,0 +1,102 @@
+"""What the parts of a study take: measured by a short probe, not guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from keeptune.data.lazy import Made
+from keeptune.recipe.arms import Arm
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.workplace import Workplace
+from keeptune.train.estimate import Needs, probe
+
+ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
+BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """Seconds and bytes of one training, one evaluation, one model."""
+
+    needs: dict[str, Needs]  # by method
+    tasks: int  # to learn
+    rows: int  # to train on
+    steps: int
+    tokens: int  # of one training of all rows
+    validation_seconds: float  # scoring one model on all validation parts
+    test_seconds: float
+    bytes_of_model: int
+
+    def training(self, config: StudyConfig, arm: Arm) -> float:
+        """Seconds of one training and its validation."""
+        needs = self.needs[arm.method.name]
+        factor = math.prod(remedy.token_factor() for remedy in arm.remedies) * (1 + BASE_FORWARD * arm.base_forwards)
+        looks = 1 + (config.train.epochs * config.train.validations_per_epoch - 1) * config.checkpoints
+        return (
+            factor * self.tokens * needs.seconds_per_token
+            + self.steps * needs.seconds_per_step
+            + looks * self.validation_seconds
+        )
+
+    def memory(self, arm: Arm) -> int | None:
+        """Peak bytes of one training."""
+        memory = self.needs[arm.method.name].memory_bytes
+        if memory is not None and arm.base_forwards and arm.method.copies_base:
+            memory += self.bytes_of_model
+        return memory
+
+    def arm(self, config: StudyConfig, arm: Arm) -> tuple[int, float]:
+        """(trainings, seconds) of an arm; an interpolated one trains with the arm that it belongs to."""
+        trials = len(config.learning_rates(arm)) + len(config.seeds) - 1
+        if arm.interpolated:
+            own = 0 if arm.trained in config.training_arms else trials  # of a model that is no arm itself
+            points = len(config.seeds) * (self.interpolation + self.test_seconds)
+            return own, points + own * self.training(config, arm.trained)
+        sizes = config.curve.sizes if config.curve and arm.name in config.curve.arms else ()
+        curve = sum(size < self.rows for size in sizes)
+        seconds = (trials + curve) * self.training(config, arm) + (len(config.seeds) + curve) * self.test_seconds
+        return trials + curve, seconds
+
+    def sequence(self, config: StudyConfig, arm: Arm) -> tuple[int, float]:
+        """(trainings, seconds) of an arm through all orders: every task in its turn, all tasks tested after each."""
+        assert config.sequence is not None
+        chains = max(1, len(config.sequence.orders)) * len(config.seeds)
+        return chains * self.tasks * len(config.learning_rates(arm)), chains * self.chain(config, arm)
+
+    def chain(self, config: StudyConfig, arm: Arm) -> float:
+        """Seconds of an arm through one order."""
+        return len(config.learning_rates(arm)) * self.training(config, arm) + (self.tasks + 1) * self.test_seconds
+
+    @property
+    def interpolation(self) -> float:
+        """Seconds of the points between the base and one model."""
+        return (len(ALPHAS) - 1) * self.validation_seconds
+
+    def total(self, config: StudyConfig) -> float:
+        """Seconds of everything that trains, one worker."""
+        arms = sum(self.arm(config, arm)[1] for arm in config.training_arms)
+        return arms + sum(self.sequence(config, arm)[1] for arm in config.sequence_arms)
+
+
+def estimate(workplace: Workplace, methods: Sequence[str], workers: int) -> Estimates:
+    """Probe every method, where the model is the base and was scored."""
+    config, lm, scorer = workplace.config, workplace.lm, workplace.scorer
+    rows = workplace.data.rows(config.seeds[0])
+    steps = Made(rows.order, lambda step: [rows.train[i] for i in step])
+    threads = max(1, torch.get_num_threads() // workers)
+    chosen_by = (*scorer.targets, *scorer.suites)
+    tested = [scorer.evaluate(name, "test") for name in chosen_by] + [scorer.evaluate_extra(e) for e in scorer.extras]
+    return Estimates(
+        needs={name: probe(lm, config.method(name).build(), steps, config.train.engine, threads) for name in methods},
+        tasks=len(scorer.targets),
+        rows=len(rows.train),
+        steps=len(rows.order),
+        tokens=sum(len(row) for step in steps for row in step),
+        validation_seconds=sum(scorer.evaluate(name, "validation").seconds for name in chosen_by),
+        test_seconds=sum(run.seconds for run in tested),
+        bytes_of_model=workplace.parameters * lm.dtype.itemsize,
+    )

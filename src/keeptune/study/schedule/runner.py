@@ -1,0 +1,87 @@
+"""Who does the jobs of a study, and which of them: seams for other places to run and other reasons to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.jobs.base import Job
+from keeptune.study.workplace import Workplace
+
+
+class Schedule(Protocol):
+    """Decides what is done of the jobs that a runner is given (see `deadline`)."""
+
+    @property
+    def recipe(self) -> StudyConfig:
+        """What is left of the recipe."""
+        ...
+
+    def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """The jobs in the order in which they begin."""
+        ...
+
+    def wants(self, job: Job) -> bool:
+        """Whether a job that is about to begin is to be done."""
+        ...
+
+    def did(self, job: Job, newly_done: bool) -> None:
+        """Take note that a job is done; ``newly_done``: its result was not there."""
+        ...
+
+
+class Everything:
+    """All jobs, as they come."""
+
+    def __init__(self, recipe: StudyConfig) -> None:
+        self.recipe = recipe
+
+    def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """As given."""
+        return jobs
+
+    def wants(self, job: Job) -> bool:
+        """Always."""
+        return True
+
+    def did(self, job: Job, newly_done: bool) -> None:
+        """Nothing to note."""
+
+
+class Runner(Protocol):
+    """Does jobs in whatever order and place; those that are done when it returns have left their results.
+
+    A job says what it needs: `Job.seconds` of a plan, and through its arm the memory (`Estimates.memory`).
+    """
+
+    workers: int  # jobs at the same time
+
+    def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
+        """Do all of them that the schedule wants.
+
+        Raises:
+            Exception: the first error of a job; what other jobs finished is kept.
+        """
+        ...
+
+    def close(self) -> None:
+        """Nothing more is to be done."""
+        ...
+
+
+class InProcess:
+    """One job after another, here."""
+
+    workers = 1
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.workplace = workplace
+
+    def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
+        """In the order of the schedule."""
+        for job in filter(schedule.wants, schedule.order(jobs)):
+            schedule.did(job, job.perform(self.workplace))
+
+    def close(self) -> None:
+        """Nothing was opened."""
