@@ -46,7 +46,9 @@ class Registry(Generic[T]):
         def add(cls: Registered) -> Registered:
             known = self._classes.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"two classes want to be the {self.kind} '{name}': {known.__module__}, {cls.__module__}")
+                raise ValueError(
+                    f"two classes want to be the {self.kind} '{name}': {known.__module__}, {cls.__module__}"
+                )
             cls.name = name  # type: ignore[attr-defined]
             self._classes[name] = cls
             return cls
