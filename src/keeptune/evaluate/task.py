@@ -102,7 +102,8 @@ class Asker(Protocol):
 class Task:
     """Everything that evaluation needs to know, apart from the model.
 
-    Make one with `build_task`, `build_text` or `harness.build_harness`.
+    Make one with `build_task`, `build_text` or `harness.build_harness`. It can be pickled, and has the same digest in
+    another process.
     """
 
     name: str
