@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from keeptune.evaluate.corpus import macro_f1
+from keeptune.evaluate.metrics.macro_f1 import MacroF1
 from keeptune.retention.pairs import PairedScores, Suite
 
 Floats = NDArray[np.float64]
@@ -144,7 +144,7 @@ def rare_class(rare: int, lost: float = 0.15) -> World:
         return before, np.where((before == labels) & (rng.random(len(labels)) < lost), other, before)
 
     def shares(said: NDArray[np.int64], labels: NDArray[np.int64]) -> Floats:
-        return np.array(macro_f1([str(x) for x in said], [[str(x)] for x in labels]))
+        return np.array(MacroF1().score_all([str(x) for x in said], [[str(x)] for x in labels]).values)
 
     def draw(rng: Rng) -> PairedScores:
         before, after = answers(rng, gold)

@@ -48,6 +48,12 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def section(page: str, heading: str) -> str:
+    """What stands below a heading of a page, smaller headings included."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.split(r"^## ", text.split(f"\n## {heading}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page: Path) -> None:
     for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
@@ -97,6 +103,39 @@ def lm_eval_row(i: int) -> dict[str, object]:
 def test_python_snippets_run(where: str, text: str, folder: Path) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{where}\n{done.stderr}"
+
+
+def test_the_page_lists_every_metric() -> None:
+    from keeptune.evaluate.metrics.base import METRICS
+
+    table = section("study.md", "Metrics").partition("###")[0]
+    listed = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert listed == set(METRICS)
+
+
+def test_the_pages_own_metrics_score(folder: Path) -> None:
+    text = section("study.md", "Metrics")
+    function, module = (found for kind, found in FENCE.findall(text) if kind == "python")
+    (written,) = re.findall(r"python:\S+?:\w+", text)
+    (folder / written.split(":")[1]).write_text(function)
+    (toml,) = (found for kind, found in FENCE.findall(text) if kind == "toml")
+    ((entry, place),) = tomllib.loads(toml)["project"]["entry-points"]["keeptune"].items()
+    path = folder.joinpath(*place.split(".")).with_suffix(".py")
+    path.parent.mkdir()
+    path.write_text(module)
+    metadata = folder / "my_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[keeptune]\n{entry} = {place}\n")
+    (registered,) = re.findall(r"`metric: (\w+)`", text)
+    code = (
+        "from keeptune.evaluate.metrics.base import Answer, find_metric\n"
+        f"for name in ({written!r}, {registered!r}):\n"
+        "    answers = [Answer('1', 'a dog', ('the cat', 'a cat')), Answer('2', 'no dog', ('a dog',))]\n"
+        "    print(find_metric(name).score(answers).values)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == 2 * "(1.0, 0.0)\n", done.stderr
 
 
 @pytest.mark.parametrize("line", commands("keeptune"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,26 +26,21 @@ def share_clusters(examples: Sequence[Example], layout: Layout | None) -> Sequen
     """Examples with the same source share a cluster; the others keep their own."""
     if layout is None:
         return examples
-    columns, source = layout.prompt_columns, layout.roles.get(SOURCES.get(layout.name, ""), "")
-
-    def prompt(example: Example) -> str:
-        return _prompt_key(example, columns)
-
-    def context(example: Example) -> str:
-        return str(example.fields[source])
-
+    prompt = partial(_prompt_key, columns=layout.prompt_columns)
+    source = layout.roles.get(SOURCES.get(layout.name, ""), "")
     key, hashes = prompt, hashes_of(text if text.strip("\0") else "" for text in map(prompt, examples))
     if source:
+        context = partial(_text_of, column=source)
         of_sources = hashes_of(map(context, examples))
         if of_sources.all() and np.unique_counts(of_sources).counts.max() <= max(10, 0.05 * len(examples)):
             key, hashes = context, of_sources
     found = np.unique_inverse(hashes)
     shared = (np.bincount(found.inverse_indices) > 1)[found.inverse_indices] & (hashes != 0)
+    return settled(Numbered(examples, partial(_sharing, shared=shared, key=key))) if shared.any() else examples
 
-    def sharing(number: int, example: Example) -> Example:
-        return replace(example, cluster=content_hash(key(example))) if shared[number] else example
 
-    return settled(Numbered(examples, sharing)) if shared.any() else examples
+def _sharing(number: int, example: Example, shared: NDArray[np.bool_], key: Callable[[Example], str]) -> Example:
+    return replace(example, cluster=content_hash(key(example))) if shared[number] else example
 
 
 def hashes_of(texts: Iterable[str]) -> NDArray[np.int64]:
@@ -59,6 +55,10 @@ def hash_of(text: str) -> int:
 
 def _prompt_key(example: Example, columns: Sequence[str]) -> str:
     return "\0".join(str(example.fields.get(column, "")).strip() for column in columns)
+
+
+def _text_of(example: Example, column: str) -> str:
+    return str(example.fields[column])
 
 
 def few_answers(examples: Sequence[Example], layout: Layout) -> tuple[str, ...] | None:

@@ -19,7 +19,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -398,11 +398,11 @@ def keep_together(examples: Sequence[Example], fields: Sequence[str] | None = No
         top = int(roots[row])
         name[top] = min(name.get(top, cluster), cluster)
     given = {int(pool[row]): name[int(roots[row])] for row, cluster in merged if cluster != name[int(roots[row])]}
+    return settled(Numbered(examples, partial(_renamed, given=given))) if given else examples
 
-    def renamed(row: int, example: Example) -> Example:
-        return replace(example, cluster=given[row]) if row in given else example
 
-    return settled(Numbered(examples, renamed)) if given else examples
+def _renamed(row: int, example: Example, given: Mapping[int, str]) -> Example:
+    return replace(example, cluster=given[row]) if row in given else example
 
 
 def _repeats(keys: Int, rank: Int) -> Iterable[tuple[int, list[int]]]:

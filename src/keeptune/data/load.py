@@ -129,8 +129,7 @@ def load_examples(
     elif layout is not None:
         layout = replace(layout, part=said_in, choices=few_answers(examples, layout))
         if label is None and layout.choices is not None:
-            completion = layout.completion
-            examples = settled(Made(examples, lambda row: replace(row, label=row.fields[completion])))
+            examples = settled(Made(examples, partial(_labelled, column=layout.completion)))
     notes = (*renamings(names), *builder.notes())
     notes += tuple(f"'{name}' is not read: its name names no part" for name in unread(source))
     unused = [c for c in layout.metadata if c not in builder.left_out] if layout and not layout.shape else []
@@ -150,6 +149,11 @@ def _read(source: str, progress: Callable[[int], None] | None) -> Sequence[Row]:
         if progress is not None and len(rows) % SAID_EVERY == 0:
             progress(len(rows))
     return rows.settled()
+
+
+def _labelled(example: Example, column: str) -> Example:
+    """The example with what stands in a column as its label."""
+    return replace(example, label=example.fields[column])
 
 
 class _Builder:

@@ -91,6 +91,10 @@ class Kept(Lazy[T], Generic[T]):
         for item in items:
             self.append(item)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process the items are kept anew, in memory and in a file of its own."""
+        return type(self), (list(self), self._in_memory)
+
     def append(self, item: T) -> None:
         """Add an item."""
         if len(self._first) < self._in_memory:

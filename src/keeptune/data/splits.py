@@ -69,9 +69,13 @@ def split_judged(examples: Sequence[Example], *, validation: float, seed: int = 
     """
     named = {example.part for example in examples}
     if named == {"test"} and divide_test:
-        examples = settled(Made(examples, lambda each: replace(each, part=None)))
+        examples = settled(Made(examples, _without_part))
     divided = split(examples, validation=validation, test=0, seed=seed)
     return divided if divided.test else judged(divided)
+
+
+def _without_part(example: Example) -> Example:
+    return replace(example, part=None)
 
 
 def judged(divided: Splits) -> Splits:

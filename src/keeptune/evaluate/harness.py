@@ -14,14 +14,12 @@ items of a draw get the same ones, as everywhere else in keeptune.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from keeptune.core.errors import ConfigError, DataError, MissingExtra
+from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
@@ -29,13 +27,12 @@ from keeptune.data.leakage import LeakReport, guard
 from keeptune.data.templates import Template, TemplateSet
 from keeptune.evaluate.config import HARNESS, HarnessConfig, parse_margin
 from keeptune.evaluate.harness_asker import Document, HarnessAsker, texts_of
+from keeptune.evaluate.harness_load import load_leaves
 from keeptune.evaluate.harness_metric import find_metric
-from keeptune.evaluate.metrics import BITS_PER_BYTE
 from keeptune.evaluate.task import Task
 
 VALIDATION = 0.2  # share of the documents of a task that has one evaluation part
 TRAIN_DOCUMENTS = 2_000  # of a retained task: enough for replay and demonstrations; a target gets all
-_HINT = "harness"
 _SEED = 0
 
 
@@ -59,14 +56,15 @@ def build_harness(config: HarnessConfig, root: Path = Path(), *, target: bool = 
             where="shots",
             remedy="write them under prompt: {shots: [...]}",
         )
-    leaves = load_leaves(config.task.removeprefix(HARNESS), root)
+    place = config.task.removeprefix(HARNESS), root.absolute()
+    leaves = load_leaves(*place)
     for leaf in leaves:
         _refuse_unsuitable(leaf)
-    picked = find_metric(leaves, config.metric)
+    metric = find_metric(leaves, config.metric)
     parts, notes = _parts(leaves, config.limit, None if target else TRAIN_DOCUMENTS)
     documents = {document.id: document for rows in parts.values() for document in rows}
     source = config.task
-    text = picked.metric is BITS_PER_BYTE
+    text = metric.kind == "bits_per_byte"
     splits, leaks = _splits(leaves, parts, notes, source)
     if target and (text or not splits.train):
         raise ConfigError(
@@ -76,8 +74,9 @@ def build_harness(config: HarnessConfig, root: Path = Path(), *, target: bool = 
         )
     asker = HarnessAsker(
         name=config.title,
+        place=place,
         leaves=leaves,
-        picked=picked,
+        metric=metric,
         documents=documents,
         shots=None if target else config.shots,
         plain=target,
@@ -85,7 +84,7 @@ def build_harness(config: HarnessConfig, root: Path = Path(), *, target: bool = 
     )
     return Task(
         name=config.title,
-        metric=picked.metric,
+        metric=metric,
         request="text" if text else "harness",
         splits=splits,
         margin=_margin(config, relative=text),
@@ -96,51 +95,6 @@ def build_harness(config: HarnessConfig, root: Path = Path(), *, target: bool = 
         sha256=content_hash(sorted(documents), length=64),
         asker=asker,
     )
-
-
-def load_leaves(name: str, root: Path = Path()) -> list[Any]:
-    """lm-eval's task of a name or a YAML file; of a group or a tag all its tasks.
-
-    Raises:
-        MissingExtra: lm-eval, or a package that the task needs, is not installed.
-        ConfigError: no such task or file.
-        DataError: the task's data cannot be loaded.
-    """
-    if name.endswith((".yaml", ".yml")):
-        path = root / Path(name).expanduser()
-        if not path.is_file():
-            raise ConfigError("no such file", where=f"{HARNESS}{name}", remedy="name a task's YAML file, or its name")
-        lines = path.read_text(encoding="utf-8").splitlines()
-        group = next((line.partition(":")[2].strip(" \"'") for line in lines if line.startswith("group:")), None)
-        manager, spec = (_manager(path.parent), group) if group else (_manager(defaults=False), str(path))
-    else:
-        manager, spec = _manager(), name
-        if name not in manager.task_index:
-            near = difflib.get_close_matches(name, manager.all_tasks, n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else "lm-eval ls tasks lists them"
-            raise ConfigError(f"lm-eval has no task '{name}'", where=f"{HARNESS}{name}", remedy=hint)
-    try:
-        return list(manager.load(spec)["tasks"].values())
-    except ModuleNotFoundError as error:
-        raise MissingExtra(str(error.name), _HINT) from error
-    except Exception as error:  # from connection errors to pyarrow's and the task's own
-        text = str(error).strip()
-        raise DataError(
-            f"lm-eval cannot load the task: {text.splitlines()[0] if text else type(error).__name__}",
-            path=f"{HARNESS}{name}",
-            remedy="check the network and, for a gated data set, `hf auth login`; data_files are relative to where "
-            "you run",
-        ) from error
-
-
-@lru_cache
-def _manager(folder: Path | None = None, *, defaults: bool = True) -> Any:
-    """lm-eval's index of tasks, and of those in a folder; reading all that it ships takes seconds."""
-    try:
-        from lm_eval.tasks import TaskManager
-    except ImportError as error:
-        raise MissingExtra("lm-eval", _HINT) from error
-    return TaskManager(include_path=folder, include_defaults=defaults)
 
 
 def _refuse_unsuitable(leaf: Any) -> None:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import ItemRecord
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
-from keeptune.evaluate.harness_metric import Picked
+from keeptune.evaluate.harness_load import load_leaves
+from keeptune.evaluate.harness_metric import HarnessMetric
 from keeptune.evaluate.task import Asked
 from keeptune.inference.score import Progress
 from keeptune.models.language_model import LanguageModel
@@ -67,16 +69,32 @@ def texts_of(leaf: Any, content: Any) -> Texts:
 
 @dataclass
 class HarnessAsker:
-    """Asks lm-eval's tasks through the trie engine. See `task.Asker`."""
+    """Asks lm-eval's tasks through the trie engine. See `task.Asker`.
+
+    Pickled, it leaves lm-eval's own objects out, which need not be picklable: they are loaded again from ``place``.
+    """
 
     name: str
+    place: tuple[str, Path]  # what lm-eval knows the task by, and the folder that a YAML file is below
     leaves: Sequence[Any]
-    picked: Picked
+    metric: HarnessMetric
     documents: Mapping[str, Document]
     shots: int | None = None  # instead of what the tasks say
     plain: bool = False  # no demonstrations unless the caller asks for some
     max_new_tokens: int | None = None
     _ordered: dict[tuple[int, str, str], dict[int, Any]] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> tuple[dict[str, Any], Any]:
+        return {**vars(self), "leaves": (), "_ordered": {}}, self.key
+
+    def __setstate__(self, state: tuple[dict[str, Any], Any]) -> None:
+        """Raises:
+        ConfigError: the task is no longer what it was, and would be asked in another way.
+        """
+        fields, key = state
+        vars(self).update(fields, leaves=load_leaves(*fields["place"]))
+        if self.key != key:
+            raise ConfigError("the task has changed since it was loaded", where=self.place[0], remedy="start again")
 
     @property
     def key(self) -> Any:
@@ -92,7 +110,7 @@ class HarnessAsker:
         return [
             __version__,
             settings,
-            [self.picked.name, self.picked.filter, self.shots, self.plain, self.max_new_tokens],
+            [self.metric.measure, self.metric.filter, self.shots, self.plain, self.max_new_tokens],
         ]
 
     def asked_shots(self, shots: int) -> int:
@@ -108,7 +126,7 @@ class HarnessAsker:
     def chance(self, examples: Sequence[Example]) -> float | None:
         """Score of guessing: of choices the larger of 1/k and the majority share; None elsewhere."""
         options = [int(example.fields.get("options", 0)) for example in examples]
-        chosen = self.picked.name.startswith("acc") and self.picked.metric.higher_is_better
+        chosen = self.metric.measure.startswith("acc") and self.metric.higher_is_better
         if not chosen or min(options, default=0) < 2:
             return None
         if any(leaf.OUTPUT_TYPE != "multiple_choice" for leaf in self.leaves):
@@ -180,8 +198,8 @@ class HarnessAsker:
         return request
 
     def _record(self, example: Example, document: Document, requests: Sequence[Any]) -> ItemRecord:
-        leaf, picked = self.leaves[document.leaf], self.picked
-        answers = [request.filtered_resps[picked.filter] for request in requests]
+        leaf, metric = self.leaves[document.leaf], self.metric
+        answers = [request.filtered_resps[metric.filter] for request in requests]
         try:
             values = leaf.process_results(document.content, answers)
         except Exception as error:  # the task's own code
@@ -191,13 +209,13 @@ class HarnessAsker:
                 line=example.line,
                 remedy="mend the task's process_results, or choose another task",
             ) from error
-        if picked.name not in values:
+        if metric.measure not in values:
             raise ConfigError(
-                f"'{picked.name}' has no value on an item",
+                f"'{metric.measure}' has no value on an item",
                 where=f"{leaf.task_name}: metric",
                 remedy=f"use one of {', '.join(values)}",
             )
-        score, weight = picked.read(values[picked.name], example.path)
+        score, weight = metric.read(values[metric.measure], example.path)
         right = str(example.fields.get("completion", "")).strip()
         return ItemRecord(
             suite=self.name,

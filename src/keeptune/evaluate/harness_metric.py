@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.evaluate.metrics import BITS_PER_BYTE, Kind, Metric, no_answers
+from keeptune.evaluate.metrics.base import Kind, Metric, from_0_to_1
+from keeptune.evaluate.metrics.bits_per_byte import BitsPerByte
 
 _ZERO_ONE = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")  # as lm-eval itself computes them
 _TEXT = ("bits_per_byte", "byte_perplexity")  # values are (log-likelihood, bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Picked:
-    """One of a task's metrics: lm-eval's name for it, the filter in front of it, and what it is to us."""
+@dataclass(frozen=True)
+class HarnessMetric(Metric):
+    """One of a task's metrics. lm-eval computes it for every item, so it scores no answers."""
 
-    name: str
-    filter: str
-    metric: Metric
+    name: str  # as we show it
+    measure: str  # as lm-eval calls it
+    filter: str  # what lm-eval puts in front of it
+    kind: Kind
+    higher_is_better: bool = True
+    requests = frozenset({"harness"})
 
     def read(self, value: Any, where: str) -> tuple[float, float]:
         """(score, weight) of one item; higher is better except for bits per byte.
@@ -28,23 +32,20 @@ class Picked:
         Raises:
             DataError: the value is no number between 0 and 1.
         """
-        if self.metric is BITS_PER_BYTE:
+        if self.kind == "bits_per_byte":
             nats, size = value
             return -float(nats) / (math.log(2) * size), float(size)
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = math.nan
-        if not 0 <= number <= 1:  # also catches nan
+        number = from_0_to_1(value)
+        if number is None:
             raise DataError(
-                f"'{self.name}' is {value!r} on an item, and not a number from 0 to 1",
+                f"'{self.measure}' is {value!r} on an item, and not a number from 0 to 1",
                 path=where,
                 remedy="choose another of the task's metrics",
             )
-        return (number if self.metric.higher_is_better else 1 - number), 1.0
+        return (number if self.higher_is_better else 1 - number), 1.0
 
 
-def find_metric(leaves: Sequence[Any], wanted: str | None) -> Picked:
+def find_metric(leaves: Sequence[Any], wanted: str | None) -> HarnessMetric:
     """The metric that a recipe names (``metric`` or ``metric,filter``), or the first one that has a value per item.
 
     Raises:
@@ -63,13 +64,13 @@ def find_metric(leaves: Sequence[Any], wanted: str | None) -> Picked:
         raise ConfigError(f"no filter '{pipeline}'", where=where, remedy=f"use one of {', '.join(filters)}")
     name, pipeline = name or usable[0], pipeline or filters[0]
     if name in _TEXT and leaves[0].OUTPUT_TYPE == "loglikelihood_rolling":
-        return Picked(name, pipeline, BITS_PER_BYTE)
+        return HarnessMetric(BitsPerByte.name, name, pipeline, "bits_per_byte", higher_is_better=False)
     own = all(leaf.OUTPUT_TYPE != "loglikelihood_rolling" and not _processed(leaf) for leaf in leaves)
     kind: Kind = "binary" if own and name in _ZERO_ONE else "mean"
     better = bool(leaves[0].higher_is_better().get(name, True))
     shown = ",".join([name] if len(filters) == 1 else [name, pipeline])
     title = shown if better else f"1 - {shown}"
-    return Picked(name, pipeline, Metric(title, kind, frozenset({"harness"}), no_answers, higher_is_better=better))
+    return HarnessMetric(title, name, pipeline, kind, better)
 
 
 def _usable(leaf: Any, name: str) -> bool:

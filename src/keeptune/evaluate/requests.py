@@ -11,7 +11,7 @@ import numpy as np
 from keeptune.batching.trie import Choices
 from keeptune.data.encode import SHOT_SEPARATOR, Encoder
 from keeptune.data.examples import Rendered
-from keeptune.evaluate.metrics import Answer
+from keeptune.evaluate.metrics.base import Answer
 from keeptune.evaluate.shots import Prompt, stop_texts
 from keeptune.inference.generate import generate
 from keeptune.inference.score import Progress, choice_logprobs

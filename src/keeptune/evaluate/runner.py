@@ -14,11 +14,12 @@ from keeptune.core.records import ItemRecord, Part, Record
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Example, Rendered
 from keeptune.data.templates import TemplateSet
-from keeptune.evaluate.metrics import Answer, Kind, Scores
+from keeptune.evaluate.metrics.base import Answer, Kind
+from keeptune.evaluate.metrics.bits_per_byte import bits_per_byte
 from keeptune.evaluate.requests import ChoiceScoring, Generation, Item, RequestKind
 from keeptune.evaluate.shots import draw_shots, fit_prompt
 from keeptune.evaluate.task import Asked, Task
-from keeptune.evaluate.text import bits_per_byte, windows
+from keeptune.evaluate.text import windows
 from keeptune.inference.score import Progress, text_nats
 from keeptune.models.language_model import LanguageModel
 
@@ -146,7 +147,7 @@ class _Run:
         self.wordings, self.number = wordings, number
         self.shots = [wordings.fixed(example, number) for example in demonstrations]
         self.kind: RequestKind = (
-            ChoiceScoring(per_byte=task.metric.name == "accuracy_norm")
+            ChoiceScoring(per_byte=task.metric.per_byte)
             if task.request == "choices"
             else Generation(task.new_tokens(encoder))
         )
@@ -164,7 +165,7 @@ class _Run:
                 self.items[example.id] = Item(rendered, prompt)
         answers = self.kind.answer(self.lm, self.encoder, list(self.items.values()), self.shots, progress)
         extracted = [self._extract(answer) for answer in answers]
-        scored: Scores = self.task.metric.score(extracted)
+        scored = self.task.metric.score(extracted)
         self.answers = {answer.id: answer for answer in extracted}
         self.scores = {answer.id: value for answer, value in zip(extracted, scored.values, strict=True)}
         self.signature = scored.signature

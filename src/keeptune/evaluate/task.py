@@ -11,11 +11,9 @@ What a recipe leaves out is found out from the data:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keeptune.core.errors import ConfigError, DataError
@@ -29,12 +27,12 @@ from keeptune.data.recognise import Layout
 from keeptune.data.splits import split, split_judged
 from keeptune.data.templates import Template, TemplateSet, default_templates, load_pack
 from keeptune.data.wordings import load_wordings
-from keeptune.evaluate.answers import Extractor
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
-from keeptune.evaluate.metrics import BITS_PER_BYTE, Metric, Request, find_metric
+from keeptune.evaluate.extract import Extractor
+from keeptune.evaluate.metrics.base import Metric, Request, find_metric
+from keeptune.evaluate.metrics.bits_per_byte import BitsPerByte
 from keeptune.evaluate.text import byte_entropy, divide, text_examples
 from keeptune.retention.pairs import Suite
-from keeptune.retention.precheck import chance_level
 
 if TYPE_CHECKING:  # a task is built without torch
     from keeptune.inference.score import Progress
@@ -104,7 +102,8 @@ class Asker(Protocol):
 class Task:
     """Everything that evaluation needs to know, apart from the model.
 
-    Make one with `build_task`, `build_text` or `harness.build_harness`.
+    Make one with `build_task`, `build_text` or `harness.build_harness`. It can be pickled, and has the same digest in
+    another process.
     """
 
     name: str
@@ -135,7 +134,7 @@ class Task:
         extract = self.extractor.key if self.extractor else None
         decoding = [self.request, self.max_new_tokens, self.limit, extract]
         own = [self.asker.key] if self.asker else []
-        return content_hash([self.name, wordings, parts, decoding, _metric_key(self.metric.name), *own])
+        return content_hash([self.name, wordings, parts, decoding, self.metric.key, *own])
 
     @cached_property
     def unseen_digest(self) -> str | None:
@@ -173,8 +172,7 @@ class Task:
     def chance(self, part: str = "test") -> float | None:
         """Score of guessing on a part; None where guessing scores nothing.
 
-        Choices: the larger of 1/k and the majority share; exact answers: the majority share; macro-F1: 1/k. Free text:
-        bits per byte of a model that knows the bytes' frequencies alone.
+        See `Metric.chance`. Free text: bits per byte of a model that knows the bytes' frequencies alone.
         """
         if part not in self._chances:  # rendering all rows takes a second
             self._chances[part] = self._chance(part)
@@ -189,17 +187,7 @@ class Task:
             return self.asker.chance(self.splits.part(part))
         if self.request == "text":
             return byte_entropy(str(example.fields["text"]) for example in self.splits.part(part)[: self.limit])
-        if self.metric.name not in ("accuracy", "accuracy_norm", "exact_match", "macro_f1") or self.templates is None:
-            return None
-        labels, choices = [], []
-        for row in map(self.templates.fixed, self.splits.part(part)):
-            labels.append(row.completion.strip())
-            choices.append(len(row.choices) if row.choices else 0)
-        different = len(set(labels))
-        counts = [each or different for each in choices]
-        if self.metric.name == "macro_f1":
-            return sum(1 / k for k in counts) / len(counts)
-        return chance_level(labels, counts)
+        return self.metric.chance(map(self.wordings(chat=False).fixed, self.splits.part(part)))
 
     def suite(self, part: str = "test") -> Suite:
         """The task as a retained suite, for `retention.judge`."""
@@ -287,7 +275,7 @@ def build_text(config: TextConfig, judged: Judged | None = None) -> Task:
         validation, test = judged.validation, 1 - judged.validation
     return Task(
         name=config.title,
-        metric=BITS_PER_BYTE,
+        metric=BitsPerByte(),
         request="text",
         splits=divide(examples, validation, test, settings.seed),
         margin=parse_margin(config.margin).value,
@@ -412,18 +400,10 @@ def _request(metric: Metric, row: Rendered, stated: bool) -> Request:
             where="metric",
             remedy="give answer_choices, or use exact_match, which compares generated text",
         )
-    if stated and row.choices is not None and metric.name != "exact_match" and not metric.name.startswith("python:"):
+    if stated and row.choices is not None and not metric.choices_as_text:
         raise ConfigError(
             f"'{metric.name}' compares texts, and this task chooses among {len(row.choices)} answers",
             where="metric",
             remedy="use accuracy, accuracy_norm or macro_f1, or leave out answer_choices to generate text",
         )
     return "generate"
-
-
-def _metric_key(name: str) -> str:
-    """A metric's name; for a user's function with the content of its file."""
-    if not name.startswith("python:"):
-        return name
-    path = Path(name.removeprefix("python:").rpartition(":")[0])
-    return f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}"

@@ -14,7 +14,6 @@ remedy trains on are of documents of their own in either case: from fewer than t
 from __future__ import annotations
 
 import glob
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -155,8 +154,3 @@ def windows(encoder: Encoder, text: str, limit: int | None = None) -> list[tuple
     size = encoder.context - len(start) + 1  # the last token is only predicted
     size = min(size, limit or size)
     return [(*start, *ids[at : at + size]) for at in range(0, len(ids), size)]
-
-
-def bits_per_byte(nats: float, text: str) -> float:
-    """Negative log-likelihood of a text in bits per UTF-8 byte."""
-    return nats / (math.log(2) * len(text.encode()))

@@ -1,11 +1,9 @@
-"""Words of any script, for metrics that count them: scripts without spaces go character by character."""
+"""Words of any script, for metrics that compare them: scripts without spaces go character by character."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import cached_property
-from typing import Any
 
 # Scripts that put no space between words: Thai to Myanmar, Khmer, kana, Han.
 _CONTINUOUS = (
@@ -23,6 +21,11 @@ _CONTINUOUS = (
 def one_form(text: str) -> str:
     """Unicode's composed form (NFC): an é is one character whichever way it was typed."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def squeeze(text: str) -> str:
+    """Strip, make every run of white space one space, and write every character in Unicode's composed form."""
+    return " ".join(one_form(text).split())
 
 
 def is_continuous(character: str) -> bool:
@@ -50,27 +53,3 @@ def apart(token: str) -> Iterator[str]:
             run += character
     if run:
         yield run
-
-
-class RougeWords:
-    """rouge-score's words where a text is ASCII; elsewhere letters, digits and marks of any script are kept, too.
-
-    rouge-score itself keeps a-z and 0-9 alone: texts in other scripts have no words, and accents cut those that have.
-    """
-
-    @cached_property
-    def _ascii(self) -> Any:
-        from rouge_score.tokenizers import DefaultTokenizer
-
-        return DefaultTokenizer(use_stemmer=True)
-
-    def tokenize(self, text: str) -> list[str]:
-        """The words of a text, lower case, English ones stemmed."""
-        if text.isascii():
-            return list(self._ascii.tokenize(text))
-        kept = "".join(c if unicodedata.category(c)[0] in "LNM" else " " for c in one_form(text).lower())
-        words: list[str] = []
-        for token in kept.split():
-            for word in apart(token):
-                words += self._ascii.tokenize(word) if word.isascii() else [word]
-        return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 
 import pytest
@@ -30,3 +31,12 @@ def test_texts_come_back_whatever_their_length() -> None:
         texts[60]
     some = texts.only([3, 9, 10, 40])
     assert list(some) == [some[i] for i in range(4)] == [expected[i] for i in (3, 9, 10, 40)]
+
+
+@pytest.mark.usefixtures("buffer")
+def test_what_lies_on_disk_can_be_sent_to_other_processes() -> None:
+    texts = Texts([str(i) + "\ud800" * (i % 2) for i in range(60)], in_memory=10)
+    again = pickle.loads(pickle.dumps(texts))
+    assert isinstance(again, Texts)
+    texts.append("more")
+    assert list(again) == list(texts)[:60]

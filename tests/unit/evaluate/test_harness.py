@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import math
+import pickle
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -361,6 +363,34 @@ def test_scores_are_cached_by_content(tiny: Any, write_task: WriteTask, tmp_path
     assert cache.evaluate(tiny, task, "test", limit=7) == first
 
 
+PRINT = "import pickle; print(pickle.load(open('task.pickle', 'rb')).digest)"
+
+
+@pytest.mark.parametrize("settings", [CHOICE, GENERATE, ROLLING, LAST_WORD, {**CHOICE, "num_fewshot": 2}])
+def test_tasks_can_be_sent_to_other_processes(tiny: Any, write_task: WriteTask, settings: dict[str, Any]) -> None:
+    task = harness(write_task(settings))
+    again = pickle.loads(pickle.dumps(task))
+    assert "digest" not in vars(again) and again.digest == task.digest
+    assert ours(tiny, again) == ours(tiny, task)
+
+
+def test_tasks_whose_code_lies_beside_them_can_be_sent_to_other_processes(
+    write_task: WriteTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_task({**CHOICE, "doc_to_text": "SHOWN"})
+    (path.parent / "beside.py").write_text("def shown(doc):\n    return doc['question']\n")
+    written = path.read_text()
+    path.write_text(written.replace("SHOWN", "!function beside.shown"))
+    monkeypatch.chdir(path.parent)
+    task = harness(Path(path.name))
+    (tmp_path / "task.pickle").write_bytes(pickle.dumps(task))
+    done = subprocess.run([sys.executable, "-c", PRINT], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == task.digest, done.stderr
+    path.write_text(written)
+    with pytest.raises(ConfigError, match=r"animals\.yaml: the task has changed since it was loaded -> start again"):
+        pickle.loads(pickle.dumps(task))
+
+
 def test_chance_margin_and_direction(write_task: WriteTask) -> None:
     path = write_task(CHOICE, train=8, test=20)
     task = harness(path, margin=4)
@@ -410,7 +440,7 @@ def test_what_is_not_there_is_named(tmp_path: Path, write_task: WriteTask) -> No
 def test_without_the_extra_the_error_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, write_task: WriteTask
 ) -> None:
-    from keeptune.evaluate.harness import _manager
+    from keeptune.evaluate.harness_load import _manager
 
     path = write_task(CHOICE)
     _manager.cache_clear()
@@ -470,7 +500,7 @@ def test_models_of_the_hub_retain_the_standard_suites(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_the_standard_set_names_what_lm_eval_has() -> None:
-    from keeptune.evaluate.harness import _manager
+    from keeptune.evaluate.harness_load import _manager
 
     index = _manager().task_index  # read once for all tests
     for entry in STANDARD_V1:

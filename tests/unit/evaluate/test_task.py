@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.data import lazy
 from keeptune.data.encode import Encoder
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
+from keeptune.evaluate.metrics.base import Answer
 from keeptune.evaluate.task import Judged, build_task, build_text
 from keeptune.evaluate.text import byte_entropy
 
@@ -26,6 +29,13 @@ def animal_rows(n: int = 60) -> list[dict[str, Any]]:
     return [
         {"text": f"{NAMES[i % 20]} {i} {NAMES[(7 * i) % 20]}", "label": ["no", "yes", "maybe"][i % 3]} for i in range(n)
     ]
+
+
+def repeated_rows() -> list[dict[str, Any]]:
+    """The first documents occur again with another summary, the next ones with a slip."""
+    rows = story_rows()
+    again = [{**row, "summary": f"again {row['summary']}"} for row in rows[:3]]
+    return [*rows, *again, *({**row, "document": f"{row['document']}!"} for row in rows[3:6])]
 
 
 def sum_rows(n: int = 60) -> list[dict[str, Any]]:
@@ -241,3 +251,56 @@ def test_the_recipe_says_how_rows_are_read_and_which_turns_count(tmp_path: Path)
 def test_rows_that_ask_nothing_are_no_task(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         build_task(TaskConfig(data=write_rows(tmp_path, [row])))
+
+
+PYTHON_METRIC = "python:{folder}/m.py:f"
+KINDS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "choices": (animal_rows(), {}),
+    "choices by byte": (animal_rows(), {"metric": "accuracy_norm", "pack": "classification"}),
+    "generated": (sum_rows(), {"extract": r"\d+", "system": "Be brief."}),
+    "long": (story_rows(), {}),
+    "repeated": (repeated_rows(), {}),
+    "test rows": ([{**row, "split": "test"} for row in story_rows()], {}),
+    "corpus": (story_rows(), {"metric": "bleu"}),
+    "json": ([{**row, "answer": json.dumps({"sum": row["answer"]})} for row in sum_rows()], {"metric": "json_f1"}),
+    "python": (sum_rows(), {"metric": PYTHON_METRIC}),
+    "conversations": (
+        [
+            {
+                "messages": [
+                    {"role": role, "content": row[key]} for role, key in (("user", "question"), ("assistant", "answer"))
+                ]
+            }
+            for row in sum_rows()
+        ],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("in_memory", [lazy.IN_MEMORY, 7], ids=["few", "many"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_can_be_sent_to_other_processes(
+    kind: str, in_memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lazy, "IN_MEMORY", in_memory)
+    (tmp_path / "m.py").write_text("def f(prediction, references):\n    return float(prediction in references)\n")
+    rows, settings = KINDS[kind]
+    given = {k: v.format(folder=tmp_path) if v == PYTHON_METRIC else v for k, v in settings.items()}
+    judged = Judged() if kind == "test rows" else None
+    task = build_task(TaskConfig(data=write_rows(tmp_path, rows), **given), judged)
+    again = pickle.loads(pickle.dumps(task))
+    assert "digest" not in vars(again)  # it is computed anew
+    assert again.digest == task.digest
+    answers = [Answer(row.id, "[4]", ("[4]", "{}")) for row in task.splits.test]
+    assert again.metric.score(answers) == task.metric.score(answers)
+    assert again.chance() == task.chance()
+    for part in ("train", "validation", "test"):
+        assert list(again.splits.part(part)) == list(task.splits.part(part))
+
+
+def test_free_text_can_be_sent_to_other_processes(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text(" ".join(f"{i} {NAMES[i % 20]}" for i in range(4000)))
+    task = build_text(TextConfig(text=str(tmp_path / "book.txt")))
+    again = pickle.loads(pickle.dumps(task))
+    assert (again.digest, again.suite()) == (task.digest, task.suite())

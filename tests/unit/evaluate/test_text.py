@@ -8,7 +8,8 @@ import pytest
 
 from keeptune.core.errors import DataError
 from keeptune.data.encode import Encoder
-from keeptune.evaluate.text import STRETCH, bits_per_byte, cut_blocks, read_documents, text_examples, windows
+from keeptune.evaluate.metrics.bits_per_byte import bits_per_byte
+from keeptune.evaluate.text import STRETCH, cut_blocks, read_documents, text_examples, windows
 
 STORY = 'Es war einmal ein König, der hatte drei Töchter.\n\n  The eldest said:  "No!"\n' * 40
 

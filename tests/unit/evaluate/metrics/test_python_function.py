@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.evaluate.metrics import METRIC_NAMES, Answer, find_metric
+from keeptune.evaluate.metrics.base import Answer, find_metric
 
 
 def user_file(folder: Path, body: str) -> str:
@@ -17,26 +18,6 @@ def user_file(folder: Path, body: str) -> str:
 
 def one_answer(prediction: str = "yes") -> list[Answer]:
     return [Answer("item-7", prediction, ("no", "yes"))]
-
-
-@pytest.mark.parametrize("name", METRIC_NAMES)
-def test_every_metric_gives_one_for_a_perfect_answer_and_copes_with_none(name: str) -> None:
-    metric = find_metric(name)
-    text = '{"a": "one two three four five"}'
-    given = [Answer("1", text, (text,)), Answer("2", "[1, 2, 3, 4]", ("[1, 2, 3, 4]",))]
-    values = metric.score(given).values
-    assert values == pytest.approx((1.0, 1.0), abs=1e-4)  # BLEU has a kink where both lengths are equal
-    assert sum(values) == pytest.approx(2.0, abs=1e-9)
-    assert metric.score([]).values == ()
-
-
-def test_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="no metric 'rouge-l' -> did you mean 'rougeL'"):
-        find_metric("rouge-l")
-    with pytest.raises(ConfigError, match=r"-> known: accuracy, .*python:file\.py:function"):
-        find_metric("zzz")
-    with pytest.raises(ConfigError, match="free text -> use a 'text:' entry"):
-        find_metric("bits_per_byte")
 
 
 def test_user_function_is_called_with_text_and_list(tmp_path: Path) -> None:
@@ -73,3 +54,18 @@ def test_user_metric_that_cannot_be_loaded(tmp_path: Path) -> None:
     broken = user_file(tmp_path, "return (")
     with pytest.raises(ConfigError, match="the file does not run: SyntaxError"):
         find_metric(broken)
+
+
+def test_the_function_is_loaded_again_where_it_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_file(tmp_path, "return 0.5")
+    monkeypatch.chdir(tmp_path)
+    metric = find_metric("python:mine.py:measure")
+    pickled = pickle.dumps(metric)
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickled)
+    assert (again.name, again.key) == (metric.name, metric.key)
+    assert again.score(one_answer()).values == (0.5,)
+    user_file(tmp_path, "return 0.7")  # as long as before, and written in the same second
+    assert find_metric(metric.name.replace("mine", f"{tmp_path}/mine")).score(one_answer()).values == (0.7,)
+    with pytest.raises(ConfigError, match=r"metric: .*mine\.py: the file has changed since .* -> start again"):
+        pickle.loads(pickled)

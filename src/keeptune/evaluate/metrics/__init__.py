@@ -1,0 +1,1 @@
+"""Metrics, one per file: what a recipe calls ``metric:``. Start with `base`."""
