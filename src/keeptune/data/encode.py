@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, Literal
 
 from keeptune.core.errors import DataError, ModelError
-from keeptune.data.chat import AssistantTurn, assistant_turn, printed_answer, render_chat
+from keeptune.data.chat import AssistantTurn, assistant_turn, printed_answer, render_chat, tokenizer_name
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
 from keeptune.data.proof import Proof, decoded
 from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
@@ -89,7 +90,7 @@ class Encoder:
         if tokenizer.eos_token_id is None:
             raise ModelError(
                 "the tokenizer has no end-of-sequence token, so no completion could ever end",
-                where=_name(tokenizer),
+                where=tokenizer_name(tokenizer),
                 remedy="set eos_token in tokenizer_config.json",
             )
         self.tokenizer = tokenizer
@@ -269,7 +270,7 @@ class Encoder:
         if lacks is not None:
             raise ModelError(
                 f"no text can be encoded: {lacks}",
-                where=_name(self.tokenizer),
+                where=tokenizer_name(self.tokenizer),
                 remedy="use the tokenizer and the chat template that the model was trained with",
             )
 
@@ -310,7 +311,8 @@ class Encoder:
         texts: dict[str, None] = {}
         for row in rows:
             if row.whole is None:
-                texts[self._framed(row.completion)] = None
+                with suppress(DataError):  # said with its place when the row is encoded
+                    texts[self._framed(row.completion)] = None
                 if not self.chat and not row.chat:
                     texts[self.plain_text(row)] = None
         made = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
@@ -386,7 +388,7 @@ class Encoder:
         if ids[:1] != (self.end_id,):
             raise ModelError(
                 f"the tokenizer does not read the text {end!r} as its end token",
-                where=_name(self.tokenizer),
+                where=tokenizer_name(self.tokenizer),
                 remedy="declare it as a special token in tokenizer_config.json",
             )
         return ids[1:]
@@ -464,7 +466,7 @@ class Encoder:
         if any(self._decode(self._ids(anchor + text)) == anchor + text for anchor, _ in self._anchors):
             raise ModelError(
                 f"the tokenizer cannot be cut in front of the completion {text[:40]!r}",
-                where=_name(self.tokenizer),
+                where=tokenizer_name(self.tokenizer),
                 remedy="put a line break at the end of the prompt, or use another tokenizer",
             )
         return direct  # the tokenizer does not keep this text in any case (unknown characters)
@@ -475,7 +477,7 @@ class Encoder:
             if joint == prompt + completion and self._decode(self._ids(prompt) + self._split_off(completion)) != joint:
                 raise ModelError(
                     f"tokenising {prompt!r} and {completion!r} apart changes the text",
-                    where=_name(self.tokenizer),
+                    where=tokenizer_name(self.tokenizer),
                     remedy="use a tokenizer whose tokens can be put one behind the other",
                 )
 
@@ -499,7 +501,7 @@ def _start_ids(tokenizer: Any) -> tuple[int, ...]:
     if tokenizer.bos_token_id is not None and start.count(tokenizer.bos_token_id) > 1:
         raise ModelError(
             "the tokenizer puts two BOS tokens before a text",
-            where=_name(tokenizer),
+            where=tokenizer_name(tokenizer),
             remedy="remove one of them from its post-processor",
         )
     return tuple(start)
@@ -516,7 +518,3 @@ def _placed(error: DataError, rendered: Rendered) -> DataError:
     return DataError(
         error.message, path=rendered.path, line=rendered.line or None, field=error.field, remedy=error.remedy
     )
-
-
-def _name(tokenizer: Any) -> str:
-    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
