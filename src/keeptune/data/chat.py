@@ -15,6 +15,7 @@ from keeptune.data.printed import left_out, thoughts_left_out
 
 _PROBE = "zq7"  # an answer that no template contains
 THINKING = "thinking of an answer that is learned"
+REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)  # what templates raise
 _GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # transformers' own tags
 
 
@@ -65,7 +66,7 @@ def render_chat(tokenizer: Any, rendered: Rendered, shots: Sequence[Rendered] = 
         messages.append({"role": "assistant", "content": shot.completion})
     messages.append({"role": "user", "content": rendered.prompt})
     text = _apply(tokenizer, messages, generate=True)
-    what = left_out(_template(tokenizer), messages, text, lambda others: _apply(tokenizer, others, generate=True))
+    what = left_out(template_of(tokenizer), messages, text, lambda others: _apply(tokenizer, others, generate=True))
     if what is not None:
         raise not_printed(tokenizer, what)
     return text
@@ -84,7 +85,8 @@ def tokenizer_name(tokenizer: Any) -> str:
     return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
 
 
-def _template(tokenizer: Any) -> str:
+def template_of(tokenizer: Any) -> str:
+    """The source of the chat template."""
     return str(tokenizer.get_chat_template() if hasattr(tokenizer, "get_chat_template") else tokenizer.chat_template)
 
 
@@ -129,7 +131,7 @@ def printed_answer(tokenizer: Any, turn: AssistantTurn, answer: str) -> str:
 def _marks(tokenizer: Any) -> tuple[str, ...]:
     """Strings in the template's code that are no plain words, such as </think>: what it may look for in an answer."""
     try:
-        code = _GENERATION.sub("", _template(tokenizer))
+        code = _GENERATION.sub("", template_of(tokenizer))
         tree = Environment(extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]).parse(code)
     except TemplateError:
         return ()
@@ -177,7 +179,7 @@ def _special_tokens(tokenizer: Any) -> set[str]:
 def _apply(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, generate: bool) -> str:
     try:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=generate))
-    except TemplateError as error:
+    except REFUSALS as error:
         raise ModelError(
             f"the chat template refuses the conversation: {error}",
             remedy="leave out the system text, or set chat: false",

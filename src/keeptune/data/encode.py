@@ -28,6 +28,7 @@ from keeptune.data.chat import AssistantTurn, assistant_turn, printed_answer, re
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
 from keeptune.data.proof import Proof, decoded
 from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
+from keeptune.data.vocabulary import Vocabulary
 
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
 SHOT_SEPARATOR = "\n\n"  # between worked examples in a plain prompt, and after a plain system text
@@ -98,6 +99,7 @@ class Encoder:
         self.chat = chat
         self.overlong = overlong
         self.unembedded = unembedded
+        self.vocabulary = Vocabulary(tokenizer)
         self._together: dict[str, tuple[int, ...]] = {}  # ids of texts that were tokenised in one call
         self.start_ids = _start_ids(tokenizer)
         self._turn: AssistantTurn | None = assistant_turn(tokenizer) if chat else None
@@ -107,6 +109,11 @@ class Encoder:
         self._completion_body = lru_cache(maxsize=4_096)(self._split_off)  # answers and choices that recur
         self._prove_boundaries()
         self._proof = Proof(tokenizer, {self.end_id, int(tokenizer.eos_token_id)}, self._said, self._kept)
+
+    @property
+    def name(self) -> str:
+        """The tokenizer, as messages call it."""
+        return f"the tokenizer of {tokenizer_name(self.tokenizer)}"
 
     @property
     def beginning(self) -> tuple[int, ...]:
@@ -156,17 +163,30 @@ class Encoder:
         """Token ids of a completion and its end token.
 
         Raises:
-            DataError: the text is empty or spells an end token itself.
+            DataError: the text is empty, spells an end token, or has characters that the tokenizer does not know.
         """
         if not text.strip():
             raise _empty()
         ids = self.choice(text)
-        self._refuse_spelled_end(ids)
+        self._refuse_unwritable(text, ids)
         return (*ids, self.end_id)
 
     def choice(self, text: str) -> tuple[int, ...]:
         """Token ids of a completion without its end token: what choice scoring adds up."""
         return self._completion_body(self._framed(text))
+
+    def unwritable(self, rendered: Rendered) -> bool:
+        """Whether the model cannot be judged by this example: it could write no reference, or not every choice."""
+        if rendered.choices is not None:
+            return any(map(self.vocabulary.loses, rendered.choices))
+        return not any(map(self._writes, rendered.references))
+
+    def _writes(self, text: str) -> bool:
+        try:
+            self.completion(text)
+        except DataError:
+            return False
+        return True
 
     def _framed(self, text: str) -> str:
         """A completion as the chat template prints it, without the end token."""
@@ -378,7 +398,7 @@ class Encoder:
 
     def _answer(self, text: str) -> tuple[int, ...]:
         ids = self._completion_body(text)
-        self._refuse_spelled_end(ids)
+        self._refuse_unwritable(text, ids)
         return ids
 
     def _behind_end(self, text: str) -> tuple[int, ...]:
@@ -400,6 +420,8 @@ class Encoder:
         mask: list[bool] = []
         for text, trained in whole.pieces:
             made = self._completion_body(text) if ids else self._ids(text)
+            if trained:
+                self._refuse_unwritable(text, ())  # segments spell their end tokens
             ids += made
             mask += [trained] * len(made)
         if ids[-1] != eos:
@@ -427,17 +449,23 @@ class Encoder:
         start = self.start_ids if tuple(prompt_ids[: len(self.start_ids)]) == self.start_ids else ()
         return (*start, *prompt_ids[len(prompt_ids) - (room - len(start)) :])
 
-    def _refuse_spelled_end(self, ids: Sequence[int]) -> None:
-        """Nothing, unless an answer holds a token at which generation stops: the end token, or EOS.
+    def _refuse_unwritable(self, text: str, ids: Sequence[int]) -> None:
+        """Nothing, unless a model could not write this answer.
 
         Raises:
-            DataError: it does.
+            DataError: it holds a token at which generation stops (the end token, or EOS), or unknown characters.
         """
         found = next((id for id in ids if id in (self.end_id, self.tokenizer.eos_token_id)), None)
-        if found is not None:
+        spelled = None if found is None else str(self.tokenizer.convert_ids_to_tokens(found))
+        if spelled is not None and spelled in text:  # a tokenizer may use the same token for what it does not know
             raise DataError(
-                f"a completion contains the end token {self.tokenizer.convert_ids_to_tokens(found)!r} as text",
+                f"a completion contains the end token {spelled!r} as text",
                 remedy="remove it from the data; it is put there by the encoder",
+            )
+        if self.vocabulary.loses(text):
+            raise DataError(
+                f"a completion has characters that {self.name} does not know",
+                remedy="remove the row, or use a model whose tokenizer knows its script",
             )
 
     def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:

@@ -19,10 +19,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from jinja2 import TemplateError
-
 from keeptune.core.errors import DataError
-from keeptune.data.chat import THINKING, AssistantTurn, not_printed
+from keeptune.data.chat import REFUSALS, THINKING, AssistantTurn, not_printed
 from keeptune.data.conversation import NAMES, own_text
 from keeptune.data.examples import Conversation
 from keeptune.data.printed import left_out, thoughts_left_out, tools_left_out
@@ -126,7 +124,7 @@ def _render(tokenizer: Any, talk: Conversation, turns: int, *, generate: bool, *
     tools = list(parts.get("tools", talk.tools)) or None
     try:
         text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=generate)
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except REFUSALS as error:
         raise _refused(error) from error
     return str(text)
 
@@ -194,7 +192,7 @@ def _marked(tokenizer: Any, talk: Conversation, template: str) -> tuple[str, dic
             add_generation_prompt=False,
             **tokenizer.special_tokens_map,
         )
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except REFUSALS as error:
         raise _refused(error) from error
     answers = [number for number, turn in enumerate(talk.turns) if turn["role"] == "assistant"]
     spans = [(int(start), int(stop)) for start, stop in marked[0]]

@@ -13,8 +13,8 @@ from rich.console import Console
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import DataCard
 from keeptune.data.encode import Encoder
-from keeptune.data.examples import Example, Rendered
-from keeptune.data.lazy import Joined, picked, places
+from keeptune.data.examples import Rendered
+from keeptune.data.lazy import Joined
 from keeptune.data.leakage import asked_elsewhere
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
@@ -33,6 +33,7 @@ from keeptune.study.config import Entry, StudyConfig, TaskFile, relative_to
 from keeptune.study.files import check_files
 from keeptune.study.sequence import check_order
 from keeptune.study.settled import settle, settled
+from keeptune.study.suited import suited_tasks, without
 
 CARD_TOKENS = 400  # of the example in a data card
 
@@ -67,6 +68,8 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
     encoder = Encoder(
         lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong, unembedded=lm.unembedded
     )
+    (targets, suites, held_out), unsuited = suited_tasks(encoder, targets, suites, held_out)
+    everything = [*targets, *suites, *held_out]
     folder.mkdir(parents=True, exist_ok=True)
     for task in everything:
         freeze(task.splits, folder / "splits" / f"{task.name}.json")
@@ -85,7 +88,7 @@ def build(config: StudyConfig, folder: Path, console: Console, data_root: Path =
         base_hash=str(lm.hash),
         parameters=lm.parameters,
     )
-    for line in (*missing, *crossing):
+    for line in (*missing, *crossing, *unsuited):
         bench.warn(line)
     for task in everything:
         _say_format(bench, task)
@@ -225,7 +228,7 @@ def _apart(
             )
         said.append(f"{text}; they were left out of training")
         gone = {pair.id for pair in pairs}
-        return replace(task, splits=replace(task.splits, train=_without(task.splits.train, gone)))
+        return replace(task, splits=replace(task.splits, train=without(task.splits.train, gone)))
 
     return (
         [clean(entry, task) for entry, task in zip(config.target, targets, strict=True)],
@@ -236,10 +239,6 @@ def _apart(
 def _draws_on_suites(config: StudyConfig) -> bool:
     """Whether an arm trains on rows of the retained suites; a sequence replays the targets before."""
     return any(name in ("replay", "ewc") for spec in config.specs for name, _ in spec.remedies)
-
-
-def _without(examples: Sequence[Example], gone: set[str]) -> Sequence[Example]:
-    return picked(examples, places(examples, lambda example: example.id not in gone))
 
 
 def _on_leak(entry: Entry) -> str:
