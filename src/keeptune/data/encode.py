@@ -33,6 +33,7 @@ from keeptune.data.vocabulary import Vocabulary
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
 SHOT_SEPARATOR = "\n\n"  # between worked examples in a plain prompt, and after a plain system text
 _ANCHORS = ("a", ":", "\n", "0", ".", ")")  # texts that a completion is tokenised behind, tried in turn
+ANOTHER_MODEL = "remove the row, or use a model whose tokenizer knows its characters"
 TOGETHER = 256  # rows whose texts are tokenised in one call
 _PROBES = (("Say it", " again now"), ("Say it:\n", "again"), ("Say it:", "\n\nagain"), ("Say (", "again)"))
 
@@ -465,7 +466,7 @@ class Encoder:
         if self.vocabulary.loses(text):
             raise DataError(
                 f"a completion has characters that {self.name} does not know",
-                remedy="remove the row, or use a model whose tokenizer knows its script",
+                remedy=ANOTHER_MODEL,
             )
 
     def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:

@@ -198,9 +198,10 @@ def _merge(
     done = {*unwritable, *(example.id for example in kept)}
     if not kept and len(unwritable) == len(examples):
         raise DataError(
-            f"no {part} answer of '{task.name}' can be written with {encoder.name}: it does not know the characters",
+            f"no {part} answer of '{task.name}' can be written with {encoder.name}: it does not know their characters,"
+            " or they spell its end token",
             path=task.source or None,
-            remedy="use a model whose tokenizer knows the script of this task",
+            remedy="use a model whose tokenizer knows the characters of this task",
         )
     if not kept:
         raise DataError(

@@ -40,7 +40,7 @@ def suited_tasks(
 def _suited(task: Task, encoder: Encoder) -> tuple[Task, list[str]]:
     everything = Joined([task.splits.part(part) for part in PARTS])
     found = survey(encoder, task.wordings(encoder.chat), everything)
-    bad = list(found.unusable.values())
+    bad = sorted(found.unusable.values(), key=lambda row: (row.path, row.line))
     before = task.loaded.quarantined if task.loaded is not None else ()
     if not bad:
         return task, list(found.notes)
