@@ -47,6 +47,8 @@ class AssistantTurn:
             return text
         if text.startswith(before):
             return text[len(before) :].lstrip()
+        if re.fullmatch(r"</[^<>/\s]+>", before):  # the generation prompt opens the block
+            return text if any(before in one for one in references) else text.split(before, 1)[-1].lstrip()
         block = re.fullmatch(r"(<([^<>/\s]+)>)\s*(</\2>)", before)
         if block and text.startswith(block[1]) and block[3] in text:
             return text.split(block[3], 1)[1].lstrip()

@@ -45,6 +45,12 @@ def row(prompt: str = "2 + 2?", system: str | None = None) -> Rendered:
         (PLAIN, "", "", False),
         (TRIMS, "", "", True),
         (EMPTY_THOUGHTS, "<think>\n\n</think>\n\n", "", False),
+        (
+            EMPTY_THOUGHTS.replace("<s>assistant\n{% endif", "<s>assistant\n<think>\n{% endif"),
+            "\n</think>\n\n",
+            "",
+            False,
+        ),
         (BRACKETS, "[answer]", "[/answer]", False),
     ],
 )
@@ -96,6 +102,9 @@ def test_an_answer_whose_thoughts_the_template_drops_is_refused(with_template: A
         ("<think>\n\n</think>\n\n", "", "<think>\nI add.", ["4"], "<think>\nI add."),  # it never came to an answer
         ("<think>\n\n</think>\n\n", "", "4", ["4"], "4"),
         ("<think>\n\n</think>\n\n", "", "<think>hm</think>4", ["<think>hm</think>4"], "<think>hm</think>4"),
+        ("\n</think>\n\n", "", "I add.\n</think>\n\n4", ["4"], "4"),  # the generation prompt opens the block
+        ("\n</think>\n\n", "", "I add.</think>4", ["I add.</think>4"], "I add.</think>4"),
+        ("\n</think>\n\n", "", "4", ["4"], "4"),
         ("[answer]", "[/answer]", "[answer]4[/answer]", ["4"], "4"),
         ("[answer]", "[/answer]", "4[/answer]", ["4"], "4"),
         ("", "[/answer]", "4[/answer]", ["4[/answer]"], "4[/answer]"),
