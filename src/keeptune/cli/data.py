@@ -13,7 +13,7 @@ from keeptune.core.errors import ConfigError
 
 if TYPE_CHECKING:  # commands start fast
     from keeptune.data.conversation import Supervise
-    from keeptune.data.encode import OverlongPolicy
+    from keeptune.data.encode import Encoder, OverlongPolicy
 
 app = typer.Typer(
     help="Look at data before training: what is in it, and what the model will see.", no_args_is_help=True
@@ -48,6 +48,9 @@ def check_command(
         list[str] | None,
         typer.Option("--against", metavar="DATA", help="A benchmark whose rows should not be here. May be repeated."),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model whose tokenizer and chat template should be able to use the rows.")
+    ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page that quotes the rows in question.")
     ] = None,
@@ -66,6 +69,7 @@ def check_command(
             format=format,
             supervise=supervised_turns(supervise),
             against=against or (),
+            encoder=_encoder(model) if model else None,
             say=status.update,
         )
     page = check_page(report)
@@ -117,9 +121,9 @@ def preview_command(
 ) -> None:
     """Show rows as the model sees them, with the tokens that are trained on marked."""
     from keeptune.cli.data_view import print_preview
-    from keeptune.data.encode import Encoder
     from keeptune.data.load import load_examples
-    from keeptune.data.preview import load_tokenizer, preview_rows, wordings
+    from keeptune.data.preview import preview_rows, wordings
+    from keeptune.data.survey import survey_notes
     from keeptune.data.turns import PLAIN_NOTE
 
     policy = overlong_policy(overlong)
@@ -131,23 +135,32 @@ def preview_command(
         format=format,
         supervise=supervised_turns(supervise),
     )
-    tokenizer, context, lacking = load_tokenizer(_model_path(model))
-    chat = bool(getattr(tokenizer, "chat_template", None))
-    encoder = Encoder(tokenizer, context=context, chat=chat, overlong=policy, unembedded=lacking)
-    templates = wordings(loaded.layout, template or ()).for_chat(chat)
-    note = PLAIN_NOTE if loaded.layout and loaded.layout.talks and not chat else None
+    encoder = _encoder(model, policy)
+    templates = wordings(loaded.layout, template or ()).for_chat(encoder.chat)
+    notes = [PLAIN_NOTE] if loaded.layout and loaded.layout.talks and not encoder.chat else []
+    notes += survey_notes(encoder, templates, loaded.examples)
     if html is not None:
         from keeptune.data.token_view import token_page
         from keeptune.report.preview import write_preview
 
-        page = token_page(loaded, templates, encoder, model=model, rows=rows, shots=shots, seed=seed, note=note or "")
+        page = token_page(loaded, templates, encoder, model=model, rows=rows, shots=shots, seed=seed, notes=notes)
         write_preview(page, html)
         typer.echo(
             f"{len(page.rows):,} rows in {html}; {page.long_count:,} of {page.looked_at:,} are too long for the window"
         )
         return
     shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
-    print_preview(shown, context, Console(), loaded.layout, note)
+    print_preview(shown, encoder.context, Console(), loaded.layout, notes)
+
+
+def _encoder(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
+    """Encodes as training with this model does; loads no weights."""
+    from keeptune.data.encode import Encoder
+    from keeptune.data.preview import load_tokenizer
+
+    tokenizer, context, lacking = load_tokenizer(_model_path(model))
+    chat = bool(getattr(tokenizer, "chat_template", None))
+    return Encoder(tokenizer, context=context, chat=chat, overlong=overlong, unembedded=lacking)
 
 
 def _refuse_folder(html: Path | None, example: str) -> None:

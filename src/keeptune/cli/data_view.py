@@ -113,13 +113,13 @@ def _finding(found: Finding) -> Text:
 
 
 def print_preview(
-    shown: Sequence[Shown], context: int, console: Console, layout: Layout | None = None, note: str | None = None
+    shown: Sequence[Shown], context: int, console: Console, layout: Layout | None = None, notes: Sequence[str] = ()
 ) -> None:
     """The format that was recognised, then every row in a panel, and a legend."""
     if layout is not None:
         console.print(Text.assemble(("read as ", "dim"), printable(layout.describe())))
-    if note is not None:
-        console.print(Text.assemble(("note    ", "dim"), note))
+    for note in notes:
+        console.print(Text.assemble(("note    ", "dim"), printable(note)))
     for row in shown:
         title = Text.assemble((row.place, "bold"), f"  {row.part}")
         console.print(Panel(Group(*_body(row, context)), title=title, title_align="left", border_style="dim"))

@@ -66,7 +66,7 @@ class TokenPage:
     long_count: int
     looked_at: int  # rows among which those were looked for
     total: int
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def printable(text: str) -> str:

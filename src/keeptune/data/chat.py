@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, TemplateError, nodes
 
-from keeptune.core.errors import ModelError
+from keeptune.core.errors import DataError, ModelError
 from keeptune.data.examples import Rendered
+from keeptune.data.printed import left_out, thoughts_left_out
 
 _PROBE = "zq7"  # an answer that no template contains
+THINKING = "thinking of an answer that is learned"
+REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)  # what templates raise
 _GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # transformers' own tags
 
 
@@ -44,6 +47,8 @@ class AssistantTurn:
             return text
         if text.startswith(before):
             return text[len(before) :].lstrip()
+        if re.fullmatch(r"</[^<>/\s]+>", before):  # the generation prompt opens the block
+            return text if any(before in one for one in references) else text.split(before, 1)[-1].lstrip()
         block = re.fullmatch(r"(<([^<>/\s]+)>)\s*(</\2>)", before)
         if block and text.startswith(block[1]) and block[3] in text:
             return text.split(block[3], 1)[1].lstrip()
@@ -55,13 +60,36 @@ def render_chat(tokenizer: Any, rendered: Rendered, shots: Sequence[Rendered] = 
 
     Raises:
         ModelError: the chat template refuses the conversation, for example its system message.
+        DataError: it leaves out a text, for example that of the system.
     """
     messages = [{"role": "system", "content": rendered.system}] if rendered.system else []
     for shot in shots:
         messages.append({"role": "user", "content": shot.prompt})
         messages.append({"role": "assistant", "content": shot.completion})
     messages.append({"role": "user", "content": rendered.prompt})
-    return _apply(tokenizer, messages, generate=True)
+    text = _apply(tokenizer, messages, generate=True)
+    what = left_out(template_of(tokenizer), messages, text, lambda others: _apply(tokenizer, others, generate=True))
+    if what is not None:
+        raise not_printed(tokenizer, what)
+    return text
+
+
+def not_printed(tokenizer: Any, what: str) -> DataError:
+    """The chat template passes over something that the row says."""
+    return DataError(
+        f"the chat template of {tokenizer_name(tokenizer)} does not print the {what}",
+        remedy=f"use a chat template that does, leave the {what} out of the data, or set chat: false",
+    )
+
+
+def tokenizer_name(tokenizer: Any) -> str:
+    """The folder or hub name, or else the class."""
+    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
+
+
+def template_of(tokenizer: Any) -> str:
+    """The source of the chat template."""
+    return str(tokenizer.get_chat_template() if hasattr(tokenizer, "get_chat_template") else tokenizer.chat_template)
 
 
 def assistant_turn(tokenizer: Any) -> AssistantTurn:
@@ -83,7 +111,11 @@ def assistant_turn(tokenizer: Any) -> AssistantTurn:
 
 
 def printed_answer(tokenizer: Any, turn: AssistantTurn, answer: str) -> str:
-    """An answer as the template prints it, without the end token, where it looks into the answer (`marks`)."""
+    """An answer as the template prints it, without the end token, where it looks into the answer (`marks`).
+
+    Raises:
+        DataError: the template drops what the answer thinks.
+    """
     if not any(mark in answer for mark in turn.marks):
         return turn.wrap(answer)
     user = {"role": "user", "content": "hello"}
@@ -92,14 +124,16 @@ def printed_answer(tokenizer: Any, turn: AssistantTurn, answer: str) -> str:
     ending = turn.end + turn.tail
     if not full.startswith(prompt) or not full.endswith(ending):
         return turn.wrap(answer)
-    return full[len(prompt) : len(full) - len(ending)]
+    body = full[len(prompt) : len(full) - len(ending)]
+    if thoughts_left_out(answer, body):
+        raise not_printed(tokenizer, THINKING)
+    return body
 
 
 def _marks(tokenizer: Any) -> tuple[str, ...]:
     """Strings in the template's code that are no plain words, such as </think>: what it may look for in an answer."""
-    template = tokenizer.get_chat_template() if hasattr(tokenizer, "get_chat_template") else tokenizer.chat_template
     try:
-        code = _GENERATION.sub("", str(template))
+        code = _GENERATION.sub("", template_of(tokenizer))
         tree = Environment(extensions=["jinja2.ext.loopcontrols", "jinja2.ext.do"]).parse(code)
     except TemplateError:
         return ()
@@ -144,10 +178,10 @@ def _special_tokens(tokenizer: Any) -> set[str]:
     return {str(token) for token in (*tokenizer.all_special_tokens, *tokenizer.get_added_vocab())}
 
 
-def _apply(tokenizer: Any, messages: list[dict[str, str]], *, generate: bool) -> str:
+def _apply(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, generate: bool) -> str:
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))
-    except TemplateError as error:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=generate))
+    except REFUSALS as error:
         raise ModelError(
             f"the chat template refuses the conversation: {error}",
             remedy="leave out the system text, or set chat: false",

@@ -1,11 +1,11 @@
-"""What is in a data set: counts, lengths, labels, copies, leaks, unusable rows. No tokenizer, no torch."""
+"""What is in a data set: counts, lengths, labels, copies, leaks, unusable rows. No torch; a tokenizer on request."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 from keeptune.core.errors import DataError
 from keeptune.core.findings import Bin, Lengths, PartCount
 from keeptune.data.conversation import Supervise
+from keeptune.data.encode import Encoder
 from keeptune.data.examples import Example, Splits
 from keeptune.data.groups import hash_of, hashes_of
 from keeptune.data.leakage import LeakPair, LeakReport, find_leaks, keep_together
 from keeptune.data.load import Loaded, load_examples
 from keeptune.data.outliers import SHOWN, Outliers, outliers
+from keeptune.data.preview import wordings
 from keeptune.data.quality import Contamination, Hint, contamination, hints, quoted_pairs
 from keeptune.data.quarantine import Quarantined, reasons
 from keeptune.data.readers import read_from
 from keeptune.data.recognise import COMPLETION, Layout
 from keeptune.data.splits import split
+from keeptune.data.survey import Spelled, Survey, date_note, known_tokens, survey
 
 PARTS = ("train", "validation", "test")
 BINS = 8
@@ -62,6 +65,8 @@ class CheckReport:
     contaminations: tuple[Contamination, ...] = ()  # one for each benchmark that was named
     alike: int = 0  # rows that look like an earlier one of the rows that are to be divided: they stay in one part
     outliers: tuple[Outliers, ...] = ()
+    survey: Survey | None = None  # by the tokenizer of the model that was named
+    ends: Spelled = field(default_factory=Spelled)  # answers that spell an end token, where no model was named
 
 
 def check(
@@ -72,11 +77,13 @@ def check(
     format: str | None = None,
     supervise: Supervise | None = None,
     against: Sequence[str] = (),
+    encoder: Encoder | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> CheckReport:
     """Read a source and describe it; ``against`` names benchmarks whose rows it should not have.
 
-    ``say`` is told what is being done.
+    ``encoder`` is that of a model: its tokenizer and its chat template say which rows it cannot use. ``say`` is told
+    what is being done.
 
     Raises:
         DataError: the source cannot be read, recognised or mostly used (see `load_examples`).
@@ -96,6 +103,8 @@ def check(
     say(f"comparing the parts of {len(loaded.examples):,} rows")
     leaks = find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None
     say(f"looking at {len(loaded.examples):,} rows")
+    found = survey(encoder, wordings(loaded.layout).for_chat(encoder.chat), loaded.examples) if encoder else None
+    ends, tokens = (Spelled(), Spelled()) if encoder else known_tokens(loaded.examples, loaded.layout)
     return CheckReport(
         source=source,
         sha256=loaded.sha256,
@@ -114,7 +123,7 @@ def check(
         leaks=leaks,
         leaking=quoted_pairs([*leaks.copies[:SHOWN], *leaks.near[:SHOWN]], loaded.examples) if leaks else (),
         quarantined=tuple(reasons(loaded.quarantined)),
-        notes=(*read_from(source), *loaded.notes, *notes),
+        notes=(*read_from(source), *loaded.notes, *notes, *_token_notes(found, encoder, tokens)),
         hints=hints(loaded.examples),
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
         alike=alike,
@@ -124,7 +133,19 @@ def check(
             partial(answer_text, layout=loaded.layout),
             partial(asked_about, layout=loaded.layout),
         ),
+        survey=found,
+        ends=ends,
     )
+
+
+def _token_notes(found: Survey | None, encoder: Encoder | None, known: Spelled) -> tuple[str, ...]:
+    """What the model's tokenizer makes of texts; without a model, what well-known ones would."""
+    if found is not None and encoder is not None:
+        dated = date_note(encoder.tokenizer) if encoder.chat else None
+        return (*found.notes, *([dated] if dated else []))
+    if not known.rows:
+        return ()
+    return (f"{known.rows:,} rows spell special tokens of some models as text ({known.named()}); see --model",)
 
 
 def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:

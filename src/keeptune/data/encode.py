@@ -17,20 +17,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, Literal
 
 from keeptune.core.errors import DataError, ModelError
-from keeptune.data.chat import AssistantTurn, assistant_turn, printed_answer, render_chat
+from keeptune.data.chat import AssistantTurn, assistant_turn, printed_answer, render_chat, tokenizer_name
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
 from keeptune.data.proof import Proof, decoded
 from keeptune.data.turns import Piece, as_served, chat_pieces, plain_pieces, with_shots
+from keeptune.data.vocabulary import Vocabulary
 
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
 SHOT_SEPARATOR = "\n\n"  # between worked examples in a plain prompt, and after a plain system text
 _ANCHORS = ("a", ":", "\n", "0", ".", ")")  # texts that a completion is tokenised behind, tried in turn
+ANOTHER_MODEL = "remove the row, or use a model whose tokenizer knows its characters"
 TOGETHER = 256  # rows whose texts are tokenised in one call
 _PROBES = (("Say it", " again now"), ("Say it:\n", "again"), ("Say it:", "\n\nagain"), ("Say (", "again)"))
 
@@ -89,7 +92,7 @@ class Encoder:
         if tokenizer.eos_token_id is None:
             raise ModelError(
                 "the tokenizer has no end-of-sequence token, so no completion could ever end",
-                where=_name(tokenizer),
+                where=tokenizer_name(tokenizer),
                 remedy="set eos_token in tokenizer_config.json",
             )
         self.tokenizer = tokenizer
@@ -97,6 +100,7 @@ class Encoder:
         self.chat = chat
         self.overlong = overlong
         self.unembedded = unembedded
+        self.vocabulary = Vocabulary(tokenizer)
         self._together: dict[str, tuple[int, ...]] = {}  # ids of texts that were tokenised in one call
         self.start_ids = _start_ids(tokenizer)
         self._turn: AssistantTurn | None = assistant_turn(tokenizer) if chat else None
@@ -106,6 +110,11 @@ class Encoder:
         self._completion_body = lru_cache(maxsize=4_096)(self._split_off)  # answers and choices that recur
         self._prove_boundaries()
         self._proof = Proof(tokenizer, {self.end_id, int(tokenizer.eos_token_id)}, self._said, self._kept)
+
+    @property
+    def name(self) -> str:
+        """The tokenizer, as messages call it."""
+        return f"the tokenizer of {tokenizer_name(self.tokenizer)}"
 
     @property
     def beginning(self) -> tuple[int, ...]:
@@ -155,17 +164,30 @@ class Encoder:
         """Token ids of a completion and its end token.
 
         Raises:
-            DataError: the text is empty or spells an end token itself.
+            DataError: the text is empty, spells an end token, or has characters that the tokenizer does not know.
         """
         if not text.strip():
             raise _empty()
         ids = self.choice(text)
-        self._refuse_spelled_end(ids)
+        self._refuse_unwritable(text, ids)
         return (*ids, self.end_id)
 
     def choice(self, text: str) -> tuple[int, ...]:
         """Token ids of a completion without its end token: what choice scoring adds up."""
         return self._completion_body(self._framed(text))
+
+    def unwritable(self, rendered: Rendered) -> bool:
+        """Whether the model cannot be judged by this example: it could write no reference, or not every choice."""
+        if rendered.choices is not None:
+            return any(map(self.vocabulary.loses, rendered.choices))
+        return not any(map(self._writes, rendered.references))
+
+    def _writes(self, text: str) -> bool:
+        try:
+            self.completion(text)
+        except DataError:
+            return False
+        return True
 
     def _framed(self, text: str) -> str:
         """A completion as the chat template prints it, without the end token."""
@@ -269,7 +291,7 @@ class Encoder:
         if lacks is not None:
             raise ModelError(
                 f"no text can be encoded: {lacks}",
-                where=_name(self.tokenizer),
+                where=tokenizer_name(self.tokenizer),
                 remedy="use the tokenizer and the chat template that the model was trained with",
             )
 
@@ -310,7 +332,8 @@ class Encoder:
         texts: dict[str, None] = {}
         for row in rows:
             if row.whole is None:
-                texts[self._framed(row.completion)] = None
+                with suppress(DataError):  # said with its place when the row is encoded
+                    texts[self._framed(row.completion)] = None
                 if not self.chat and not row.chat:
                     texts[self.plain_text(row)] = None
         made = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
@@ -376,7 +399,7 @@ class Encoder:
 
     def _answer(self, text: str) -> tuple[int, ...]:
         ids = self._completion_body(text)
-        self._refuse_spelled_end(ids)
+        self._refuse_unwritable(text, ids)
         return ids
 
     def _behind_end(self, text: str) -> tuple[int, ...]:
@@ -386,7 +409,7 @@ class Encoder:
         if ids[:1] != (self.end_id,):
             raise ModelError(
                 f"the tokenizer does not read the text {end!r} as its end token",
-                where=_name(self.tokenizer),
+                where=tokenizer_name(self.tokenizer),
                 remedy="declare it as a special token in tokenizer_config.json",
             )
         return ids[1:]
@@ -398,6 +421,8 @@ class Encoder:
         mask: list[bool] = []
         for text, trained in whole.pieces:
             made = self._completion_body(text) if ids else self._ids(text)
+            if trained:
+                self._refuse_unwritable(text, ())  # segments spell their end tokens
             ids += made
             mask += [trained] * len(made)
         if ids[-1] != eos:
@@ -425,17 +450,23 @@ class Encoder:
         start = self.start_ids if tuple(prompt_ids[: len(self.start_ids)]) == self.start_ids else ()
         return (*start, *prompt_ids[len(prompt_ids) - (room - len(start)) :])
 
-    def _refuse_spelled_end(self, ids: Sequence[int]) -> None:
-        """Nothing, unless an answer holds a token at which generation stops: the end token, or EOS.
+    def _refuse_unwritable(self, text: str, ids: Sequence[int]) -> None:
+        """Nothing, unless a model could not write this answer.
 
         Raises:
-            DataError: it does.
+            DataError: it holds a token at which generation stops (the end token, or EOS), or unknown characters.
         """
         found = next((id for id in ids if id in (self.end_id, self.tokenizer.eos_token_id)), None)
-        if found is not None:
+        spelled = None if found is None else str(self.tokenizer.convert_ids_to_tokens(found))
+        if spelled is not None and spelled in text:  # a tokenizer may use the same token for what it does not know
             raise DataError(
-                f"a completion contains the end token {self.tokenizer.convert_ids_to_tokens(found)!r} as text",
+                f"a completion contains the end token {spelled!r} as text",
                 remedy="remove it from the data; it is put there by the encoder",
+            )
+        if self.vocabulary.loses(text):
+            raise DataError(
+                f"a completion has characters that {self.name} does not know",
+                remedy=ANOTHER_MODEL,
             )
 
     def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:
@@ -464,7 +495,7 @@ class Encoder:
         if any(self._decode(self._ids(anchor + text)) == anchor + text for anchor, _ in self._anchors):
             raise ModelError(
                 f"the tokenizer cannot be cut in front of the completion {text[:40]!r}",
-                where=_name(self.tokenizer),
+                where=tokenizer_name(self.tokenizer),
                 remedy="put a line break at the end of the prompt, or use another tokenizer",
             )
         return direct  # the tokenizer does not keep this text in any case (unknown characters)
@@ -475,7 +506,7 @@ class Encoder:
             if joint == prompt + completion and self._decode(self._ids(prompt) + self._split_off(completion)) != joint:
                 raise ModelError(
                     f"tokenising {prompt!r} and {completion!r} apart changes the text",
-                    where=_name(self.tokenizer),
+                    where=tokenizer_name(self.tokenizer),
                     remedy="use a tokenizer whose tokens can be put one behind the other",
                 )
 
@@ -499,7 +530,7 @@ def _start_ids(tokenizer: Any) -> tuple[int, ...]:
     if tokenizer.bos_token_id is not None and start.count(tokenizer.bos_token_id) > 1:
         raise ModelError(
             "the tokenizer puts two BOS tokens before a text",
-            where=_name(tokenizer),
+            where=tokenizer_name(tokenizer),
             remedy="remove one of them from its post-processor",
         )
     return tuple(start)
@@ -516,7 +547,3 @@ def _placed(error: DataError, rendered: Rendered) -> DataError:
     return DataError(
         error.message, path=rendered.path, line=rendered.line or None, field=error.field, remedy=error.remedy
     )
-
-
-def _name(tokenizer: Any) -> str:
-    return str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)

@@ -8,7 +8,7 @@ from keeptune.core.findings import Case, CheckPage, Finding, Quoted
 from keeptune.data.check import CheckReport, answer_text, prompt_text
 from keeptune.data.examples import Example, place
 from keeptune.data.quality import Contamination, redacted
-from keeptune.data.quarantine import Quarantined
+from keeptune.data.quarantine import Quarantined, reasons
 from keeptune.data.recognise import Layout
 
 HEAD, TAIL = 500, 150  # characters of a quoted text
@@ -52,10 +52,18 @@ def _findings(report: CheckReport) -> Iterator[Finding]:
     for each in report.outliers:
         yield _finding(each.kind, each.rows, f"{each.rows:,} rows {each.what}", _rows(each.shown, layout))
     unusable = sum(n for _, n, _ in report.quarantined)
-    reasons = [
-        Case(f"{n:,} x {why} (first: {row.path}:{row.line})", (_raw(row),)) for why, n, row in report.quarantined
-    ]
-    yield Finding("unusable", not unusable, f"{unusable:,} rows are left out", tuple(reasons))
+    yield Finding("unusable", not unusable, f"{unusable:,} rows are left out", _reasons(report.quarantined))
+    if report.survey is not None:
+        bad = list(report.survey.unusable.values())
+        yield Finding("model", not bad, f"{len(bad):,} rows cannot be used with this model", _reasons(reasons(bad)))
+    elif report.ends.rows:
+        text = f"{report.ends.rows:,} rows have an answer that spells an end token ({report.ends.named()}); models that"
+        text += " stop there cannot use them (--model names yours)"
+        yield _finding("tokens", report.ends.rows, text, _rows(report.ends.first, layout))
+
+
+def _reasons(found: Sequence[tuple[str, int, Quarantined]]) -> tuple[Case, ...]:
+    return tuple(Case(f"{n:,} x {why} (first: {row.path}:{row.line})", (_raw(row),)) for why, n, row in found)
 
 
 def _finding(kind: str, total: int, text: str, cases: Sequence[Case] = ()) -> Finding:

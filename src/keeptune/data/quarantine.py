@@ -34,7 +34,12 @@ def reasons(quarantined: Sequence[Quarantined]) -> list[tuple[str, int, Quaranti
     return [(reason, n, first[reason]) for reason, n in Counter(row.reason for row in quarantined).most_common()]
 
 
-def refuse_many(quarantined: Sequence[Quarantined], rows: int, source: str) -> None:
+def refuse_many(
+    quarantined: Sequence[Quarantined],
+    rows: int,
+    source: str,
+    remedy: str | None = f"repair or remove these rows, or {MAP_COLUMNS}",
+) -> None:
     """Nothing, as long as few rows are unusable.
 
     Raises:
@@ -50,8 +55,15 @@ def refuse_many(quarantined: Sequence[Quarantined], rows: int, source: str) -> N
         f"{count} because: {reason} (first at line {first.line}){others}",
         path=first.path or source,
         line=first.line,
-        remedy=f"repair or remove these rows, or {MAP_COLUMNS}",
+        remedy=remedy,
     )
+
+
+def set_aside(quarantined: Sequence[Quarantined]) -> list[str]:
+    """In words, how many rows were left out for which reason."""
+    return [
+        f"{n:,} rows were set aside: {reason} (first: {row.path}:{row.line})" for reason, n, row in reasons(quarantined)
+    ]
 
 
 def write_quarantine(path: Path, quarantined: Sequence[Quarantined]) -> None:

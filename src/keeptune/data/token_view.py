@@ -30,7 +30,7 @@ def token_page(
     rows: int = 3,
     shots: int = 0,
     seed: int = 0,
-    note: str = "",
+    notes: Sequence[str] = (),
 ) -> TokenPage:
     """All that the page of a preview says; ``model`` as the user names it, the others as for `token_rows`."""
     long, count, looked_at, total = long_rows(loaded.examples, templates, encoder, rows=rows, seed=seed)
@@ -46,7 +46,7 @@ def token_page(
         long_count=count,
         looked_at=looked_at,
         total=total,
-        note=note,
+        notes=tuple(notes),
     )
 
 

@@ -19,12 +19,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from jinja2 import TemplateError
-
 from keeptune.core.errors import DataError
-from keeptune.data.chat import AssistantTurn
+from keeptune.data.chat import REFUSALS, THINKING, AssistantTurn, not_printed
 from keeptune.data.conversation import NAMES, own_text
 from keeptune.data.examples import Conversation
+from keeptune.data.printed import left_out, thoughts_left_out, tools_left_out
 
 MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")  # how transformers recognises a template with markers
 PLAIN_NOTE = (
@@ -78,7 +77,8 @@ def chat_pieces(tokenizer: Any, talk: Conversation, frame: AssistantTurn) -> lis
 
     Raises:
         DataError: the template refuses the conversation, prints an answer otherwise than it stands in the row, leaves
-            out tools, calls or reasoning, does not preserve prefixes, or has markers that do not fit the answers.
+            out a turn's text, tools, calls or reasoning, does not preserve prefixes, or has markers that do not fit
+            the answers.
     """
     template = str(tokenizer.get_chat_template(tools=list(talk.tools) or None))
     if MARKER.search(template):
@@ -87,7 +87,6 @@ def chat_pieces(tokenizer: Any, talk: Conversation, frame: AssistantTurn) -> lis
         spans = {number: _to_end(full, span, frame) for number, span in spans.items()}
     else:
         full, spans = _by_prefixes(tokenizer, talk, frame)
-    _printed(tokenizer, talk, full)
     pieces: list[Piece] = []
     at = 0
     last = max(spans)
@@ -98,9 +97,10 @@ def chat_pieces(tokenizer: Any, talk: Conversation, frame: AssistantTurn) -> lis
                 remedy="set supervise: last, or use a chat template that ends every assistant turn with a token",
             )
         body = full[start : stop - len(frame.end)]
-        _faithful(talk, number, body, frame)
+        _faithful(tokenizer, talk, number, body, frame)
         pieces += [Piece(full[at:start]), Piece(body, number, trained=True, ends=True)]
         at = stop
+    _printed(tokenizer, talk, full, template)
     return pieces
 
 
@@ -124,7 +124,7 @@ def _render(tokenizer: Any, talk: Conversation, turns: int, *, generate: bool, *
     tools = list(parts.get("tools", talk.tools)) or None
     try:
         text = tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=generate)
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except REFUSALS as error:
         raise _refused(error) from error
     return str(text)
 
@@ -147,6 +147,8 @@ def _by_prefixes(tokenizer: Any, talk: Conversation, frame: AssistantTurn) -> tu
     for number in talk.trained:
         before = _render(tokenizer, talk, number, generate=True)
         after = _render(tokenizer, talk, number + 1, generate=False)
+        if after.endswith(frame.end + frame.tail):  # some templates print more behind the last turn alone
+            after = after[: len(after) - len(frame.tail)]
         if not (after.startswith(before) and full.startswith(after)):
             raise DataError(
                 f"the chat template is not prefix-preserving: it prints turn {number + 1} (assistant) otherwise when "
@@ -190,7 +192,7 @@ def _marked(tokenizer: Any, talk: Conversation, template: str) -> tuple[str, dic
             add_generation_prompt=False,
             **tokenizer.special_tokens_map,
         )
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except REFUSALS as error:
         raise _refused(error) from error
     answers = [number for number, turn in enumerate(talk.turns) if turn["role"] == "assistant"]
     spans = [(int(start), int(stop)) for start, stop in marked[0]]
@@ -203,7 +205,7 @@ def _marked(tokenizer: Any, talk: Conversation, template: str) -> tuple[str, dic
     return str(texts[0]), {n: span for n, span in zip(answers, spans, strict=True) if talk.turns[n]["trained"]}
 
 
-def _faithful(talk: Conversation, number: int, body: str, frame: AssistantTurn) -> None:
+def _faithful(tokenizer: Any, talk: Conversation, number: int, body: str, frame: AssistantTurn) -> None:
     """Nothing, where an answer of text alone is printed as it stands in the row (stripped, if the template strips).
 
     Raises:
@@ -213,6 +215,8 @@ def _faithful(talk: Conversation, number: int, body: str, frame: AssistantTurn) 
     if turn.get("tool_calls") or turn.get("reasoning_content"):
         return
     content = turn["content"].strip() if frame.trims else turn["content"]
+    if thoughts_left_out(content, body):
+        raise not_printed(tokenizer, THINKING)
     if body not in (frame.wrap(content), content):
         raise DataError(
             f"the chat template prints turn {number + 1} as {body[:60]!r}, the row has {content[:60]!r}",
@@ -220,23 +224,26 @@ def _faithful(talk: Conversation, number: int, body: str, frame: AssistantTurn) 
         )
 
 
-def _printed(tokenizer: Any, talk: Conversation, full: str) -> None:
-    """Nothing, where the template prints tools, calls and reasoning: without them it must print something else.
+def _printed(tokenizer: Any, talk: Conversation, full: str, template: str) -> None:
+    """Nothing, where the template prints all that is said: texts, calls, reasoning of what is learned, tools.
 
     Raises:
-        DataError: it leaves one of them out.
+        DataError: it leaves something out.
     """
+
+    def render(messages: Sequence[Mapping[str, Any]]) -> str:
+        return _render(tokenizer, talk, len(messages), generate=False, messages=messages)
+
+    def with_tools(tools: Sequence[Mapping[str, Any]]) -> str:
+        return _render(tokenizer, talk, len(talk.turns), generate=False, tools=tools)
+
     for key, what in (("tool_calls", "tool calls"), ("reasoning_content", "reasoning")):
         if any(turn.get(key) for turn in talk.turns if turn["trained"]):
             without = [{k: v for k, v in turn.items() if k != key or not turn["trained"]} for turn in talk.turns]
-            if _render(tokenizer, talk, len(talk.turns), generate=False, messages=without) == full:
-                raise _left_out(what)
-    if talk.tools and _render(tokenizer, talk, len(talk.turns), generate=False, tools=()) == full:
-        raise _left_out("tools")
-
-
-def _left_out(what: str) -> DataError:
-    return DataError(
-        f"the chat template does not print the {what} of this conversation",
-        remedy=f"use a chat template that knows {what}, remove them from the data, or set chat: false",
-    )
+            if render(without) == full:
+                raise not_printed(tokenizer, what)
+    if talk.tools and (with_tools(()) == full or tools_left_out(template, talk.tools, full, with_tools)):
+        raise not_printed(tokenizer, "tools")
+    passed_over = left_out(template, talk.turns, full, render)
+    if passed_over is not None:
+        raise not_printed(tokenizer, passed_over)

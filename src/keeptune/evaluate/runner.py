@@ -41,6 +41,8 @@ class Evaluation(Record):
     cut_answers: int = 0  # items whose answer ended at the limit of new tokens
     new_tokens: int | None = None  # that limit, where text is generated
     skipped: tuple[str, ...] = ()  # ids of items that were left out because their prompt is too long
+    unwritable: tuple[str, ...] = ()  # ids of items that were left out because the model could not write their answer
+    unknown: int = 0  # items whose prompt, or whose text, has characters that the tokenizer does not know
     seconds: float
     signature: str = ""  # of the library that computed the metric
 
@@ -50,6 +52,12 @@ class Evaluation(Record):
         if self.skipped:
             where = f"{self.suite}: {len(self.skipped)} {self.part} items"
             found.append(f"{where} do not fit the window or the model's vocabulary and were not asked")
+        if self.unwritable:
+            where = f"{self.suite}: {len(self.unwritable)} {self.part} items"
+            found.append(f"{where} have answers that the tokenizer cannot write, and were not asked")
+        if self.unknown:
+            where = f"{self.suite}: {self.unknown} {self.part} items"
+            found.append(f"{where} have characters that the tokenizer does not know; the model does not see them")
         if self.truncated:
             found.append(f"{self.suite}: {self.truncated} {self.part} prompts lost their beginning to fit the window")
         if self.cut_answers:
@@ -151,7 +159,8 @@ class _Run:
             if task.request == "choices"
             else Generation(task.new_tokens(encoder))
         )
-        self.items: dict[str, Item] = {}  # by example id; without those that are too long
+        self.items: dict[str, Item] = {}  # by example id; without those that are too long or cannot be answered
+        self.unwritable: set[str] = set()
         self.answers: dict[str, Answer] = {}
         self.scores: dict[str, float] = {}
         self.signature = ""
@@ -160,6 +169,9 @@ class _Run:
         """Render, encode, answer and score all items."""
         for example in examples:
             rendered = self.wordings.fixed(example, self.number)
+            if self.encoder.unwritable(rendered):
+                self.unwritable.add(example.id)
+                continue
             prompt = fit_prompt(self.encoder, rendered, self.shots, self.kind.room(self.encoder, rendered))
             if prompt is not None:
                 self.items[example.id] = Item(rendered, prompt)
@@ -183,6 +195,15 @@ def _merge(
 ) -> Evaluation:
     """Every item once: its mean score over the runs, with the text of the first."""
     kept = [example for example in examples if all(example.id in run.items for run in runs)]
+    unwritable: set[str] = set().union(*(run.unwritable for run in runs))
+    done = {*unwritable, *(example.id for example in kept)}
+    if not kept and len(unwritable) == len(examples):
+        raise DataError(
+            f"no {part} answer of '{task.name}' can be written with {encoder.name}: it does not know their characters,"
+            " or they spell its end token",
+            path=task.source or None,
+            remedy="use a model whose tokenizer knows the characters of this task",
+        )
     if not kept:
         raise DataError(
             f"no {part} prompt of '{task.name}' fits the window of {encoder.context} tokens",
@@ -203,7 +224,9 @@ def _merge(
         truncated=sum(any(run.items[example.id].prompt.cut for run in runs) for example in kept),
         cut_answers=sum(any(run.answers[example.id].cut for run in runs) for example in kept),
         new_tokens=max((run.kind.max_new_tokens for run in runs if isinstance(run.kind, Generation)), default=None),
-        skipped=tuple(example.id for example in examples if any(example.id not in run.items for run in runs)),
+        skipped=tuple(each.id for each in examples if each.id not in done),
+        unwritable=tuple(example.id for example in examples if example.id in unwritable),
+        unknown=sum(encoder.vocabulary.loses(runs[0].items[example.id].rendered.prompt) for example in kept),
         seconds=seconds,
         signature=runs[0].signature,
     )
@@ -243,6 +266,7 @@ def _of_asked(task: Task, part: Part, asked: Sequence[Asked], encoder: Encoder, 
         tokens_per_request=tokens,
         window_share=min(1.0, tokens / encoder.context),
         truncated=sum(each.cut for each in asked),
+        unknown=sum(any(map(encoder.vocabulary.loses, each.item.references)) for each in asked),
         seconds=seconds,
     )
 
@@ -289,5 +313,6 @@ def _measure_text(
         tokens_per_request=tokens,
         window_share=min(1.0, tokens / encoder.context),
         skipped=tuple(example.id for example, whole in zip(everything, known, strict=True) if not whole),
+        unknown=sum(map(encoder.vocabulary.loses, texts)),
         seconds=time.perf_counter() - started,
     )

@@ -165,7 +165,7 @@ class Task:
             for part in (self.splits.train, self.splits.validation, self.splits.test)
             for row in sorted(part, key=lambda example: example.id)[:_LOOKED_AT]
         ]
-        longest = max(len(encoder.completion(wordings.fixed(row).completion)) for row in rows)
+        longest = max(len(encoder.choice(wordings.fixed(row).completion)) + 1 for row in rows)
         most = max(encoder.context // 2, min(longest, encoder.context - 1))
         return min(max(longest * 5 // 4, FEWEST_TOKENS), most)
 

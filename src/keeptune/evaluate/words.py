@@ -36,7 +36,7 @@ def is_continuous(character: str) -> bool:
 
 def mostly_continuous(texts: Iterable[str]) -> bool:
     """True if most letters of the texts are of scripts without spaces."""
-    letters = [c for text in texts if not text.isascii() for c in text if c.isalpha()]
+    letters = [c for text in texts for c in text if c.isalpha()]
     return 2 * sum(map(is_continuous, letters)) > len(letters) > 0
 
 

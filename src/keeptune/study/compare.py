@@ -77,6 +77,7 @@ def compare_models(
     after_lm = load(base if adapted else tuned, adapter=tuned if adapted else None, precision=precision)
     layout.put_on(after_lm)
     after = {task.name: answers(after_lm, task) for task in everything}
+    lone = [line for task in everything for line in _asked_of_both(task.name, before, after)]
     pairs = [
         SuitePair(task.suite(), before[task.name], after[task.name], able.get(task.name, ())) for task in everything
     ]
@@ -99,8 +100,22 @@ def compare_models(
         target=aim.name if aim else None,
         wall_seconds=time.monotonic() - clock,
         same_weights=equal,
-        notes=layout.notes,
+        notes=(*layout.notes, *lone),
     )
+
+
+def _asked_of_both(
+    task: str, before: dict[str, tuple[ItemRecord, ...]], after: dict[str, tuple[ItemRecord, ...]]
+) -> list[str]:
+    """Leave, in place, the items of a task that both models were asked; says how many others there are.
+
+    A tokenizer may not know the characters of an item that the other one knows.
+    """
+    both = {item.id for item in before[task]} & {item.id for item in after[task]}
+    alone = len(before[task]) + len(after[task]) - 2 * len(both)
+    for side in (before, after):
+        side[task] = tuple(item for item in side[task] if item.id in both)
+    return [f"{task}: {alone} items were asked of one model alone and are not compared."] if alone else []
 
 
 def _short(name: str) -> str:

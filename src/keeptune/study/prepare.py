@@ -9,13 +9,12 @@ from pathlib import Path
 from keeptune import __version__
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.encode import Encoder
-from keeptune.data.examples import Example
-from keeptune.data.lazy import picked, places
 from keeptune.data.leakage import asked_elsewhere
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits import freeze
 from keeptune.evaluate.cache import EvaluationCache, cache_folder
 from keeptune.evaluate.task import Judged, Task
+from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.entries import Entry
@@ -30,6 +29,7 @@ from keeptune.study.records import ExtraEvaluation
 from keeptune.study.scorer import Scorer
 from keeptune.study.seeds import with_seeds
 from keeptune.study.settled import settle, settled
+from keeptune.study.suited import suited_tasks, without
 from keeptune.study.workplace import Workplace
 from keeptune.train.remedies.base import Need
 
@@ -60,7 +60,7 @@ class Prepared:
 
 
 def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path()) -> Prepared:
-    """Build the tasks and freeze their splits.
+    """Build the tasks, apart from what a model decides about them (`suit`).
 
     Args:
         config: the recipe.
@@ -84,27 +84,46 @@ def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Pa
     held_out = [build_entry(entry, data_root) for entry in config.held_out]
     _check(config, targets, suites, held_out)
     targets, suites = _apart(config, targets, suites, held_out, messages)
-    prepared = Prepared(settled(config, folder), folder, tuple(targets), tuple(suites), tuple(held_out))
-    folder.mkdir(parents=True, exist_ok=True)
-    for task in prepared.tasks:
-        freeze(task.splits, folder / "splits" / f"{task.name}.json")
-        if task.loaded is not None and task.loaded.quarantined:
-            write_quarantine(folder / "quarantine" / f"{task.name}.jsonl", task.loaded.quarantined)
-    return prepared
+    return Prepared(settled(config, folder), folder, tuple(targets), tuple(suites), tuple(held_out))
 
 
-def open_workplace(prepared: Prepared, messages: Messages) -> Workplace:
-    """Load the model and put everything in its place.
+def load_base(prepared: Prepared) -> LanguageModel:
+    """The model that the study starts from.
 
     Raises:
-        KeeptuneError: the model cannot be used.
+        KeeptuneError: it cannot be used.
     """
-    config, folder = prepared.config, prepared.folder
-    lm = load(config.model, device=config.device, precision=config.precision)
-    config = settle(config, folder, str(lm.dtype))
-    encoder = Encoder(
-        lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong, unembedded=lm.unembedded
-    )
+    config = prepared.config
+    return load(config.model, device=config.device, precision=config.precision)
+
+
+def encoder_of(config: StudyConfig, lm: LanguageModel) -> Encoder:
+    """How rows become tokens of the model."""
+    return Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong, unembedded=lm.unembedded)
+
+
+def suit(prepared: Prepared, lm: LanguageModel, messages: Messages) -> Prepared:
+    """The study without the rows that cannot be used with its model; its splits are frozen from then on.
+
+    Raises:
+        DataError: there are too many of them in a task.
+    """
+    encoder = encoder_of(prepared.config, lm)
+    (targets, suites, held_out), unsuited = suited_tasks(encoder, prepared.targets, prepared.suites, prepared.held_out)
+    for line in unsuited:
+        messages.warn(line)
+    suited = replace(prepared, targets=tuple(targets), suites=tuple(suites), held_out=tuple(held_out))
+    for task in suited.tasks:
+        freeze(task.splits, suited.folder / "splits" / f"{task.name}.json")
+        if task.loaded is not None and task.loaded.quarantined:
+            write_quarantine(suited.folder / "quarantine" / f"{task.name}.jsonl", task.loaded.quarantined)
+    return suited
+
+
+def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> Workplace:
+    """Everything in its place around the model; what the recipe left open is settled and written down."""
+    config, folder = settle(prepared.config, prepared.folder, str(lm.dtype)), prepared.folder
+    encoder = encoder_of(config, lm)
     cache = cache_folder()
     targets = {task.name: task for task in prepared.targets}
     suites = {task.name: task for task in prepared.suites}
@@ -188,13 +207,9 @@ def _apart(
             )
         messages.warn(f"{text}; they were left out of training")
         gone = {pair.id for pair in pairs}
-        return replace(task, splits=replace(task.splits, train=_without(task.splits.train, gone)))
+        return replace(task, splits=replace(task.splits, train=without(task.splits.train, gone)))
 
     return (
         [clean(entry, task) for entry, task in zip(config.target, targets, strict=True)],
         [clean(entry, task) for entry, task in zip(config.retain, suites, strict=True)],
     )
-
-
-def _without(examples: Sequence[Example], gone: set[str]) -> Sequence[Example]:
-    return picked(examples, places(examples, lambda example: example.id not in gone))

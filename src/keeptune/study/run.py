@@ -28,7 +28,7 @@ from keeptune.study.jobs.sequence import read_sequence, sequence_jobs
 from keeptune.study.jobs.train import Train
 from keeptune.study.manifest import engines, manifest_of
 from keeptune.study.messages import Messages
-from keeptune.study.prepare import Prepared, open_workplace, prepare
+from keeptune.study.prepare import Prepared, load_base, prepare, suit, workplace_of
 from keeptune.study.prompting import prompting_arms
 from keeptune.study.schedule.deadline import Deadline
 from keeptune.study.schedule.plan import FILE, PlanRecord, plan
@@ -113,7 +113,9 @@ def open_study(
         KeeptuneError: whatever is wrong with recipe, data or model.
     """
     prepared = prepare(config, folder, messages, data_root)
-    workplace = open_workplace(prepared, messages)
+    lm = load_base(prepared)
+    prepared = suit(prepared, lm, messages)
+    workplace = workplace_of(prepared, lm, messages)
     say_formats(prepared.tasks, workplace.encoder, messages)
     for line in margin_warnings(prepared.suites, workplace.config.test_items):
         messages.warn(line)

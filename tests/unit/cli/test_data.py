@@ -117,6 +117,23 @@ def test_preview(source: Path, tiny_folder: Path) -> None:
     assert "choices  ␣ham / ␣spam" in shown
 
 
+def test_rows_that_a_model_cannot_use_are_counted(source: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    rows = [{"text": "an end </s> in a question", "label": "ham"}, {"text": "an answer", "label": "spam</s>"}]
+    source.write_text(source.read_text() + "".join(json.dumps(row) + "\n" for row in rows))
+    result = run("check", str(source), "--model", str(tiny_folder))
+    shown = " ".join(result.output.split())
+    assert "! model 1 rows cannot be used with this model 1 x a completion contains the end token '</s>'" in shown
+    assert "note 1 rows spell special tokens as text ('</s>')" in shown
+    shown = " ".join(run("check", str(source)).output.split())
+    assert "! tokens 1 rows have an answer that spells an end token ('</s>')" in shown
+    shown = " ".join(run("preview", str(source), "--model", str(tiny_folder), "--rows", "1").output.split())
+    assert "note 1 rows were set aside: a completion contains the end token '</s>' as text" in shown
+    assert "note 1 rows spell special tokens as text" in shown
+    page = tmp_path / "page.html"
+    run("preview", str(source), "--model", str(tiny_folder), "--rows", "1", "--html", str(page))
+    assert "1 rows were set aside: a completion contains the end token" in page.read_text(encoding="utf-8")
+
+
 def test_preview_with_shots_and_a_wording(source: Path, tiny_folder: Path) -> None:
     result = run(
         *("preview", str(source), "--model", str(tiny_folder), "--rows", "1", "--shots", "2"),

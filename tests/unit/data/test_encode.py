@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from keeptune.core.errors import DataError, ModelError
 from keeptune.data.encode import Encoder, Overlong
-from keeptune.data.examples import Encoded, Example, Rendered
+from keeptune.data.examples import Encoded, Example, Rendered, Segments
 from keeptune.data.templates import Template, TemplateSet
 
 CORPUS = [
@@ -314,3 +315,32 @@ def test_chat_templates_that_cannot_be_used(template: str | None, message: str) 
 def test_a_chat_template_that_refuses_a_system_turn() -> None:
     with pytest.raises(ModelError, match="refuses the conversation: no system turns here"):
         Encoder(byte_level(LLAMA2_CHAT), context=50, chat=True).prompt(row("a", "b", chat=True, system="be kind"))
+
+
+def characters(unk: str) -> PreTrainedTokenizerFast:
+    """BPE on the corpus's characters alone; the token ``unk`` stands for all others."""
+    bpe = Tokenizer(models.BPE(unk_token=unk))
+    bpe.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    bpe.decoder = decoders.Metaspace()
+    special = list(dict.fromkeys(["</s>", unk]))
+    bpe.train_from_iterator(CORPUS, trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False))
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>", unk_token=unk)
+
+
+@pytest.mark.parametrize("unk", ["<unk>", "</s>"])
+def test_an_answer_that_the_tokenizer_cannot_write(unk: str) -> None:
+    encoder = Encoder(characters(unk), context=50)
+    assert encoded(encoder, row("Is it 好?", " good"))  # a prompt may have such characters
+    for talk in (None, Segments((("Is it?", False), ("好", True)))):
+        with pytest.raises(DataError, match=r"d\.jsonl:4: a completion has characters that .* does not know"):
+            encoder.encode(replace(row("Is it?", " good 好"), whole=talk))
+    assert Encoder(byte_level(), context=50).encode(row("Is it?", " good 好"))
+
+
+def test_what_a_model_cannot_be_judged_by() -> None:
+    encoder = Encoder(characters("<unk>"), context=50)
+    asked = row("Is it?", " good")
+    assert not encoder.unwritable(asked)
+    assert not encoder.unwritable(replace(asked, references=(" good", " 好")))  # one of them can be written
+    assert encoder.unwritable(replace(asked, references=(" 好", "good</s>")))
+    assert encoder.unwritable(replace(asked, choices=(" good", " 好")))

@@ -307,3 +307,71 @@ def _mapped() -> Any:
     from keeptune.data.recognise import recognise
 
     return recognise(["prompt", "completion", "messages"], fields={"prompt": "prompt", "completion": "completion"})
+
+
+PHI = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% else %}{{ eos_token }}{% endif %}"
+)
+R1 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'system' %}{{ m.content }}"
+    "{% elif m.role == 'user' %}<|User|>{{ m.content }}"
+    "{% else %}<|Assistant|>{{ m.content.split('</think>')[-1] }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|>{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("template", "end"), [(PHI, "<|im_end|>"), (R1, "</s>")])
+def test_several_answers_behind_which_the_template_goes_on_otherwise(tmp_path: Path, template: str, end: str) -> None:
+    turns = messages(SYSTEM, *TALK)
+    row = encoded(tmp_path, template, {"messages": turns})
+    assert supervised(row) == [f"4{end}", f"It is 6.{end}"]
+    whole = tokenizer(template).apply_chat_template(turns, tokenize=False)
+    assert whole.startswith(text((*row.prompt_ids, *row.completion_ids)))
+    encoder = Encoder(tokenizer(template), context=400, chat=True)
+    asked = encoder.prompt(rendered(tmp_path, {"messages": turns}, True))
+    assert text(asked) == tokenizer(template).apply_chat_template(
+        turns[:-1], tokenize=False, add_generation_prompt=True
+    )
+
+
+def test_thoughts_of_earlier_answers_may_go_but_not_what_is_learned(tmp_path: Path) -> None:
+    thought = "<think>\ntwo and two\n</think>\n\n"
+    turns = messages(("user", "2 + 2?"), ("assistant", f"{thought}4"), ("user", "3 + 3?"), ("assistant", "6"))
+    assert supervised(encoded(tmp_path, R1, {"messages": turns}, supervise="last")) == ["6</s>"]
+    for row in ({"messages": turns}, {"instruction": "2 + 2?", "output": f"{thought}4"}):
+        with pytest.raises(DataError, match="does not print the thinking of an answer that is learned") as error:
+            encoded(tmp_path, R1, row)
+        assert error.value.line == 1
+
+
+NO_SYSTEM = CHATML.replace("for m in messages", "for m in messages if m.role != 'system'")
+NO_RESULT = CHATML.replace("for m in messages", "for m in messages if m.role != 'tool'")
+NO_PARAMETERS = CHATML.replace("{{ t.function | tojson }}", "{{ t.function.name }}")
+
+
+@pytest.mark.parametrize(
+    ("template", "row", "what"),
+    [
+        (NO_SYSTEM, {"messages": messages(SYSTEM, *TALK)}, "system text"),
+        (
+            MARKED.replace("else %}<|im", "elif m.role != 'system' %}<|im"),
+            {"messages": messages(SYSTEM, *TALK)},
+            "system",
+        ),
+        (NO_SYSTEM, {"instruction": "3 + 3?", "output": "6", "system": "Be brief."}, "system text"),
+        (NO_RESULT, {"messages": TOOL_TALK}, "tool text"),
+        (
+            NO_PARAMETERS,
+            {"messages": TOOL_TALK, "tools": [{"name": "add", "parameters": {"properties": {"a": {}}}}]},
+            "tools",
+        ),
+    ],
+)
+def test_a_text_that_the_template_passes_over_is_refused(tmp_path: Path, template: str, row: Any, what: str) -> None:
+    with pytest.raises(DataError, match=rf"chat template of \w+ does not print the {what}") as error:
+        encoded(tmp_path, template, row)
+    assert error.value.line == 1
+    if what.startswith("system"):
+        row["messages" if "messages" in row else "system"] = row.get("messages", [""])[1:] or ""
+        assert encoded(tmp_path, template, row).trained

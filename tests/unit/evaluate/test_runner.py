@@ -11,10 +11,14 @@ import torch
 
 from keeptune.core.errors import DataError
 from keeptune.data.encode import Encoder
+from keeptune.data.examples import Rendered
+from keeptune.data.vocabulary import Vocabulary
+from keeptune.evaluate import requests
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
+from keeptune.evaluate.requests import Generation, Item
 from keeptune.evaluate.runner import evaluate
-from keeptune.evaluate.shots import draw_shots
+from keeptune.evaluate.shots import Prompt, draw_shots
 from keeptune.evaluate.task import Task, build_task, build_text
 
 WORDS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kite", "lark")
@@ -185,3 +189,81 @@ def test_cache_survives_a_damaged_file(tiny: Any, tmp_path: Path) -> None:
     again = cache.evaluate(tiny, task, "validation")
     assert again.items == first.items
     assert again.seconds != first.seconds
+
+
+def test_answers_that_are_cut_at_the_limit_are_counted_and_said(tiny: Any, tmp_path: Path) -> None:
+    task = make_task(tmp_path, metric="exact_match", max_new_tokens=5)
+    result = evaluate(tiny, task, "validation")
+    encoder = Encoder(tiny.tokenizer, context=tiny.context)
+    examples = list(task.splits.validation)
+    cut = 0
+    for example in examples:
+        prompt = torch.tensor([encoder.prompt(task.wordings(False).fixed(example))])
+        said = tiny.model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=5, do_sample=False)
+        cut += encoder.end_id not in said[0, prompt.shape[1] :].tolist()
+    assert (result.cut_answers, result.new_tokens) == (cut, 5)
+    assert cut > 0
+    note = f"animals: {cut} of {len(examples)} validation answers were cut at 5 tokens and scored as they are"
+    assert result.notes() == [f"{note} (max_new_tokens raises the limit)"]
+    chosen = evaluate(tiny, make_task(tmp_path), "validation")
+    assert (chosen.cut_answers, chosen.new_tokens, chosen.notes()) == (0, None, [])
+
+
+@pytest.mark.parametrize("stop", [None, "text"])
+def test_an_answer_that_ends_in_time_is_not_cut(tiny: Any, monkeypatch: Any, stop: str | None) -> None:
+    encoder = Encoder(tiny.tokenizer, context=tiny.context)
+    ids = [*tiny.tokenizer(" ant", add_special_tokens=False)["input_ids"]]
+    behind = [*tiny.tokenizer("\n\nbee", add_special_tokens=False)["input_ids"]] if stop else [encoder.end_id]
+    shot = Rendered("s", "s", "Which?", " ant", (" ant",))
+    item = Item(Rendered("a", "a", "Which?", " ant", (" ant",)), Prompt((5, 6), 0, 0))
+    for answer, cut in (([*ids, *behind], False), (ids, True)):
+        monkeypatch.setattr(requests, "generate", lambda *_, answer=answer, **__: [answer])
+        (given,) = Generation(len(answer)).answer(tiny, encoder, [item], [shot] if stop else [], None)
+        assert (given.prediction, given.cut) == ("ant", cut)
+        (given,) = Generation(len(answer) + 1).answer(tiny, encoder, [item], [shot] if stop else [], None)
+        assert not given.cut
+
+
+def test_items_whose_answer_cannot_be_written_are_not_asked(tiny: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    rows = [{"prompt": f"{WORDS[i]} {i}?", "completion": WORDS[i] + "</s>!" * (i == 3)} for i in range(12)]
+    path = tmp_path / "words.jsonl"
+    path.write_text("".join(json.dumps({**row, "split": "test"}) + "\n" for row in rows))
+    task = build_task(TaskConfig(data=str(path), metric="exact_match"))
+    result = evaluate(tiny, task, "test")
+    assert len(result.items) == 11
+    assert (len(result.unwritable), result.skipped) == (1, ())
+    assert result.notes()[0] == ("words: 1 test items have answers that the tokenizer cannot write, and were not asked")
+    monkeypatch.setattr(Vocabulary, "loses", lambda _, text: WORDS[5] in text)
+    assert len(evaluate(tiny, task, "test").unwritable) == 2
+    monkeypatch.setattr(Vocabulary, "loses", lambda _, text: text.endswith("?"))
+    asked = evaluate(tiny, task, "test")
+    assert asked.unknown == len(asked.items) == 11
+    assert "11 test items have characters that the tokenizer does not know" in asked.notes()[1]
+    monkeypatch.setattr(Vocabulary, "loses", lambda *_: True)
+    with pytest.raises(DataError, match="no test answer of 'words' can be written with the tokenizer of"):
+        evaluate(tiny, task, "test")
+
+
+def test_choices_and_free_text_with_unknown_characters(tiny: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    task = make_task(tmp_path)
+    (tmp_path / "book.txt").write_text(" ".join(f"{WORDS[i % 12]} {i}\n" for i in range(400)))
+    text = build_text(TextConfig(text=str(tmp_path / "book.txt"), block_bytes=64))
+    monkeypatch.setattr(Vocabulary, "loses", lambda _, text: text.strip() in ("sun",) or "ant" in text)
+    with pytest.raises(DataError, match="no test answer of 'animals' can be written"):
+        evaluate(tiny, task, "test")
+    measured = evaluate(tiny, text, "test")
+    whole = {example.id: str(example.fields["text"]) for example in text.splits.test}
+    assert measured.unknown == sum("ant" in whole[item.id] for item in measured.items) > 0
+
+
+def test_notes_are_said_where_no_study_says_them(tiny: Any, tmp_path: Path, caplog: Any) -> None:
+    tiny.hash = "base"
+    task = make_task(tmp_path, metric="exact_match", max_new_tokens=5)
+    cache = EvaluationCache(tmp_path / "cache")
+    for _ in range(2):  # scored, and read
+        caplog.clear()
+        cache.evaluate(tiny, task, "validation")
+        assert "validation answers were cut at 5 tokens" in caplog.text
+    caplog.clear()
+    cache.evaluate(tiny, task, "validation", encoder=Encoder(tiny.tokenizer, context=tiny.context))
+    assert caplog.text == ""

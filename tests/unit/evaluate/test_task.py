@@ -178,6 +178,14 @@ def test_new_tokens_follow_the_longest_completion(tmp_path: Path, tokenizer: Any
     longest = max(len(encoder.completion(task.wordings(False).fixed(row).completion)) for row in task.splits.train)
     assert task.new_tokens(encoder) == longest * 5 // 4
     assert build_task(TaskConfig(data=task.source, max_new_tokens=7)).new_tokens(encoder) == 7
+    assert task.new_tokens(Encoder(tokenizer, context=longest + 20)) == longest  # a prompt of 20 has room
+    assert task.new_tokens(Encoder(tokenizer, context=longest - 20)) == longest - 21  # one token is left to the prompt
+
+
+def test_answers_that_cannot_be_written_do_not_stop_the_limit(tmp_path: Path, tokenizer: Any) -> None:
+    rows = [{"prompt": f"say {i} {NAMES[i % 20]}", "completion": "word </s> " * 9 + str(i)} for i in range(40)]
+    task = build_task(TaskConfig(data=write_rows(tmp_path, rows)))
+    assert task.new_tokens(Encoder(tokenizer, context=4096)) > 16
 
 
 def test_text_suites(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_the_page_stands_alone_and_hostile_text_stays_text(tmp_path: Path) -> No
     attack = "</script></style><script>alert(1)</script><img src=x onerror=alert(1)>\"'{{ 7*7 }}"
     view = TokenView(attack, 1, 1, (Token(1, attack, "prompt"),), problem=attack)
     path = tmp_path / "new" / "page.html"
-    write_preview(page(view, source=attack, model=attack, layout=attack, note=attack), path)
+    write_preview(page(view, source=attack, model=attack, layout=attack, notes=(attack,)), path)
     html = path.read_text(encoding="utf-8")
     assert html.count("<script") == 1
     assert "<img" not in html

@@ -26,7 +26,7 @@ from keeptune.core.processes import be_a_worker
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.jobs.base import Job
 from keeptune.study.messages import Messages
-from keeptune.study.prepare import Prepared, open_workplace
+from keeptune.study.prepare import Prepared, load_base, workplace_of
 from keeptune.study.schedule.runner import Schedule
 from keeptune.train.memory import total_bytes
 
@@ -191,7 +191,7 @@ def _serve(connection: Connection, start: _Start) -> None:
     while (job := _next(connection)) is not None:
         messages.lines.clear()
         try:
-            workplace = workplace or open_workplace(start.prepared, messages)
+            workplace = workplace or workplace_of(start.prepared, load_base(start.prepared), messages)
             newly_done = job.perform(workplace)
         except BaseException as error:
             connection.send(_Report(error=_sendable(error), warnings=tuple(messages.warnings)))

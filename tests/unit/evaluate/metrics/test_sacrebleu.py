@@ -91,3 +91,23 @@ def test_linearised_standard_error_is_the_bootstraps(metric: str) -> None:
 def test_nothing_in_common_scores_zero_everywhere(metric: str) -> None:
     scores, _ = scored(metric, ["aaa", ""], [("bbb",), ("ccc",)])
     assert scores == [0.0, 0.0]
+
+
+def test_the_characters_are_the_words_of_scripts_without_spaces() -> None:
+    from sacrebleu import corpus_bleu
+
+    references = [("今天天气很好我们去公园散步",), ("模型训练的数据非常重要",), ("今日は天気がいいです",)]
+    close = ["今天天气很好我们去公园跑步", "模型训练的数据很重要", "今日は天気が悪いです"]
+    scores, signature = scored("bleu", close, references)
+    assert "tok:char" in signature
+    expected = corpus_bleu(close, [[one[0] for one in references]], tokenize="char", force=True).score / 100
+    assert np.mean(scores) == pytest.approx(expected, abs=1e-12) and expected > 0.5
+    assert np.mean(scored("bleu", [one[0] for one in references], references)[0]) == pytest.approx(1.0)
+    assert np.mean(scored("bleu", ["ไม่", "不", "否"], references)[0]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_words_stay_words_where_few_texts_have_no_spaces() -> None:
+    references = [("the house is red",), ("the garden is very green",), ("天气",)]
+    scores, signature = scored("bleu", [one[0] for one in references], references)
+    assert "tok:13a" in signature
+    assert np.mean(scores) == pytest.approx(1.0)
