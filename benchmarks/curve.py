@@ -17,13 +17,13 @@ from keeptune import __version__
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
 from keeptune.data.encode import Encoder
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
 from keeptune.study.build import build_entry
 from keeptune.study.config import TaskFile
-from keeptune.train.loop import TrainConfig, fit
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -27,7 +27,7 @@ from common.rows import PROSE, load_tokenizer, make_tokenizer, read_set
 from common.workers import Worker
 from keeptune.batching.plan import global_batches
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
+from keeptune.methods.config import FullConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW

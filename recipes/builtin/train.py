@@ -20,10 +20,11 @@ import corpus
 import rows
 from keeptune.core.records import StepRecord, ValidationRecord
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
+from keeptune.methods.config import FullConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.callbacks import Callback, Run
-from keeptune.train.loop import TrainConfig, fit
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
 from tokenizer import train_tokenizer
 
 SEED = 20261123

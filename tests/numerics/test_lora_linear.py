@@ -18,7 +18,7 @@ from torch.testing import assert_close
 
 from keeptune.batching.trie import flat_batch
 from keeptune.methods import lora_linear
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import LoraConfig
 from keeptune.methods.lora_linear import FastLinear, install, uninstall
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load

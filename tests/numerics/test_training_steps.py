@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from keeptune.batching.trie import flat_batch
 from keeptune.data.examples import Encoded
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Forward, Objective, Term
 from keeptune.train.optim import MasterAdamW

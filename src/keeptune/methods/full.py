@@ -13,17 +13,8 @@ import transformers
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from keeptune.core.config import Config
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import total, trainable_parameters
-
-
-class FullConfig(Config):
-    """Full fine-tuning has no settings of its own."""
-
-    def build(self) -> Full:
-        """A fresh instance for one arm."""
-        return Full()
 
 
 class Full:

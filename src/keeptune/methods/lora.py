@@ -9,29 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from keeptune.core.config import Config
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import total, trainable_parameters
+from keeptune.methods.config import LoraConfig
 from keeptune.methods.lora_targets import lora_targets, other_towers, refused
 
 WEIGHTS = "adapter_model.safetensors"
-
-
-class LoraConfig(Config):
-    """Which layers get an addition of which rank."""
-
-    rank: int = Field(16, ge=1)  # columns of A and B
-    alpha: float = Field(32.0, gt=0)  # the addition is scaled by alpha / rank
-    dropout: float = Field(0.0, ge=0, lt=1)  # on the input of A
-    target_modules: str | tuple[str, ...] = "all-linear"  # or names of linear layers ("q_proj", "v_proj")
-
-    def build(self) -> Lora:
-        """A fresh instance for one arm."""
-        return Lora(self)
 
 
 class Lora:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -12,12 +12,13 @@ from keeptune.core.config import Config, CountOrAuto, read_recipe
 from keeptune.core.units import parse_duration
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.standard import STANDARD, expand
-from keeptune.methods.base import Method
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.study.remedy_config import RemediesConfig
 from keeptune.study.spec import ArmSpec
-from keeptune.train.loop import TrainConfig
+from keeptune.train.config import TrainConfig
+
+if TYPE_CHECKING:  # a recipe is read without torch
+    from keeptune.methods.base import Method
 
 BUILTIN = "builtin:"
 

@@ -8,13 +8,15 @@ from pydantic import ValidationError
 
 from keeptune.core.config import Config
 from keeptune.study.spec import ArmSpec
-from keeptune.train.remedies.ewc import EwcConfig
-from keeptune.train.remedies.freeze import FreezeConfig
-from keeptune.train.remedies.guard import GuardConfig
-from keeptune.train.remedies.kl import KlConfig
-from keeptune.train.remedies.l2sp import L2SpConfig
-from keeptune.train.remedies.replay import ReplayConfig
-from keeptune.train.remedies.talr import TalrConfig
+from keeptune.train.remedies.config import (
+    EwcConfig,
+    FreezeConfig,
+    GuardConfig,
+    KlConfig,
+    L2SpConfig,
+    ReplayConfig,
+    TalrConfig,
+)
 
 DOSES = {  # remedy -> the setting that a dose in an arm's name replaces
     "replay": "share",

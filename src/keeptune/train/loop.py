@@ -9,13 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from pydantic import Field
 
 from keeptune.batching.plan import shuffled_steps
-from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, StepRecord, ValidationRecord, write_json
 from keeptune.data.examples import Encoded
@@ -25,31 +22,13 @@ from keeptune.models.language_model import LanguageModel
 from keeptune.train.best import Best
 from keeptune.train.budget import FILE, Planned, find_budget, recall, running
 from keeptune.train.callbacks import Callback, RecordWriter, Run
+from keeptune.train.config import TrainConfig
 from keeptune.train.memory import peak_bytes, reset_peak
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.schedule import learning_rate
 from keeptune.train.step import batches_for, mean_nll, train_step
-
-
-class TrainConfig(Config):
-    """How every arm of a study is trained; what differs between arms (rate, seed) is an argument of `fit`."""
-
-    epochs: int = Field(3, ge=1)
-    max_steps: int | None = Field(None, ge=1)  # stop earlier; the schedule is fitted to it
-    global_batch: int = Field(16, ge=1)  # examples per optimiser step
-    warmup: float = Field(0.06, ge=0, le=1)  # share of the steps
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)  # largest global gradient norm
-    token_budget: CountOrAuto = "auto"  # tokens per micro-batch: speed and memory; changes results in rounding only
-    validations_per_epoch: int = Field(1, ge=1)
-    engine: Literal["flat", "padded"] = "flat"  # padded: the slow reference
-
-    def steps(self, rows: int) -> int:
-        """Optimiser steps of a run over so many rows."""
-        whole = self.epochs * math.ceil(rows / self.global_batch)
-        return min(whole, self.max_steps or whole)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,8 @@ def test_progress_counts_prompts(tiny: Any) -> None:
 
 
 def test_adapted_models_generate_with_their_adapter(tiny: Any) -> None:
-    from keeptune.methods.lora import Lora, LoraConfig
+    from keeptune.methods.config import LoraConfig
+    from keeptune.methods.lora import Lora
 
     prompts = random_prompts(4)
     plain = generate(tiny, prompts, 12)

@@ -9,8 +9,7 @@ import torch
 
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.methods.base import Wrapper
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 
 

@@ -16,7 +16,7 @@ from keeptune.batching import trie
 from keeptune.batching.trie import flat_batch, row_paths
 from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import LoraConfig
 from keeptune.models import head as head_module
 from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states, target_logprobs, target_nll
 from keeptune.models.head import Head

@@ -12,8 +12,7 @@ from torch import nn
 from keeptune.batching.trie import Choices, choice_batch, flat_batch
 from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.forward import target_logprobs, target_nll
 from keeptune.models.language_model import LanguageModel, hash_parameters
 

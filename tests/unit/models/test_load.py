@@ -15,11 +15,12 @@ from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.inference.generate import generate
 from keeptune.inference.score import row_nats
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import LoraConfig
 from keeptune.models.adapters import check_adapter, is_adapter
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import hash_files, load
-from keeptune.train.loop import TrainConfig, fit
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
 
 Rows = Callable[..., list[Encoded]]
 

@@ -11,8 +11,7 @@ import pytest
 from safetensors import SafetensorError
 
 from keeptune.core.errors import ResourceError
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.best import Best
 

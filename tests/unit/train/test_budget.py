@@ -11,19 +11,15 @@ from keeptune.core.config import parse_recipe
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import EngineRecord, read_json, write_json
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.train import budget
 from keeptune.train.budget import FILE, Planned, find_budget, recall
-from keeptune.train.loop import TrainConfig, fit
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
 from keeptune.train.objective import Objective
 from keeptune.train.remedies.base import Remedy
-from keeptune.train.remedies.ewc import EwcConfig
-from keeptune.train.remedies.freeze import FreezeConfig
-from keeptune.train.remedies.kl import KlConfig
-from keeptune.train.remedies.l2sp import L2SpConfig
-from keeptune.train.remedies.talr import TalrConfig
+from keeptune.train.remedies.config import EwcConfig, FreezeConfig, KlConfig, L2SpConfig, TalrConfig
 
 Rows = Callable[..., list[Encoded]]
 

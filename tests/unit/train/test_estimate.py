@@ -7,8 +7,7 @@ from collections.abc import Callable
 import torch
 
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.train.estimate import probe
 

@@ -9,8 +9,7 @@ import torch
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train import gauge as gauge_module
 from keeptune.train.gauge import GaugeBase, gauge

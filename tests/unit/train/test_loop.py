@@ -12,13 +12,13 @@ from keeptune.batching.types import Batch
 from keeptune.core.errors import DataError
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
 from keeptune.train import loop
 from keeptune.train.callbacks import Callback, Run
-from keeptune.train.loop import TrainConfig, fit
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
 from keeptune.train.step import mean_nll
 
 Rows = Callable[..., list[Encoded]]

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from keeptune.batching.trie import flat_batch
-from keeptune.core.config import Config
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method, total
@@ -18,17 +16,7 @@ from keeptune.models.forward import target_nll
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import Remedy
-
-
-class EwcConfig(Config):
-    """How strongly weights are held, and on how many examples it is measured which ones matter."""
-
-    strength: float = Field(1.0, gt=0)  # nats per trained token and unit of the quadratic form
-    examples: int = Field(200, ge=1)  # at most; one forward and backward each, before training
-
-    def build(self, pools: Mapping[str, Sequence[Encoded]]) -> Ewc:
-        """A fresh instance for one training; ``pools`` show the skills to keep: train parts of retained suites."""
-        return Ewc(self, pools)
+from keeptune.train.remedies.config import EwcConfig
 
 
 class Ewc(Remedy):

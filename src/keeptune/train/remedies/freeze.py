@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BeforeValidator, Field
 from torch import nn
 
-from keeptune.core.config import Config
 from keeptune.core.errors import ConfigError, ModelError
-from keeptune.core.units import parse_share
 from keeptune.methods.base import Method, Wrapper
 from keeptune.train.remedies.base import Remedy
-
-
-class FreezeConfig(Config):
-    """How much of the model stays the base."""
-
-    # Of the layers, the lowest ones, rounded to whole layers.
-    share: Annotated[float, BeforeValidator(parse_share), Field(ge=0, le=1)] = 0.5
-
-    def build(self) -> Freeze:
-        """A fresh instance for one training."""
-        return Freeze(self)
+from keeptune.train.remedies.config import FreezeConfig
 
 
 class Freeze(Remedy):

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keeptune.core.config import Config
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.remedies.base import Remedy
 
 Check = Callable[[LanguageModel], bool]
-
-
-class GuardConfig(Config):
-    """A guard has no settings of its own: what is allowed, its check decides."""
-
-    def build(self, check: Check) -> Guard:
-        """A fresh instance for one training."""
-        return Guard(check)
 
 
 class Guard(Remedy):

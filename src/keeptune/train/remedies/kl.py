@@ -6,28 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from keeptune.batching.types import Batch
-from keeptune.core.config import Config
 from keeptune.methods.base import Method
 from keeptune.models import head
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import Remedy
-
-
-class KlConfig(Config):
-    """How strongly predictions are held."""
-
-    weight: float = Field(1.0, gt=0)  # nats of likelihood that a nat of divergence is worth
-
-    def build(self) -> Kl:
-        """A fresh instance for one training."""
-        return Kl(self)
+from keeptune.train.remedies.config import KlConfig
 
 
 class Kl(Remedy):

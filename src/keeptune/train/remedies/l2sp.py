@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import Field
 from torch import Tensor
 
-from keeptune.core.config import Config
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import Remedy
-
-
-class L2SpConfig(Config):
-    """How strongly weights are held."""
-
-    strength: float = Field(0.01, gt=0)  # nats per trained token and unit of squared length
-
-    def build(self) -> L2Sp:
-        """A fresh instance for one training."""
-        return L2Sp(self)
+from keeptune.train.remedies.config import L2SpConfig
 
 
 class L2Sp(Remedy):

@@ -8,38 +8,12 @@ Ibrahim et al. 2024, arXiv 2403.08763). The rows may be old data or made by the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator
 
 from keeptune.batching.mixture import passes
-from keeptune.core.config import Config
 from keeptune.core.errors import DataError
-from keeptune.core.units import parse_share
 from keeptune.data.examples import Encoded
 from keeptune.train.remedies.base import Remedy, Steps
-
-
-def replayed_share(value: Any) -> float:
-    """'5%', '0.05' or 0.05 -> 0.05.
-
-    Raises:
-        ValueError: not a share from 0 to below 1.
-    """
-    share = parse_share(value)
-    if not 0 <= share < 1:
-        raise ValueError("write a share of the trained tokens as 5% or 0.05, below 100%")
-    return share
-
-
-class ReplayConfig(Config):
-    """How much is replayed; what, is said by who builds it."""
-
-    share: Annotated[float, BeforeValidator(replayed_share)] = 0.05  # of the trained tokens
-
-    def build(self, pools: Mapping[str, Sequence[Encoded]], name: str = "replay") -> Replay:
-        """A fresh instance for one training."""
-        return Replay(pools, self.share, name)
+from keeptune.train.remedies.config import replayed_share
 
 
 class Replay(Remedy):

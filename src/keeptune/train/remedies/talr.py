@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from keeptune.batching.types import Batch
-from keeptune.core.config import Config
 from keeptune.methods.base import Method
 from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import Remedy
-
-
-class TalrConfig(Config):
-    """How far the weight of a token may fall."""
-
-    floor: float = Field(0.01, ge=0, le=1)
-
-    def build(self) -> Talr:
-        """A fresh instance for one training."""
-        return Talr(self)
+from keeptune.train.remedies.config import TalrConfig
 
 
 class Talr(Remedy):

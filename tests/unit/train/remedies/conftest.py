@@ -14,8 +14,7 @@ from torch.func import functional_call
 
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW

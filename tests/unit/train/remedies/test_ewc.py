@@ -10,12 +10,12 @@ from torch import Tensor
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
-from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.ewc import EwcConfig, fisher
-from keeptune.train.remedies.freeze import FreezeConfig
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
+from keeptune.train.remedies.config import EwcConfig, FreezeConfig
+from keeptune.train.remedies.ewc import fisher
 from keeptune.train.step import mean_nll
 
 Rows = Callable[..., list[Encoded]]

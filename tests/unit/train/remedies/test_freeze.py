@@ -9,12 +9,13 @@ import torch
 
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
-from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.freeze import FreezeConfig, stack
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
+from keeptune.train.remedies.config import FreezeConfig
+from keeptune.train.remedies.freeze import stack
 from keeptune.train.step import mean_nll
 
 Rows = Callable[..., list[Encoded]]

@@ -7,10 +7,11 @@ import pytest
 
 from keeptune.core.records import ValidationRecord, read_records
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
+from keeptune.methods.config import FullConfig
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.guard import GuardConfig
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
+from keeptune.train.remedies.config import GuardConfig
 from keeptune.train.step import mean_nll
 
 

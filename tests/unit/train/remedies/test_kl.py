@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models import head
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, hash_parameters
+from keeptune.train.config import TrainConfig
 from keeptune.train.gauge import GaugeBase, gauge
-from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.freeze import FreezeConfig
-from keeptune.train.remedies.kl import KlConfig, base_logits, forward_kl
+from keeptune.train.loop import fit
+from keeptune.train.remedies.config import FreezeConfig, KlConfig
+from keeptune.train.remedies.kl import base_logits, forward_kl
 from keeptune.train.step import batches_for
 
 Rows = Callable[..., list[Encoded]]

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models import forward
 from keeptune.models.language_model import LanguageModel
 from keeptune.train import objective
-from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.l2sp import L2SpConfig
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
+from keeptune.train.remedies.config import L2SpConfig
 
 Rows = Callable[..., list[Encoded]]
 METHODS = [pytest.param(FullConfig(), 3e-3, id="full"), pytest.param(LoraConfig(rank=4), 1e-2, id="lora")]

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from keeptune.core.config import validate
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
+from keeptune.methods.config import FullConfig
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.replay import Replay, ReplayConfig
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
+from keeptune.train.remedies.config import ReplayConfig
+from keeptune.train.remedies.replay import Replay
 
 Rows = Callable[..., list[Encoded]]
 

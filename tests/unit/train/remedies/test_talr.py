@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
+from keeptune.methods.config import FullConfig, LoraConfig
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.talr import TalrConfig, token_weights
+from keeptune.train.config import TrainConfig
+from keeptune.train.loop import fit
+from keeptune.train.remedies.config import TalrConfig
+from keeptune.train.remedies.talr import token_weights
 from keeptune.train.step import mean_nll
 
 Rows = Callable[..., list[Encoded]]
