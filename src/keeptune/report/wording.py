@@ -25,6 +25,14 @@ METRIC_NAMES = {
 }
 
 
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}  # as a manifest has them: as `--precision` names them
+
+
+def scored_in(precision: str) -> str:
+    """'scored in fp32'; nothing where no model was run."""
+    return "" if precision == "none" else f"scored in {PRECISIONS.get(precision, precision)}"
+
+
 def known(value: float | None) -> bool:
     """True for a finite number."""
     return value is not None and math.isfinite(value)

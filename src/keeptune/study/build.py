@@ -29,8 +29,8 @@ from keeptune.models.load import load
 from keeptune.retention.precheck import margin_warning
 from keeptune.study import standard
 from keeptune.study.bench import Bench
-from keeptune.study.config import Entry, StudyConfig, TaskFile, relative_to
-from keeptune.study.files import check_files
+from keeptune.study.config import Entry, StudyConfig, TaskFile
+from keeptune.study.files import check_files, resolved
 from keeptune.study.sequence import check_order
 from keeptune.study.settled import settle, settled
 
@@ -104,9 +104,9 @@ def _say_format(bench: Bench, task: Task) -> None:
 
 def build_entry(entry: Entry, data_root: Path = Path(), *, target: bool = False, judged: Judged | None = None) -> Task:
     """The task or text of one entry of a recipe; ``judged``: a retained one that nothing trains on."""
-    if isinstance(entry, HarnessConfig):
-        return build_harness(entry, data_root, target=target)
-    config = entry.read() if isinstance(entry, TaskFile) else relative_to(entry, data_root)
+    config = resolved(entry, data_root)
+    if isinstance(config, HarnessConfig):
+        return build_harness(config, data_root, target=target)
     return build_task(config, judged) if isinstance(config, TaskConfig) else build_text(config, judged)
 
 

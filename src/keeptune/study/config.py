@@ -302,3 +302,26 @@ class StudyConfig(Config):
         """What, besides the rate, makes the method."""
         settings: dict[str, Any] = getattr(self, method).model_dump(mode="json", exclude={"rates"})
         return settings
+
+
+class ScoringConfig(Config):
+    """What `keeptune evaluate` scores."""
+
+    model: str
+    tasks: tuple[str, ...]
+    adapter: Path | None = None
+    shots: tuple[int, ...] = (0,)
+    draws: int = Field(3, ge=1)
+    part: Literal["validation", "test"] = "test"
+    limit: int | None = None
+    template: Literal["fixed", "each"] = "fixed"
+    on_leak: Literal["error", "drop"] = "error"
+    fields: dict[str, str] | None = None  # role -> column, of data files
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+
+    @field_validator("shots")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(k < 0 for k in value):
+            raise ValueError("give numbers of shots, 0 or more")
+        return value

@@ -17,6 +17,7 @@ from keeptune.core.records import Part, Summary, read_json, write_json, write_re
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
+from keeptune.study.begun import begin, begun_study
 from keeptune.study.bench import Bench
 from keeptune.study.build import build, chance_of, data_card, margin_warnings
 from keeptune.study.config import StudyConfig
@@ -59,6 +60,7 @@ def run_study(
     console = console or Console()
     started, began = datetime.now(UTC), time.monotonic()
     bench = build(config, folder, console, data_root)
+    begin(folder, begun_study(config, data_root))
     config = bench.config = with_seeds(bench)  # and with what is retained by default
     for task in bench.tasks.values():
         bench.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
