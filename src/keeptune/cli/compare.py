@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from keeptune.study.config import Entry
 
 
 def compare(
@@ -53,7 +56,7 @@ def compare(
     _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
     settings = {"margin": margin, "limit": limit, "precision": precision, "metric": metric or [], "cluster": cluster}
     entries = () if samples else named_entries(retain or (), "drop", margin)
-    aim = target if samples or target is None else named_entries([target], "drop")[0]
+    aim = target if samples or target is None else _target(target)
     begun = begun_comparison((before, after), entries, aim, settings)
     folder = run_folder(begun, Path("runs/compare"), out)
     console = Console()
@@ -119,3 +122,19 @@ def _check(
             where="--retain",
             remedy="name a task, a data file or a text file; sample logs of lm-eval need --samples instead",
         )
+
+
+def _target(name: str) -> Entry:
+    """What was trained for.
+
+    Raises:
+        ConfigError: a free text, which has no answers to score.
+    """
+    from keeptune.core.errors import ConfigError
+    from keeptune.evaluate.config import TextConfig
+    from keeptune.study.files import named_entries, resolved
+
+    (entry,) = named_entries([name], "drop")
+    if isinstance(resolved(entry), TextConfig):
+        raise ConfigError("a free text is no target", where="--target", remedy="name it under --retain")
+    return entry

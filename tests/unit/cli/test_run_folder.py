@@ -113,6 +113,7 @@ def test_comparisons_and_evaluations_are_held_apart_too(command: Command) -> Non
         (("train", "--model", "m", "--data", "c.jsonl"), "no such file"),
         (("compare", "m", "n"), "sample logs of lm-eval need --samples"),
         (("compare", "m", "n", "--retain", "c.jsonl"), "no such file"),
+        (("compare", "m", "n", "--retain", "a.jsonl", "--target", "builtin:prose"), "a free text is no target"),
         (("evaluate", "--model", "m", "--task", "c.jsonl"), "no such file"),
         (("evaluate", "--model", "m", "--task", "a.jsonl", "--part", "train"), "part='train'"),
         (("demo", "--quick", "--set", "trian.epochs=1"), "unknown key 'trian'"),

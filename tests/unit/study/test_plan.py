@@ -6,10 +6,11 @@ import pytest
 from planned import config, estimates
 
 from keeptune.core.errors import ConfigError
+from keeptune.core.records import ArmPlan
 from keeptune.core.units import parse_duration
 from keeptune.study.config import StudyConfig
 from keeptune.study.jobs import Job, ScoreTest, Sweep, Train, TrainAndTest
-from keeptune.study.plan import within
+from keeptune.study.plan import plan_table, within
 from keeptune.study.sequence import TaskSequence
 from keeptune.study.spec import ArmSpec
 from keeptune.study.trials import Trial
@@ -112,6 +113,18 @@ def test_the_plan_is_the_sum_of_its_jobs() -> None:
     jobs += [TrainAndTest(Trial(lora, 1e-3, 0, size), lora) for size in (50, 100)]
     assert found.total(recipe) == pytest.approx(sum(found.job(recipe, job) for job in jobs))
     assert found.job(recipe, Train(Trial(lora, 1e-3, 0), weights=True)) == 0
+
+
+def test_the_plan_ends_with_its_total() -> None:
+    def planned(arm: str, trials: int, seconds: float | None) -> ArmPlan:
+        return ArmPlan(arm=arm, trials=trials, memory_bytes=1000, seconds=seconds)
+
+    def last(*plans: ArmPlan) -> list[str]:
+        return [list(column.cells)[-1] for column in plan_table(plans).columns]
+
+    assert last(planned("full", 4, 50.0), planned("lora", 6, 40.0)) == ["all arms", "10", "", "1 min 30 s"]
+    assert last(planned("full", 4, 50.0), planned("lora", 6, None)) == ["all arms", "10", "", "?"]
+    assert last(planned("full", 4, 50.0))[0] == "full"
 
 
 @pytest.mark.parametrize(
