@@ -36,11 +36,7 @@ def whole(path: Path) -> Iterator[Path]:
             finally:
                 partial.unlink(missing_ok=True)
     except OSError as error:
-        raise ResourceError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(path),
-            remedy="free disk space, or write to a folder that you may write to",
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
 
 
 @contextmanager
@@ -59,11 +55,15 @@ def writing(place: Path) -> Iterator[None]:
         quoted = next((text for text in _REFUSALS if text in str(error)), None)
         if not refused and quoted is None:
             raise
-        raise ResourceError(
-            f"cannot be written ({quoted or (error.strerror if isinstance(error, OSError) else error)})",
-            where=str(place),
-            remedy="free disk space, or write to a folder that you may write to, and run the same command to go on",
-        ) from error
+        raise _unwritable(place, quoted or (isinstance(error, OSError) and error.strerror) or str(error)) from error
+
+
+def _unwritable(place: Path, reason: str) -> ResourceError:
+    return ResourceError(
+        f"cannot be written ({reason})",
+        where=str(place),
+        remedy="free disk space, or write to a folder that you may write to, and run the same command to go on",
+    )
 
 
 @contextmanager

@@ -50,11 +50,9 @@ class EvaluationCache:
             result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
             if path is not None:
                 write_json(path, result)
-        if result.skipped and encoder is None:  # the own encoder cuts what is too long
-            log.warning(
-                "%s: %d %s items need a token that %s does not embed, and were not asked",
-                *(task.name, len(result.skipped), part, lm.name),
-            )
+        if encoder is None:  # nobody who makes a report of it
+            for note in result.notes():
+                log.warning("%s: %s", lm.name, note)
         return result
 
     def _path(

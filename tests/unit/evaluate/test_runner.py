@@ -185,3 +185,13 @@ def test_cache_survives_a_damaged_file(tiny: Any, tmp_path: Path) -> None:
     again = cache.evaluate(tiny, task, "validation")
     assert again.items == first.items
     assert again.seconds != first.seconds
+
+
+def test_notes_are_said_where_no_report_will(tiny: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    task, cache = make_task(tmp_path, metric="exact_match", max_new_tokens=1), EvaluationCache(tmp_path / "cache")
+    notes = cache.evaluate(tiny, task, "test").notes()
+    assert notes and "were cut at 1 tokens" in notes[-1]
+    assert [record.getMessage() for record in caplog.records] == [f"{tiny.name}: {note}" for note in notes]
+    caplog.clear()
+    cache.evaluate(tiny, task, "test", encoder=Encoder(tiny.tokenizer, context=tiny.context))
+    assert not caplog.records
