@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import chain
 
-from keeptune.core.records import ArmSummary, HeldOut, Interval, Score, SuiteVerdict, Summary
-from keeptune.core.units import human_bytes, human_count, human_seconds, points
+from keeptune.core.records import ArmSummary, Estimate, HeldOut, Interval, Score, SuiteVerdict, Summary
+from keeptune.core.units import human_bytes, human_count, human_seconds, over_seeds, points
 from keeptune.report.arms import not_run, verdict_counts, worst
 from keeptune.report.sections.equal_score import matched as matched_pairs
 from keeptune.report.sections.sequences import sequences as sequence_tables
@@ -26,6 +26,10 @@ from keeptune.report.wording import (
 from keeptune.retention.intervals import seed_t_interval
 
 MANY_ARMS = 4  # more trained arms than this are rows, and the whole table is folded
+SEEDS = (
+    "Of a trained arm, first the checkpoint that is judged, with its interval over items; then all its seeds, with an"
+    " interval over seeds and items."
+)
 MANY_ROWS = 12  # a longer list of tasks is folded
 
 
@@ -51,6 +55,25 @@ def tables(summary: Summary) -> Iterator[str]:
     return chain.from_iterable(part(summary) for part in parts)
 
 
+def scored(arm: ArmSummary) -> str:
+    """Target score of the checkpoint that is judged, and of its arm over seeds where there are several."""
+    return score_text(arm.target) + _seeds(arm, arm.target_seeds, signed=False)
+
+
+def gained(arm: ArmSummary) -> str:
+    """The same of `gain`."""
+    return gain(arm) and gain(arm) + _seeds(arm, arm.gain_seeds, signed=True)
+
+
+def _seeds(arm: ArmSummary, found: Estimate | None, *, signed: bool) -> str:
+    """'; over 3 seeds 59.1 (0.0 to 100.0)'; of two seeds, which have no interval, mean, lowest and highest score."""
+    count, metric = len(arm.seed_scores), arm.target.metric
+    if found is not None:
+        mean = metric_number(found.mean, metric, signed=signed)
+        return f"; over {count} seeds {mean} ({interval_text(found.interval, metric, signed=signed)})"
+    return f"; {over_seeds(arm.seed_scores)}" if count > 1 and not signed else ""
+
+
 def gain(arm: ArmSummary) -> str:
     """Target score minus the best prompting's."""
     if arm.gain is None or arm.gain_mean is None:
@@ -69,6 +92,8 @@ def arms(summary: Summary) -> Iterator[str]:
     head = ["arm", f"{_target(summary)}: {summary.metric}", "over the best prompting", "retained suites", "trainable"]
     head += ["training", "peak memory", "tokens per request", "on disk"]
     yield table(head, (_arm(arm, arm.name == summary.recommendation.arm, len(head)) for arm in summary.arms))
+    if any(len(arm.seed_scores) > 1 for arm in summary.arms):
+        yield SEEDS
 
 
 def _target(summary: Summary) -> str:
@@ -84,8 +109,8 @@ def _arm(arm: ArmSummary, chosen: bool, width: int) -> list[str]:
     costs = arm.costs
     return [
         name,
-        f"{score_text(arm.target)}, n {arm.target.n:,}",
-        gain(arm),
+        f"{scored(arm)}, n {arm.target.n:,}",
+        gained(arm),
         kept(arm),
         human_count(costs.trainable_parameters) if costs.trainable_parameters else "none",
         human_seconds(costs.train_seconds) if costs.train_seconds else "none",

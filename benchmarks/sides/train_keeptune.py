@@ -6,14 +6,13 @@ import time
 from typing import Any
 
 import torch
+from keeptune.methods.config import FullConfig, LoraConfig
 
 from common.memory import peak_bytes, release, reset_peak
 from common.models import ModelSpec
 from common.rows import load_tokenizer, read_examples
 from common.workers import Channel
 from keeptune.data.examples import Encoded
-from keeptune.methods.full import FullConfig
-from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW

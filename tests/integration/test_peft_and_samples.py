@@ -272,9 +272,9 @@ def test_two_tasks_one_harmed_and_the_margin_and_cluster_options(keeptune: Run, 
     too_wide = keeptune("compare", "--samples", "base", "tuned", "--margin", "30")
     assert too_wide.code == 11
     assert "exceeds half of what the base has above chance" in " ".join(too_wide.out.split())
-    clustered = keeptune("compare", "--samples", "base", "tuned", "--cluster", "passage")
+    clustered = keeptune("compare", "--samples", "base", "tuned", "--cluster", "passage", "--out", "clustered")
     assert clustered.code == 10
-    summary = read_json(tmp_path / "runs/compare/summary.json", Summary)
+    summary = read_json(tmp_path / "clustered/summary.json", Summary)
     assert {verdict.clusters for verdict in summary.arms[1].suites} == {400}
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from keeptune.recipe.entries import Entry
 
 
 def compare(
@@ -31,25 +34,34 @@ def compare(
     metric: Annotated[
         list[str] | None, typer.Option(help="With --samples: metric, or metric,filter; the first that a task has.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="Of both models: auto, bf16 or fp32.")] = "auto",
+    precision: Annotated[Literal["auto", "bf16", "fp32"], typer.Option(help="Of both models.")] = "auto",
     cluster: Annotated[
         str | None, typer.Option(help="With --samples: the document field that names the source.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Run folder for records and report.")] = Path("runs/compare"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; default runs/compare, numbered where another comparison is there."),
+    ] = None,
 ) -> None:
     """Did the tuned model lose anything? Exit code 0: every suite Retained, 10: one is Harmed, 11: undecided."""
     from rich.console import Console
 
-    from keeptune.core.errors import ConfigError
+    from keeptune.cli.run_folder import run_folder
+    from keeptune.recipe.begun import begin, begun_comparison
+    from keeptune.recipe.files import named_entries
     from keeptune.report.console import print_summary
     from keeptune.report.html import write_report
     from keeptune.study.gate import exit_code
 
+    _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
+    settings = {"margin": margin, "limit": limit, "precision": precision, "metric": metric or [], "cluster": cluster}
+    entries = () if samples else named_entries(retain or (), "drop", margin)
+    aim = target if samples or target is None else _target(target)
+    begun = begun_comparison((before, after), entries, aim, settings)
+    folder = run_folder(begun, Path("runs/compare"), out)
     console = Console()
     command = shlex.join(["keeptune", *sys.argv[1:]])
     if samples:
-        if retain or limit:
-            raise ConfigError("--retain and --limit do not go with --samples", remedy="the logs say what was asked")
         from keeptune.study.samples import compare_samples
 
         comparison = compare_samples(
@@ -62,9 +74,9 @@ def compare(
             command=command,
         )
     else:
-        if metric or cluster:
-            raise ConfigError("--metric and --cluster need --samples", remedy="a task's YAML file names both")
-        from keeptune.study.compare import compare_models
+        from keeptune.study.compare import (
+            compare_models,  # imports torch: what is wrong with the command is said before
+        )
 
         comparison = compare_models(
             before,
@@ -77,8 +89,52 @@ def compare(
             console=console,
             command=command,
         )
-    comparison.save(out)
-    page = write_report(out)
+    comparison.save(folder)
+    begin(folder, begun)
+    page = write_report(folder)
     print_summary(comparison.summary, console)
     console.print(f"report: {page}", highlight=False)
     raise typer.Exit(exit_code(comparison.verdicts))
+
+
+def _check(
+    samples: bool,
+    *,
+    retain: list[str] | None,
+    limit: int | None,
+    metric: list[str] | None,
+    cluster: str | None,
+) -> None:
+    """Refuse what does not go together, before anything is read.
+
+    Raises:
+        ConfigError: options of logs without --samples, or the other way round; or nothing to compare on.
+    """
+    from keeptune.core.errors import ConfigError
+
+    if samples and (retain or limit):
+        raise ConfigError("--retain and --limit do not go with --samples", remedy="the logs say what was asked")
+    if not samples and (metric or cluster):
+        raise ConfigError("--metric and --cluster need --samples", remedy="a task's YAML file names both")
+    if not samples and not retain:
+        raise ConfigError(
+            "nothing to compare on",
+            where="--retain",
+            remedy="name a task, a data file or a text file; sample logs of lm-eval need --samples instead",
+        )
+
+
+def _target(name: str) -> Entry:
+    """What was trained for.
+
+    Raises:
+        ConfigError: a free text, which has no answers to score.
+    """
+    from keeptune.core.errors import ConfigError
+    from keeptune.evaluate.config import TextConfig
+    from keeptune.recipe.files import named_entries, resolved
+
+    (entry,) = named_entries([name], "drop")
+    if isinstance(resolved(entry), TextConfig):
+        raise ConfigError("a free text is no target", where="--target", remedy="name it under --retain")
+    return entry

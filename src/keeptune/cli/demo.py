@@ -17,10 +17,15 @@ def demo(
 ) -> None:
     """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""
     from keeptune.builtin import recipe_path
+    from keeptune.cli.run_folder import run_folder
     from keeptune.core.config import read_recipe
+    from keeptune.recipe.begun import begun_study
     from keeptune.recipe.config import StudyConfig
-    from keeptune.study.run import run_study
 
     name = "demo-quick" if quick else "demo"
     config = read_recipe(StudyConfig, recipe_path(name), overrides or ())
-    run_study(config, out or Path("runs") / name)
+    folder = run_folder(begun_study(config), Path("runs") / name, out)
+
+    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
+
+    run_study(config, folder)

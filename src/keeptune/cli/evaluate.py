@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,14 +24,17 @@ def evaluate(
     on_leak: Annotated[str, typer.Option(help="error, or drop: see `keeptune train`.")] = "error",
     fields: FieldMap = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
-    out: Annotated[Path | None, typer.Option(help="Write the item records as JSONL into this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write item records and a manifest into this folder.")] = None,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
     from rich.console import Console
 
+    from keeptune.cli.run_folder import run_folder
     from keeptune.core.config import validate
     from keeptune.core.errors import ConfigError
-    from keeptune.study.scoring import ScoringConfig, score_tasks, scores_table
+    from keeptune.recipe.begun import begun_evaluation
+    from keeptune.recipe.files import named_entries
+    from keeptune.recipe.scoring import ScoringConfig
 
     try:
         numbers = tuple(int(number) for number in shots.split(","))
@@ -49,5 +54,15 @@ def evaluate(
         "precision": precision,
     }
     settings = validate(ScoringConfig, values, source="keeptune evaluate")
+    entries = named_entries(settings.tasks, settings.on_leak, fields=settings.fields)
+    if out is not None:
+        run_folder(begun_evaluation(settings, entries), out, out)
+
+    from keeptune.study.scoring import (  # imports torch: what is wrong with the command is said before
+        score_tasks,
+        scores_table,
+    )
+
     console = Console()
-    console.print(scores_table(score_tasks(settings, console, out)))
+    command = shlex.join(["keeptune", *sys.argv[1:]])
+    console.print(scores_table(score_tasks(settings, console, out, command=command)))

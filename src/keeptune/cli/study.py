@@ -15,17 +15,25 @@ Overrides = Annotated[
 def study(
     recipe: Annotated[Path, typer.Argument(help="A YAML recipe.")],
     data: Annotated[Path, typer.Option(help="Relative data paths of the recipe are below this folder.")] = Path(),
-    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name of the recipe>.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder; default runs/<name of the recipe>, numbered where another run is there."),
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
+    from keeptune.cli.run_folder import run_folder
     from keeptune.core.config import read_recipe
+    from keeptune.recipe.begun import begun_study
     from keeptune.recipe.config import StudyConfig
-    from keeptune.study.run import run_study
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    run_study(config, out or Path("runs") / recipe.stem, data_root=data)
+    folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
+
+    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
+
+    run_study(config, folder, data_root=data)

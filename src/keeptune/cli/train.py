@@ -28,16 +28,19 @@ def train(
         str, typer.Option(help="error, or drop: rows that leak across the parts leave training.")
     ] = "error",
     fields: FieldMap = None,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; default runs/train, numbered where another run is there.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
     import yaml
 
+    from keeptune.cli.run_folder import run_folder
     from keeptune.core.config import parse_recipe
+    from keeptune.recipe.begun import begun_study
     from keeptune.recipe.config import StudyConfig
     from keeptune.recipe.entries import entries_of
-    from keeptune.study.run import run_study
 
     columns = field_map(fields)
     recipe: dict[str, Any] = {
@@ -51,4 +54,8 @@ def train(
         **({method: {"learning_rates": rate}} if rate else {}),
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
-    run_study(config, out)
+    folder = run_folder(begun_study(config), Path("runs/train"), out)
+
+    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
+
+    run_study(config, folder)

@@ -4,6 +4,7 @@ KeeptuneError            1   anything we foresaw
 ├── ConfigError          2   a recipe, a flag, a field
 ├── DataError            3   a file, a row, a template, a leak between splits
 ├── ModelError           4   a model folder, a tokenizer, an adapter
+├── RunFolderError       4   a run folder that holds another run
 └── ResourceError        5   memory, disk, an extra that is not installed
 
 Programming errors are not in the family and keep their traceback.
@@ -75,6 +76,12 @@ class DataError(KeeptuneError):
 
 class ModelError(KeeptuneError):
     """A model, a tokenizer or an adapter that cannot be used."""
+
+    exit_code = 4
+
+
+class RunFolderError(KeeptuneError):
+    """A run folder that holds another run, whose models and records would be lost."""
 
     exit_code = 4
 

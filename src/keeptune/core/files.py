@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,11 +36,7 @@ def whole(path: Path) -> Iterator[Path]:
             finally:
                 partial.unlink(missing_ok=True)
     except OSError as error:
-        raise ResourceError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(path),
-            remedy="free disk space, or write to a folder that you may write to",
-        ) from error
+        raise _unwritable(path, error.strerror or str(error)) from error
 
 
 @contextmanager
@@ -58,11 +55,15 @@ def writing(place: Path) -> Iterator[None]:
         quoted = next((text for text in _REFUSALS if text in str(error)), None)
         if not refused and quoted is None:
             raise
-        raise ResourceError(
-            f"cannot be written ({quoted or (error.strerror if isinstance(error, OSError) else error)})",
-            where=str(place),
-            remedy="free disk space, or write to a folder that you may write to, and run the same command to go on",
-        ) from error
+        raise _unwritable(place, quoted or (isinstance(error, OSError) and error.strerror) or str(error)) from error
+
+
+def _unwritable(place: Path, reason: str) -> ResourceError:
+    return ResourceError(
+        f"cannot be written ({reason})",
+        where=str(place),
+        remedy="free disk space, or write to a folder that you may write to, and run the same command to go on",
+    )
 
 
 @contextmanager
@@ -85,6 +86,12 @@ def readable(place: Path) -> None:
     for file in (place, *place.rglob("*")):
         if file.is_file():
             file.chmod(0o666 & ~mask)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -74,8 +74,12 @@ def parse_share(value: object) -> float:
 
 def points(fraction: float, signed: bool = False, digits: int = 1) -> str:
     """0.1234 -> '12.3'; signed: '+12.3'. A typographic minus keeps columns readable."""
-    text = f"{100 * fraction:{'+' if signed else ''}.{digits}f}"
-    return text.replace("-", "−")
+    return minus(f"{100 * fraction:{'+' if signed else ''}.{digits}f}")
+
+
+def minus(number: str) -> str:
+    """'-3.1' -> '−3.1', with a typographic minus, as wide as a plus."""
+    return number.replace("-", "−")
 
 
 def cut(text: str | None, most: int) -> str:

@@ -58,9 +58,9 @@ class EvaluationCache:
             result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
             if path is not None:
                 write_json(path, result)
-        if encoder is None:  # a study brings its own, and says so itself
+        if encoder is None:  # nobody who makes a report of it
             for note in result.notes():
-                log.warning("%s (%s)", note, lm.name)
+                log.warning("%s: %s", lm.name, note)
         return result
 
     def _path(

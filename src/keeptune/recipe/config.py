@@ -40,7 +40,7 @@ class CostsConfig(Config):
     cached_token_price: float = Field(0.1, ge=0, le=1)  # of a demonstration's token, where a fresh one costs 1
 
 
-def _field(name: str) -> str:
+def key_of(name: str) -> str:
     """The key of a registered name in a recipe: self-replay is self_replay there."""
     return name.replace("-", "_")
 
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 
 else:
     MethodSettings = create_model(
-        "MethodSettings", __base__=Config, **{_field(name): (METHODS[name], METHODS[name]()) for name in METHODS}
+        "MethodSettings", __base__=Config, **{key_of(name): (METHODS[name], METHODS[name]()) for name in METHODS}
     )
     RemedySettings = create_model(
-        "RemedySettings", __base__=Config, **{_field(name): (REMEDIES[name], REMEDIES[name]()) for name in REMEDIES}
+        "RemedySettings", __base__=Config, **{key_of(name): (REMEDIES[name], REMEDIES[name]()) for name in REMEDIES}
     )
 
 
@@ -201,12 +201,12 @@ class StudyConfig(MethodSettings):
 
     def method(self, name: str) -> MethodConfig:
         """The settings of a method."""
-        settings: MethodConfig = getattr(self, _field(name))
+        settings: MethodConfig = getattr(self, key_of(name))
         return settings
 
     def remedy(self, name: str) -> RemedyConfig:
         """The settings of a remedy, before an arm's dose."""
-        settings: RemedyConfig = getattr(self.remedies, _field(name))
+        settings: RemedyConfig = getattr(self.remedies, key_of(name))
         return settings
 
     def learning_rates(self, arm: Arm) -> tuple[float, ...]:
@@ -216,7 +216,7 @@ class StudyConfig(MethodSettings):
     def with_learning_rates(self, rates: Mapping[str, tuple[float, ...]]) -> StudyConfig:
         """The recipe with other rates, by method."""
         changes = {
-            _field(name): self.method(name).model_copy(update={"learning_rates": kept}) for name, kept in rates.items()
+            key_of(name): self.method(name).model_copy(update={"learning_rates": kept}) for name, kept in rates.items()
         }
         return self.model_copy(update=changes)
 

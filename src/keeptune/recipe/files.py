@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from keeptune.core.config import validate
 from keeptune.core.errors import DataError, KeeptuneError
 from keeptune.data.readers import source_files
 from keeptune.data.wordings import load_wordings
-from keeptune.evaluate.config import HarnessConfig, TaskConfig
+from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.text import text_files
-from keeptune.recipe.entries import Entry, TaskFile, relative_to
+from keeptune.recipe.entries import Entry, RetainList, TaskFile, entries_of, relative_to
 
 
 def check_files(entries: Iterable[Entry], data_root: Path = Path()) -> None:
@@ -33,20 +34,64 @@ def check_files(entries: Iterable[Entry], data_root: Path = Path()) -> None:
     raise DataError(f"{first.message}; and so with {len(others)} more: {listed}", path=first.where, remedy=first.remedy)
 
 
-def _missing(entry: Entry, data_root: Path) -> list[KeeptuneError]:
-    """What is wrong with the files of one entry; lm-eval looks for its own."""
+def named_entries(
+    specs: Sequence[str],
+    on_leak: str = "error",
+    margin: float | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> tuple[Entry, ...]:
+    """What a command line names (see `config.entries_of`), with all its files there.
+
+    Args:
+        on_leak: of data files, as in a task's split.
+        margin: points that data files and tasks in files of their own may lose.
+        fields: the columns of data files.
+
+    Raises:
+        KeeptuneError: an entry cannot be used, or a file is missing.
+    """
+    entries = [entry for spec in specs for entry in entries_of(spec, margin)]
+    for entry in entries:
+        if "data" in entry:
+            entry |= {"split": {"on_leak": on_leak}, "fields": dict(fields) if fields else None}
+    checked = validate(RetainList, {"entries": entries}, source="command line").entries
+    check_files(checked)
+    return checked
+
+
+def resolved(entry: Entry, data_root: Path = Path()) -> TaskConfig | TextConfig | HarnessConfig:
+    """An entry that stands by itself: read from its own file, its relative paths below ``data_root``."""
     if isinstance(entry, HarnessConfig):
-        return []
+        return entry
+    return entry.read() if isinstance(entry, TaskFile) else relative_to(entry, data_root)
+
+
+def files_of(config: TaskConfig | TextConfig | HarnessConfig) -> dict[str, Callable[[], list[Path]]]:
+    """By field, what finds the files that it names; lm-eval looks for its own."""
+    if isinstance(config, HarnessConfig):
+        return {}
+    if isinstance(config, TextConfig):
+        return {"text": partial(text_files, config.text)}
+    wordings = config.wordings_file
+    return {
+        "data": partial(source_files, config.data),
+        **({"pack": partial(_wordings, wordings)} if wordings is not None else {}),
+    }
+
+
+def _wordings(file: str) -> list[Path]:
+    load_wordings(file)
+    return [Path(file)]
+
+
+def _missing(entry: Entry, data_root: Path) -> list[KeeptuneError]:
+    """What is wrong with the files of one entry."""
     try:
-        config = entry.read() if isinstance(entry, TaskFile) else relative_to(entry, data_root)
+        config = resolved(entry, data_root)
     except KeeptuneError as error:
         return [error]
     found = []
-    wordings = config.wordings_file if isinstance(config, TaskConfig) else None
-    for look in (
-        partial(source_files, config.data) if isinstance(config, TaskConfig) else partial(text_files, config.text),
-        *([partial(load_wordings, wordings)] if wordings is not None else ()),
-    ):
+    for look in files_of(config).values():
         try:
             look()
         except KeeptuneError as error:

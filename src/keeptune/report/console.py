@@ -12,6 +12,7 @@ from rich.text import Text
 from keeptune.core.records import ArmSummary, SuiteVerdict, Summary
 from keeptune.core.units import human_bytes, human_count, human_seconds
 from keeptune.report.arms import MANY, not_run
+from keeptune.report.sections.sequences import SequenceTable, sequences
 from keeptune.report.wording import (
     MISSING,
     change_interval,
@@ -23,6 +24,7 @@ from keeptune.report.wording import (
     known,
     metric_name,
     metric_number,
+    scored_in,
     size_text,
 )
 
@@ -45,7 +47,7 @@ SHORT = 5  # characters that a narrow table leaves on one line
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the recommendation and one row per arm.
+    """Print the recommendation, one row per arm, and what tasks learned one after another came to.
 
     Suites that are not Retained follow by name, a line per arm. Colour only repeats what the words say;
     columns in which no arm has a number are left out. More than six arms have a column per verdict, and no
@@ -64,16 +66,46 @@ def print_summary(summary: Summary, console: Console) -> None:
     for line in lines:
         if line is not None:
             console.print(line, highlight=False)
+    if found := sequences(summary):
+        console.print()
+        console.print(_in_turn(found), highlight=False)
+
+
+def _in_turn(found: Sequence[SequenceTable]) -> Table:
+    """What became of tasks learned one after another, a row for every arm, order and seed."""
+    meanings = "; ".join(f"{name.lower()}: {meaning}" for name, _, meaning in found[0].numbers)
+    table = Table(
+        title="Tasks learned one after another",
+        title_justify="left",
+        caption=f"points, 95 % intervals; {meanings}",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0),
+        show_edge=False,
+    )
+    table.add_column("arm, order", min_width=11)
+    for name, _, _ in found[0].numbers:
+        table.add_column(name.lower().replace(" ", "\n"), justify="right", no_wrap=True)
+    for one in found:
+        order = Text(f"{', then '.join(one.summary.order)} · seed {one.summary.seed}", style="dim")
+        table.add_row(Text(f"{one.summary.label}\n") + order, *(_above(text) for _, text, _ in one.numbers))
+    return table
+
+
+def _above(number: str) -> Text:
+    """'−30.0 (−32.1 to −27.9)' with the interval below the number."""
+    mean, _, interval = number.partition(" (")
+    return Text(mean) + Text(f"\n{interval.rstrip(')')}", style="dim")
 
 
 def _table(summary: Summary, width: int) -> Table:
     narrow = width < 110
     apart = len(summary.arms) > MANY and width >= APART
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1), show_edge=False)
-    if any(arm.seed_scores for arm in summary.arms):
-        table.caption = (
-            "intervals: 95 % over items; of a trained arm, of this checkpoint; over seeds mean, lowest and highest"
-        )
+    intervals = "intervals: 95 % over items; of a trained arm, of this checkpoint; over seeds mean, lowest and highest"
+    said = [intervals] if any(arm.seed_scores for arm in summary.arms) else []
+    table.caption = "; ".join(filter(None, [*said, scored_in(summary.manifest.precision)])) or None
     table.add_column("arm", min_width=11)
     columns = [(title, [write(arm) for arm in summary.arms]) for title, write in _columns(summary, apart)]
     columns = [(title, cells) for title, cells in columns if any(cell.plain != MISSING for cell in cells)]

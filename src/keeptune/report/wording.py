@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from keeptune.core.records import Interval, Score, SuiteLosses, SuiteVerdict
-from keeptune.core.units import points
+from keeptune.core.units import minus, points
 
 MISSING = "—"
 METRIC_NAMES = {
@@ -23,6 +23,14 @@ METRIC_NAMES = {
     "rougeLsum": "ROUGE-Lsum",
     "token_f1": "token F1",
 }
+
+
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}  # as a manifest has them: as `--precision` names them
+
+
+def scored_in(precision: str) -> str:
+    """'scored in fp32'; nothing where no model was run."""
+    return "" if precision == "none" else f"scored in {PRECISIONS.get(precision, precision)}"
 
 
 def known(value: float | None) -> bool:
@@ -51,7 +59,7 @@ def metric_number(value: float | None, metric: str, *, signed: bool = False) -> 
         return MISSING
     if metric != "bits_per_byte":
         return signed_zero(points(value, signed))
-    return signed_zero(f"{value:{'+' if signed else ''}.3f}".replace("-", "−"))
+    return signed_zero(minus(f"{value:{'+' if signed else ''}.3f}"))
 
 
 def signed_zero(text: str) -> str:
@@ -91,17 +99,17 @@ def margins_text(value: float | None) -> str:
     """A change in units of margins, with its sign: '−1.3'."""
     if value is None or not math.isfinite(value):
         return MISSING
-    return signed_zero(f"{value:+.1f}".replace("-", "−"))
+    return signed_zero(minus(f"{value:+.1f}"))
 
 
 def margins_tick(value: float) -> str:
     """The same at a tick, without idle zeros: '−2.5'."""
-    return signed_zero(f"{value:+.4g}".replace("-", "−"))
+    return signed_zero(minus(f"{value:+.4g}"))
 
 
 def change_tick(value: float) -> str:
     """A change at a tick, in points or per cent, without idle zeros: '−2.5'."""
-    return signed_zero(f"{100 * value:+.4g}".replace("-", "−"))
+    return signed_zero(minus(f"{100 * value:+.4g}"))
 
 
 def size_text(value: float) -> str:

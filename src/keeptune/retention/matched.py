@@ -26,6 +26,7 @@ from scipy.special import stdtrit
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Interval, Matched
+from keeptune.core.units import minus
 from keeptune.retention.clusters import FloatArray, IntArray
 from keeptune.retention.intervals import MIN_SEEDS
 from keeptune.retention.wording import points
@@ -178,5 +179,5 @@ def _sentence(labels: tuple[str, str], level: float, mean: float, interval: Inte
         return f"{text} ({count} nothing about the methods; {MIN_SEEDS} are the least)"
     low, high = (interval.low, interval.high) if more else (-interval.high, -interval.low)
     shown = "" if low > 0 else ", not shown to differ"
-    ends = " to ".join(f"{end:.1f}".replace("-", "−") for end in (low, high))
+    ends = " to ".join(minus(f"{end:.1f}") for end in (low, high))
     return f"{text} ({100 * interval.level:g} % {ends}, {seeds} seeds{shown})"

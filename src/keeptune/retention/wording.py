@@ -181,7 +181,7 @@ def arm_sentence(verdicts: Sequence[SuiteVerdict]) -> str:
 
 def overall_sentence(suites: int, change: float, interval: Interval, p: float, *, shown: bool) -> str:
     """On all suites together, in margins: 'all 9 suites together: −0.42 margins each (95 % CI ...), p = 0.004: ...'."""
-    numbers = [f"{value:+.2f}".replace("-", "−") for value in (change, interval.low, interval.high)]
+    numbers = [units.minus(f"{value:+.2f}") for value in (change, interval.low, interval.high)]
     found = "something was lost" if shown else "no loss is shown"
     return (
         f"all {suites} measurable suites together: {found} ({numbers[0]} margins on the mean suite,"

@@ -17,10 +17,11 @@ from keeptune.evaluate.task import Judged, Task
 from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
+from keeptune.recipe.files import named_entries
+from keeptune.recipe.tasks import build_entry
 from keeptune.study.layout import one_layout
 from keeptune.study.manifest import manifest_of
 from keeptune.study.messages import progress
-from keeptune.study.scoring import build_tasks
 from keeptune.study.side_by_side import Comparison, SuitePair, side_by_side
 
 
@@ -57,8 +58,9 @@ def compare_models(
         raise ConfigError("nothing to compare on", where="--retain", remedy="name a task, a data file or a text file")
     started, clock = datetime.now(UTC), time.monotonic()
     # Nothing is trained here, so a copy in train harms nobody; the test parts are the same either way.
-    tasks = build_tasks(retain, "drop", margin, judged=Judged(divide_test=False))
-    aim = build_tasks([target], "drop")[0] if target else None
+    judged = Judged(divide_test=False)
+    tasks = [build_entry(entry, judged=judged) for entry in named_entries(retain, "drop", margin)]
+    aim = build_entry(named_entries([target], "drop")[0]) if target else None
     everything = [*tasks, *([aim] if aim else [])]
     cache = EvaluationCache(cache_folder())
 

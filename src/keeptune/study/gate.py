@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from keeptune.core.records import UNSETTLED, Recommendation, SuiteVerdict
+from keeptune.core.records import UNSETTLED, Interval, Recommendation, SuiteVerdict
+from keeptune.report.wording import interval_text, metric_number
 from keeptune.retention.wording import arm_sentence
 
 RETAINED, HARMED, UNDECIDED = 0, 10, 11
@@ -21,8 +22,14 @@ def exit_code(verdicts: Iterable[SuiteVerdict]) -> int:
     return RETAINED if found == {"Retained"} else UNDECIDED
 
 
-def gate(arm: str, verdicts: Sequence[SuiteVerdict]) -> Recommendation:
-    """May `arm` replace the model that it was compared with? The same rule as `exit_code`, in words."""
+def gate(
+    arm: str, verdicts: Sequence[SuiteVerdict], *, gain: tuple[float, Interval] | None = None, metric: str = ""
+) -> Recommendation:
+    """May `arm` replace the model that it was compared with? The same rule as `exit_code`, in words.
+
+    ``gain`` in the target score decides nothing of that, but an arm that scores less on what it was trained for is
+    not one to take.
+    """
     code = exit_code(verdicts)
     open_suites = [v for v in verdicts if v.verdict in UNSETTLED]
     harmed = [v for v in verdicts if v.verdict == "Harmed"]
@@ -37,14 +44,26 @@ def gate(arm: str, verdicts: Sequence[SuiteVerdict]) -> Recommendation:
         headline = f"Undecided: {_names(open_suites)}."
     else:
         headline = "Undecided: no suite was measured."
+    fell = _fall(gain, metric)
+    if fell:
+        headline = f"{headline.rstrip('.')}; {fell}."
     return Recommendation(
-        arm=arm if code == RETAINED else None,
+        arm=arm if code == RETAINED and not fell else None,
         headline=headline,
         paragraph=" ".join([counted, *(_sentence(v) for v in telling or verdicts)]),
         provisional=False,
         binding=_sentence(telling[0]) if telling else None,
         runner_up=None,
     )
+
+
+def _fall(gain: tuple[float, Interval] | None, metric: str) -> str:
+    """That the target score is lower than before, with its interval; nothing where it is not."""
+    if gain is None or gain[0] >= 0:
+        return ""
+    change, interval = gain
+    numbers = f"{metric_number(change, metric, signed=True)} ({interval_text(interval, metric, signed=True)})"
+    return f"the target score {'fell' if interval.high < 0 else 'did not rise'}: {numbers}"
 
 
 def _sentence(verdict: SuiteVerdict) -> str:

@@ -98,10 +98,11 @@ def _one_model(source: str, paths: Sequence[Path]) -> None:
     Raises:
         DataError: with the folders, or the models.
     """
-    models = {path: _results_beside(path).get("model_name") for path in paths}
-    named = sorted({str(model) for model in models.values() if model is not None})
+    runs = {(path.parent, task_and_date(path)[1]): path for path in paths}  # the tasks of one run share its results
+    models = [_results_beside(path).get("model_name") for path in runs.values()]
+    named = sorted({str(model) for model in models if model is not None})
     folders = sorted({path.parent for path in paths})
-    unnamed = len(folders) > 1 and (None in models.values() or not named)
+    unnamed = len(folders) > 1 and (None in models or not named)
     if len(named) > 1 or unnamed:
         shown = named if len(named) > 1 else [str(folder) for folder in folders]
         raise DataError(

@@ -16,6 +16,7 @@ from rich.console import Console
 from keeptune.core.errors import DataError
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
+from keeptune.recipe.begun import begin, begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
@@ -71,6 +72,7 @@ def run_study(
     console = console or Console()
     started, began = datetime.now(UTC), time.monotonic()
     prepared, workplace = open_study(config, folder, Messages(console), data_root)
+    begin(folder, begun_study(config, data_root))
     config = prepared.config
     measured, left = measure(prepared, workplace, lambda: time.monotonic() - began)
     manifest = manifest_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from importlib.metadata import version
 
 from keeptune import __version__
 from keeptune.core.errors import ConfigError
+from keeptune.core.files import sha256_of
 from keeptune.core.records import Manifest
 from keeptune.core.units import content_hash
 from keeptune.study.lm_eval import SampleLog, read_log
@@ -80,7 +80,7 @@ def _names(first: SampleLog, second: SampleLog) -> tuple[str, str]:
 def _manifest(
     command: str, model: str, logs: Sequence[tuple[SampleLog, SampleLog]], settings: dict[str, object]
 ) -> Manifest:
-    hashes = {str(log.path): hashlib.sha256(log.path.read_bytes()).hexdigest() for both in logs for log in both}
+    hashes = {str(log.path): sha256_of(log.path) for both in logs for log in both}
     return Manifest(
         keeptune=__version__,
         command=command,

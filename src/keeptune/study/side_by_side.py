@@ -87,6 +87,7 @@ def side_by_side(
     suites_of_both = [(each.suite, each.before, each.after) for each in judged]
     kept = judge_arm(suites_of_both, base, same_weights=same_weights)
     aim = next((each for each in suites if each.suite.name == target), None)
+    gain = None if aim is None else difference(aim.after, aim.before)
     summary = Summary(
         title=" \u2192 ".join(models),
         model=models[0],
@@ -95,8 +96,8 @@ def side_by_side(
         date=manifest.started[:10],
         wall_seconds=wall_seconds,
         seeds=(),
-        arms=_arms(models, aim, kept),
-        recommendation=gate(AFTER, kept.suites),
+        arms=_arms(models, aim, gain, kept),
+        recommendation=gate(AFTER, kept.suites, gain=gain, metric=aim.suite.metric if aim else ""),
         samples=tuple(_changed(suites)),
         undecided=tuple(v.sentence for v in kept.suites if v.verdict in OPEN),
         warnings=(*notes, *((SAME,) if same_weights else ())),
@@ -105,12 +106,13 @@ def side_by_side(
     return Comparison(summary, tuple(suites))
 
 
-def _arms(models: tuple[str, str], aim: SuitePair | None, kept: Judged) -> tuple[ArmSummary, ArmSummary]:
-    first, second, gain_mean, gain = NO_TARGET, NO_TARGET, None, None
+def _arms(
+    models: tuple[str, str], aim: SuitePair | None, gain: tuple[float, Interval] | None, kept: Judged
+) -> tuple[ArmSummary, ArmSummary]:
+    first, second = NO_TARGET, NO_TARGET
     if aim is not None:
         first = score(aim.before, aim.suite.metric, aim.suite.kind)
         second = score(aim.after, aim.suite.metric, aim.suite.kind)
-        gain_mean, gain = difference(aim.after, aim.before)
     return (
         ArmSummary(name=BEFORE, label=models[0], family="base", target=first),
         ArmSummary(
@@ -118,8 +120,8 @@ def _arms(models: tuple[str, str], aim: SuitePair | None, kept: Judged) -> tuple
             label=models[1],
             family="tuned",
             target=second,
-            gain=gain,
-            gain_mean=gain_mean,
+            gain=gain[1] if gain else None,
+            gain_mean=gain[0] if gain else None,
             suites=kept.suites,
             overall=kept.overall,
             losses=kept.losses,

@@ -263,7 +263,7 @@ def test_notes_are_said_where_no_study_says_them(tiny: Any, tmp_path: Path, capl
     for _ in range(2):  # scored, and read
         caplog.clear()
         cache.evaluate(tiny, task, "validation")
-        assert "validation answers were cut at 5 tokens" in caplog.text
+        assert f"{tiny.name}: animals: " in caplog.text and "validation answers were cut at 5 tokens" in caplog.text
     caplog.clear()
     cache.evaluate(tiny, task, "validation", encoder=Encoder(tiny.tokenizer, context=tiny.context))
     assert caplog.text == ""

@@ -122,3 +122,33 @@ def test_an_arm_that_was_not_run_has_its_reason_and_no_number() -> None:
     assert not re.search(r"\d", row)
     assert "not run: needs 18 GB" in text
     assert "Full fine-tuning: Harmed" not in text
+
+
+def test_tasks_learned_one_after_another_are_shown_with_order_and_result() -> None:
+    found = (
+        large.sequence("full", "Full fine-tuning", ("sentiment", "addition"), 0.2, seed=3),
+        large.sequence("lora", "LoRA r=16", ("addition", "sentiment"), 0.0),
+    )
+    study = fixture.study().model_copy(update={"sequences": found})
+    assert all(len(line) <= 80 for line in printed(study, 80).splitlines())
+    text = printed(study, 140)
+    flat = " ".join(text[text.index("Tasks learned one after another") :].split())
+    for part in (
+        "Full fine-tuning",
+        "sentiment, then addition · seed 3",
+        "addition, then sentiment · seed 0",
+        "forgetting",
+    ):
+        assert part in flat
+    assert "−30.0" in flat and "+32.0" in flat and "−32.1 to −27.9" in flat
+    assert "earlier tasks, end minus when learned" in flat
+    assert "one after another" not in printed(fixture.study())
+
+
+@pytest.mark.parametrize(("precision", "said"), [("float32", "scored in fp32"), ("bfloat16", "scored in bf16")])
+def test_the_table_says_the_precision(precision: str, said: str) -> None:
+    study = fixture.study()
+    manifest = study.manifest.model_copy(update={"precision": precision})
+    assert said in printed(study.model_copy(update={"manifest": manifest}))
+    nothing = study.manifest.model_copy(update={"precision": "none"})  # of logs: no model was run
+    assert "scored in" not in printed(study.model_copy(update={"manifest": nothing}))

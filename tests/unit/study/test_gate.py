@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keeptune.core.records import SuiteVerdict, Verdict
+from keeptune.core.records import Interval, SuiteVerdict, Verdict
 from keeptune.study.gate import exit_code, gate
 
 
@@ -63,6 +63,24 @@ def test_all_retained() -> None:
     decision = gate("after", [verdict("a", "Retained")])
     assert (decision.arm, decision.provisional, decision.binding) == ("after", False, None)
     assert decision.headline.startswith("Nothing beyond 2 pt was lost")
+
+
+@pytest.mark.parametrize(
+    ("change", "low", "high", "said"),
+    [
+        (-0.04, -0.07, -0.01, "; the target score fell: −4.0 (−7.0 to −1.0)."),
+        (-0.01, -0.03, 0.01, "; the target score did not rise: −1.0 (−3.0 to +1.0)."),
+        (0.01, -0.01, 0.03, None),
+    ],
+)
+def test_a_model_that_scores_less_on_its_target_is_not_one_to_take(
+    change: float, low: float, high: float, said: str | None
+) -> None:
+    verdicts = [verdict("a", "Retained")]
+    decision = gate("after", verdicts, gain=(change, Interval(low=low, high=high)), metric="accuracy")
+    assert decision.arm == ("after" if said is None else None)
+    assert decision.headline == f"Nothing beyond 2 pt was lost on any of 1 suites{said or '.'}"
+    assert exit_code(verdicts) == 0
 
 
 def test_nothing_measured_is_said() -> None:

@@ -6,6 +6,7 @@ import pytest
 from planned import config, estimates
 
 from keeptune.core.errors import ConfigError
+from keeptune.core.records import ArmPlan
 from keeptune.core.units import parse_duration
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
@@ -14,7 +15,7 @@ from keeptune.study.jobs.interpolate import Interpolate
 from keeptune.study.jobs.sequence import TaskSequence
 from keeptune.study.jobs.test import ScoreTest, TrainAndTest
 from keeptune.study.jobs.train import Train
-from keeptune.study.schedule.plan import within
+from keeptune.study.schedule.plan import plan_table, within
 from keeptune.study.trial import Trial
 
 
@@ -115,6 +116,18 @@ def test_the_plan_is_the_sum_of_its_jobs() -> None:
     jobs += [TrainAndTest(Trial(lora, 1e-3, 0, size), lora) for size in (50, 100)]
     assert found.total(recipe) == pytest.approx(sum(job.seconds(found, recipe) for job in jobs))
     assert Train(Trial(lora, 1e-3, 0), weights=True).seconds(found, recipe) == 0
+
+
+def test_the_plan_ends_with_its_total() -> None:
+    def planned(arm: str, trials: int, seconds: float | None) -> ArmPlan:
+        return ArmPlan(arm=arm, trials=trials, memory_bytes=1000, seconds=seconds)
+
+    def last(*plans: ArmPlan) -> list[str]:
+        return [list(column.cells)[-1] for column in plan_table(plans).columns]
+
+    assert last(planned("full", 4, 50.0), planned("lora", 6, 40.0)) == ["all arms", "10", "", "1 min 30 s"]
+    assert last(planned("full", 4, 50.0), planned("lora", 6, None)) == ["all arms", "10", "", "?"]
+    assert last(planned("full", 4, 50.0))[0] == "full"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import ItemRecord, Summary, read_json
 from keeptune.retention.pairs import Suite, pair
 from keeptune.retention.verdict import judge
+from keeptune.study import lm_eval
 from keeptune.study.gate import exit_code
 from keeptune.study.samples import compare_samples
 
@@ -299,6 +300,18 @@ def test_logs_without_lists_of_metrics_and_filters_are_read(tmp_path: Path) -> N
     rows = [{k: v for k, v in choice_row(i, 1.0).items() if k not in ("metrics", "filter")} for i in range(40)]
     a, b = (write(tmp_path / f"{side}.jsonl", rows) for side in ("x", "y"))
     assert [v.metric for v in compare_samples(a, b).verdicts] == ["acc"]
+
+
+def test_the_results_of_a_run_are_read_once_for_all_its_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To know whose logs they are: the results of a large group are megabytes."""
+    for task in ("arc", "piqa", "boolq"):
+        write(tmp_path / f"samples_{task}_2026-11-23T10-00-00.0.jsonl", [choice_row(0, 1.0)])
+    (tmp_path / "results_2026-11-23T10-00-00.0.json").write_text(json.dumps({"model_name": "m"}))
+    read: list[Path] = []
+    real = lm_eval._results_beside
+    monkeypatch.setattr(lm_eval, "_results_beside", lambda path: read.append(path) or real(path))
+    assert sorted(lm_eval.find_logs(str(tmp_path))) == ["arc", "boolq", "piqa"]
+    assert len(read) == 1
 
 
 def test_logs_of_two_models_on_one_side_are_refused(tmp_path: Path) -> None:

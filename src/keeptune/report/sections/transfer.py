@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from keeptune.core.records import HeldOut, Summary, WordingGap
+from keeptune.core.units import minus
 from keeptune.report.arms import ArmView, named, target_axis
 from keeptune.report.plots import axis_strip, interval_strip, pair_strip, spread
 from keeptune.report.svg import Axis
@@ -105,7 +106,7 @@ def held_out(summary: Summary, views: Sequence[ArmView]) -> HeldOutTasks | None:
 def _tick(shown: Sequence[HeldOut]) -> Callable[[float], str]:
     """Ticks in points, except where all tasks are scored in bits per byte."""
     if all(metric_unit(one.before.metric) != "points" for one in shown):
-        return lambda value: f"{value:+.3g}".replace("-", "−")
+        return lambda value: minus(f"{value:+.3g}")
     return change_tick
 
 

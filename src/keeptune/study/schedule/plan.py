@@ -192,6 +192,14 @@ def plan_table(plans: Sequence[ArmPlan]) -> Table:
         table.add_column(name, justify="left" if name == "arm" else "right")
     for each in plans:
         memory = human_bytes(each.memory_bytes) if each.memory_bytes is not None else "?"
-        time = human_seconds(each.seconds) if each.seconds is not None and math.isfinite(each.seconds) else "?"
+        time = _time(each.seconds)
         table.add_row(each.arm, str(each.trials), memory, time if each.fits else f"not run: needs {memory}")
+    if len(plans) > 1:
+        seconds = [math.nan if each.seconds is None else each.seconds for each in plans]
+        table.add_section()
+        table.add_row("all arms", str(sum(each.trials for each in plans)), "", _time(sum(seconds)))
     return table
+
+
+def _time(seconds: float | None) -> str:
+    return human_seconds(seconds) if seconds is not None and math.isfinite(seconds) else "?"
