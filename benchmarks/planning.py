@@ -25,13 +25,13 @@ from common.options import base_parser, model_spec, parse, say
 from common.report import finish, header
 from common.rows import PROSE, load_tokenizer, make_tokenizer, read_set
 from common.workers import Worker
-from keeptune.batching.plan import global_batches
+from keeptune.batching.plan import global_batches, micro_batches
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
-from keeptune.train.step import micro_batches, train_step
+from keeptune.train.step import train_step
 
 QUICK = {"rows": [1000, 10_000], "steps": 20}
 WARMUP = 512  # rows that are batched before the clock starts: first calls are slower

@@ -16,8 +16,8 @@ from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
 from keeptune.evaluate.harness_metric import Picked
 from keeptune.evaluate.task import Asked
-from keeptune.inference.score import Progress
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.progress import Progress
 from keeptune.retention.precheck import chance_level
 
 FEWSHOT_SEED = 1234  # lm-eval's default
