@@ -25,13 +25,13 @@ from common.options import base_parser, model_spec, parse, say
 from common.report import finish, header
 from common.rows import PROSE, load_tokenizer, make_tokenizer, read_set
 from common.workers import Worker
-from keeptune.batching.plan import global_batches
+from keeptune.batching.plan import global_batches, micro_batches
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
-from keeptune.train.step import micro_batches, train_step
+from keeptune.train.step import batches_for, train_step
 
 QUICK = {"rows": [1000, 10_000], "steps": 20}
 WARMUP = 512  # rows that are batched before the clock starts: first calls are slower
@@ -86,7 +86,7 @@ def train(spec: ModelSpec, tokenizer: str, rows: Sequence[Encoded], batch: int, 
     epochs = (global_batches(len(rows), batch, seed=0, epoch=epoch) for epoch in itertools.count())
     for indices in itertools.islice(itertools.chain.from_iterable(epochs), steps):
         started = time.perf_counter()
-        batches = micro_batches([rows[i] for i in indices], token_budget, padded=not lm.flat)
+        batches = batches_for(lm, [rows[i] for i in indices], token_budget)
         train_step(lm, batches, Objective(), optimizer, lr=1e-4, clip=1.0)
         times.append(time.perf_counter() - started)
     memory = max(0, (peak_bytes("cpu") or 0) - before)

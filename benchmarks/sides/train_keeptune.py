@@ -6,17 +6,18 @@ import time
 from typing import Any
 
 import torch
-from keeptune.methods.config import FullConfig, LoraConfig
 
 from common.memory import peak_bytes, release, reset_peak
 from common.models import ModelSpec
 from common.rows import load_tokenizer, read_examples
 from common.workers import Channel
 from keeptune.data.examples import Encoded
+from keeptune.methods.full import FullConfig
+from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
-from keeptune.train.step import micro_batches, train_step
+from keeptune.train.step import batches_for, train_step
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -41,7 +42,7 @@ class Trainer:
         size = self.settings["batch"]
         rows = self.rows[number * size : (number + 1) * size]
         started = time.perf_counter()
-        batches = micro_batches(rows, self.settings["token_budget"], padded=not self.lm.flat)
+        batches = batches_for(self.lm, rows, self.settings["token_budget"])
         result = train_step(self.lm, batches, Objective(), self.optimizer, self.lr, clip=1.0)
         loss = float(result.loss)  # waits for the device
         return {
@@ -64,7 +65,7 @@ def main() -> None:
         trainer = None
         release()
         trainer = Trainer(channel.settings, examples, method, lr)
-        return {"flat": trainer.lm.flat}
+        return {"flat": trainer.lm.engine.name == "flat"}
 
     def step(number: int) -> dict[str, Any]:
         assert trainer is not None

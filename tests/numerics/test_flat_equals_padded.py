@@ -23,7 +23,7 @@ Rows = Callable[..., list[Encoded]]
 def lm(request: pytest.FixtureRequest, build: Callable[..., Any], tokenizer: Any) -> LanguageModel:
     off = {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0} if request.param == "gpt2" else {}
     wrapped = LanguageModel.wrap(build(request.param, **off), tokenizer, name=request.param)
-    assert wrapped.flat
+    assert wrapped.engine.name == "flat"
     return wrapped
 
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from keeptune.batching.plan import micro_batches
 from keeptune.batching.trie import flat_batch
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Forward, Objective, Term
 from keeptune.train.optim import MasterAdamW
-from keeptune.train.step import mean_nll, micro_batches, train_step
+from keeptune.train.step import mean_nll, train_step
 
 Rows = Callable[..., list[Encoded]]
 
@@ -74,8 +75,8 @@ def test_token_budget_changes_no_loss(tiny: LanguageModel, random_rows: Rows) ->
 def test_padded_engine_takes_the_same_step(tiny: LanguageModel, random_rows: Rows) -> None:
     batches = micro_batches(random_rows(6), 200)
     flat = step_gradients(tiny, batches)
-    tiny.flat = False
-    padded = step_gradients(tiny, batches)
+    with tiny.using("padded"):
+        padded = step_gradients(tiny, batches)
     assert flat[0] == pytest.approx(padded[0], rel=1e-6)
     for a, b in zip(flat[1], padded[1], strict=True):
         assert_close(a, b, rtol=1e-4, atol=1e-6)

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from keeptune.batching.padded import padded_batch
+from keeptune.batching.plan import micro_batches
 from keeptune.batching.trie import flat_batch
 from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
+from keeptune.models.engines.trie import TrieEngine
 from keeptune.models.forward import target_nll
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.step import micro_batches
 
 Rows = Callable[..., list[Encoded]]
 ARCHITECTURES = ["llama", "qwen3", "gpt2", "gpt_neox", "mistral", "gemma3_text", "gemma2", "cohere", "granite"]
@@ -27,7 +28,7 @@ BUDGETS = [1, 60, 150, 10_000]
 @pytest.fixture(params=ARCHITECTURES)
 def lm(request: pytest.FixtureRequest, build: Callable[..., Any], tokenizer: Any) -> LanguageModel:
     wrapped = LanguageModel.wrap(build(request.param), tokenizer, name=request.param)
-    assert wrapped.flat and wrapped.plain_head
+    assert isinstance(wrapped.engine, TrieEngine) and wrapped.engine.plain_head
     wrapped.model.requires_grad_(True)
     return wrapped
 
@@ -103,6 +104,6 @@ def test_bfloat16_is_as_near_as_autocast(lm: LanguageModel, branching_rows: Rows
     torch.nn.functional.cross_entropy(kept[flat.sources], flat.labels, reduction="sum").backward()
     autocast = gradients(lm)
     rounded = LanguageModel.wrap(copy.deepcopy(lm.model).bfloat16(), lm.tokenizer)
-    assert rounded.flat and rounded.plain_head
+    assert isinstance(rounded.engine, TrieEngine) and rounded.engine.plain_head
     _, ours = together(rounded, micro_batches(rows, 10_000))
     assert distance(ours, exact) <= 1.5 * distance(autocast, exact)

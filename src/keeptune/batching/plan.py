@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keeptune.batching.trie import Path, common_prefixes, worthwhile
+from keeptune.batching.trie import Path, build, common_prefixes, flat_batch, row_paths, worthwhile
+from keeptune.batching.types import Batch
+from keeptune.data.examples import Encoded
 
 
 def global_batches(rows: int, size: int, *, seed: int, epoch: int) -> Iterator[list[int]]:
@@ -66,12 +68,15 @@ def plan_tries(paths: Sequence[Path], token_budget: int) -> list[list[Path]]:
     return [list(paths[start:stop]) for start, stop in itertools.pairwise([*cuts, len(paths)])]
 
 
-def plan_paths(paths: Sequence[Path], token_budget: int, *, tries: bool) -> list[list[Path]]:
-    """Group ``paths`` into micro-batches: `plan_tries`, or rows of similar length for models that run padded."""
-    if tries:
-        return plan_tries(paths, token_budget)
-    groups = plan([len(path.ids) for path in paths], token_budget, padded=True)
-    return [[paths[index] for index in group] for group in groups]
+def micro_batches(rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    """Token tries of at most ``token_budget`` distinct tokens; equal targets stand there once, with added weights."""
+    return [build(paths, merge=True) for paths in plan_tries(row_paths(rows), token_budget)]
+
+
+def row_batches(rows: Sequence[Encoded], token_budget: int, *, padded: bool = False) -> list[Batch]:
+    """Micro-batches in which nothing is written once for several rows, planned as by `plan`."""
+    groups = plan([len(row) for row in rows], token_budget, padded=padded)
+    return [flat_batch([rows[index] for index in group]) for group in groups]
 
 
 def _cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:

@@ -45,6 +45,18 @@ class Path:
         """Sorts sequences by their tokens."""
         return self.ids.astype(">u4").tobytes()
 
+    @property
+    def first(self) -> int:
+        """Which of ``ids`` predicts the first target."""
+        if self.places is None:
+            return len(self.ids) - len(self.labels)
+        return int(min(self.places[:1], default=len(self.ids)))
+
+    def behind(self, known: int) -> Path:
+        """The path without its first ``known`` tokens, none of which predicts a target."""
+        places = None if self.places is None else self.places - known
+        return Path(self.ids[known:], self.labels, self.example, places)
+
 
 def row_paths(rows: Iterable[Encoded]) -> list[Path]:
     """The paths of training rows; the targets are the supervised completion tokens.
@@ -70,19 +82,19 @@ def row_paths(rows: Iterable[Encoded]) -> list[Path]:
     return found
 
 
-def choice_paths(requests: Iterable[Choices]) -> list[Path]:
-    """One path per choice; ``example`` numbers the choices of all requests one after the other.
+def choice_rows(requests: Iterable[Choices]) -> list[Encoded]:
+    """One row per choice, those of all requests one after the other; their number is their id.
 
     Raises:
         ValueError: an empty prompt or an empty choice.
     """
-    found: list[Path] = []
+    found: list[Encoded] = []
     for request in requests:
         if not request.prompt_ids or not all(request.choices):
             raise ValueError("a prompt and each of its choices need at least one token")
+        prompt = tuple(request.prompt_ids)
         for choice in request.choices:
-            ids = np.array((*request.prompt_ids, *choice), dtype=np.int64)
-            found.append(Path(ids[:-1], ids[len(request.prompt_ids) :], len(found)))
+            found.append(Encoded(str(len(found)), prompt, tuple(choice)))
     return found
 
 
@@ -93,7 +105,7 @@ def flat_batch(rows: Iterable[Encoded]) -> Batch:
 
 def choice_batch(requests: Iterable[Choices]) -> Batch:
     """Lay requests as a trie: every prompt once, with its choices as children; sum targets by ``examples``."""
-    return build(choice_paths(requests))
+    return build(row_paths(choice_rows(requests)))
 
 
 def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> Batch:

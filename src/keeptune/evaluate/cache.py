@@ -18,8 +18,8 @@ from keeptune.core.units import content_hash
 from keeptune.data.encode import Encoder
 from keeptune.evaluate.runner import Evaluation, Wording, evaluate
 from keeptune.evaluate.task import Task
-from keeptune.inference.score import Progress
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class EvaluationCache:
             return None
         wording = task.unseen_digest if settings["template"] == "unseen" else None
         asked = [encoder.chat, encoder.overlong, encoder.context] if encoder else None
-        machine = [str(lm.dtype), lm.device.type, lm.flat]
+        machine = [str(lm.dtype), lm.device.type, lm.engine.name]
         key = content_hash([__version__, lm.hash, machine, task.digest, wording, part, asked, settings])
         return self.folder / f"{task.name}-{part}-{key}.json"
 

@@ -18,8 +18,8 @@ from keeptune.data.examples import Example
 from keeptune.evaluate.harness_load import load_leaves
 from keeptune.evaluate.harness_metric import HarnessMetric
 from keeptune.evaluate.task import Asked
-from keeptune.inference.score import Progress
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.progress import Progress
 from keeptune.retention.precheck import chance_level
 
 FEWSHOT_SEED = 1234  # lm-eval's default

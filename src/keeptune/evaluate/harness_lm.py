@@ -20,8 +20,9 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from keeptune.batching.trie import Choices
 from keeptune.core.errors import DataError
 from keeptune.inference.generate import generate
-from keeptune.inference.score import Progress, ranked_logprobs
+from keeptune.inference.score import ranked_logprobs
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.progress import Progress
 
 NEW_TOKENS = 256  # generated at most where a task says nothing, as in lm-eval
 

@@ -14,8 +14,9 @@ from keeptune.data.examples import Rendered
 from keeptune.evaluate.metrics.base import Answer
 from keeptune.evaluate.shots import Prompt, stop_texts
 from keeptune.inference.generate import generate
-from keeptune.inference.score import Progress, choice_logprobs
+from keeptune.inference.score import choice_logprobs
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from keeptune.evaluate.requests import ChoiceScoring, Generation, Item, RequestK
 from keeptune.evaluate.shots import draw_shots, fit_prompt
 from keeptune.evaluate.task import Asked, Task
 from keeptune.evaluate.text import windows
-from keeptune.inference.score import Progress, text_nats
+from keeptune.inference.score import text_nats
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.progress import Progress
 
 Wording = Literal["fixed", "each", "unseen"]
 

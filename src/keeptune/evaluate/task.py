@@ -35,8 +35,8 @@ from keeptune.evaluate.text import byte_entropy, divide, text_examples
 from keeptune.retention.pairs import Suite
 
 if TYPE_CHECKING:  # a task is built without torch
-    from keeptune.inference.score import Progress
     from keeptune.models.language_model import LanguageModel
+    from keeptune.models.progress import Progress
 
 MOST_CHOICES = 32  # more different answers than this are cheaper and fairer to generate
 LONG_ANSWER = 5  # words

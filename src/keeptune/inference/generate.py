@@ -1,19 +1,14 @@
-"""Generation, greedy or sampled: checks, then `inference.engine`, or padded batches where a model needs them."""
+"""Generation, greedy or sampled: checks, then the model's engine."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 
-from keeptune.core.errors import ModelError
-from keeptune.inference.choose import Choose, Sampler, likeliest
-from keeptune.inference.engine import flat_generate
-from keeptune.inference.padded_generate import padded_generate
-from keeptune.inference.score import Progress
-from keeptune.inference.stops import StopTexts
+from keeptune.models.engines.base import Generation
+from keeptune.models.generation.choose import Choose, Sampler, likeliest
+from keeptune.models.generation.stops import StopTexts
 from keeptune.models.language_model import LanguageModel, evaluating
-
-log = logging.getLogger(__name__)
+from keeptune.models.progress import Progress
 
 
 def generate(
@@ -102,10 +97,6 @@ def _continue(
     if not prompts:
         return []
     lm.check_known(prompts)
+    asked = Generation(prompts, limits, ends, stops, make_choose, token_budget, progress)
     with evaluating(lm):
-        if lm.flat:
-            try:
-                return flat_generate(lm, prompts, limits, ends, stops, token_budget, progress, make_choose())
-            except ModelError as reason:
-                log.warning("%s generates padded, which is slower: %s", lm.name, reason)
-        return padded_generate(lm, prompts, limits, ends, stops, token_budget, progress, make_choose())
+        return lm.engine.generate(lm, asked)

@@ -1,30 +1,21 @@
 """Log-probabilities of given tokens: completions after a prompt, and plain text.
 
-Requests are laid out as token tries under a budget of distinct tokens, so that prompts, demonstrations and choices
-that begin alike are computed once (see `batching.trie`); logits exist only where a token is scored. What all requests
-have in common is computed once for all batches, and kept as keys and values. Grouping changes nothing but speed and
-the last bits of a bf16 sum, and the same requests are always grouped in the same way.
+The model's engine groups requests under a budget of tokens and runs them. Where it can, prompts, demonstrations and
+choices that begin alike are computed once, and logits exist only where a token is scored. Grouping changes nothing but
+speed and the last bits of a bf16 sum, and the same requests are always grouped in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from keeptune.batching.plan import plan_paths
-from keeptune.batching.trie import Choices, Path, build, choice_paths, common_prefixes, prompt_batch, row_paths
+from keeptune.batching.trie import Choices, choice_rows
 from keeptune.data.examples import Encoded
-from keeptune.models.cache import Capture, Prefix
-from keeptune.models.forward import target_logprobs, target_ranks
 from keeptune.models.language_model import LanguageModel, evaluating
-
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 32_768}  # tokens of a batch; larger ones leave a CPU's caches and are slower
-KEPT_PREFIX = 32  # tokens that all requests must have in common for their keys and values to be kept
-
-Progress = Callable[[int, int], None]
-"""Called with (done, in all) after every batch: prompts where text is generated, else choices or texts."""
+from keeptune.models.progress import Progress, default_budget
 
 
 def choice_logprobs(
@@ -57,23 +48,23 @@ def ranked_logprobs(
     Raises:
         ValueError: as `choice_logprobs`.
     """
-    paths = _checked(lm, requests)
-    beaten = torch.zeros(len(paths), dtype=torch.float32, device=lm.device)
-    sums = _sums(lm, paths, token_budget, progress, beaten)
+    rows = _checked(lm, requests)
+    beaten = torch.zeros(len(rows), dtype=torch.float32, device=lm.device)
+    sums = _sums(lm, rows, token_budget, progress, beaten)
     found = iter(zip(sums, (beaten == 0).tolist(), strict=True))
     return [tuple(next(found) for _ in request.choices) for request in requests]
 
 
-def _checked(lm: LanguageModel, requests: Sequence[Choices]) -> list[Path]:
+def _checked(lm: LanguageModel, requests: Sequence[Choices]) -> list[Encoded]:
     lm.check_known(ids for request in requests for ids in (request.prompt_ids, *request.choices))
     for request in requests:
         _check_length(lm, len(request.prompt_ids) + max(map(len, request.choices)) - 1)
-    return choice_paths(requests)
+    return choice_rows(requests)
 
 
 def row_nats(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int | None = None) -> list[float]:
     """Negative log-likelihood of every row's supervised tokens, nats, without dropout; nothing of no rows."""
-    return [-value for value in _sums(lm, row_paths(rows), token_budget, None)]
+    return [-value for value in _sums(lm, rows, token_budget, None)]
 
 
 def text_nats(
@@ -93,13 +84,8 @@ def text_nats(
     lm.check_known(texts)
     for text in texts:
         _check_length(lm, len(text) - 1)
-    rows = (Encoded(str(index), tuple(text[:1]), tuple(text[1:])) for index, text in enumerate(texts))
-    return [-value for value in _sums(lm, row_paths(rows), token_budget, progress)]
-
-
-def default_budget(lm: LanguageModel) -> int:
-    """Tokens of a batch on the model's device."""
-    return TOKEN_BUDGET["cuda" if lm.device.type == "cuda" else "cpu"]
+    rows = [Encoded(str(index), tuple(text[:1]), tuple(text[1:])) for index, text in enumerate(texts)]
+    return [-value for value in _sums(lm, rows, token_budget, progress)]
 
 
 def _check_length(lm: LanguageModel, seen: int) -> None:
@@ -109,49 +95,25 @@ def _check_length(lm: LanguageModel, seen: int) -> None:
 
 def _sums(
     lm: LanguageModel,
-    paths: Sequence[Path],
+    rows: Sequence[Encoded],
     token_budget: int | None,
     progress: Progress | None,
     beaten: Tensor | None = None,
 ) -> list[float]:
-    """Log-probabilities of the paths' targets added up per path; ``example`` numbers the paths.
+    """Log-probabilities of the rows' targets added up per row.
 
-    ``beaten`` [n], where it is given, is filled: how many of a path's targets are not the likeliest token.
+    ``beaten`` [n], where it is given, is filled: how many of a row's targets are not the likeliest token.
     """
-    budget = token_budget or default_budget(lm)
-    sums = torch.zeros(len(paths), dtype=torch.float32, device=lm.device)
+    budget = token_budget or default_budget(lm.device)
+    sums = torch.zeros(len(rows), dtype=torch.float32, device=lm.device)
     done = 0
     with evaluating(lm):
-        prefix = _kept_prefix(lm, paths) if lm.flat else None
-        known = prefix.length if prefix else 0
-        rest = [Path(path.ids[known:], path.labels, path.example) for path in paths]
-        for group in plan_paths(rest, budget, tries=lm.flat):
-            batch = build(group, share=lm.flat).to(lm.device)
-            if beaten is None:
-                logprobs = target_logprobs(lm, batch, prefix, known)
-            else:
-                logprobs, likeliest = target_ranks(lm, batch, prefix, known)
-                beaten.index_add_(0, batch.examples, (~likeliest).float())
-            sums.index_add_(0, batch.examples, logprobs)
-            done += len(group)
+        for scores in lm.engine.score(lm, rows, budget, ranks=beaten is not None):
+            if beaten is not None and scores.likeliest is not None:
+                beaten.index_add_(0, scores.examples, (~scores.likeliest).float())
+            sums.index_add_(0, scores.examples, scores.logprobs)
+            done += scores.rows
             if progress is not None:
-                progress(done, len(paths))
+                progress(done, len(rows))
     values: list[float] = sums.tolist()
     return values
-
-
-def _kept_prefix(lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:
-    """Keys and values of what all of ``paths`` begin with, computed once; None where that is short.
-
-    The last token that all share is left to the batches where it predicts a target.
-    """
-    if len(paths) < 2 or not lm.plain_head:
-        return None
-    ends = [choose(paths, key=lambda path: path.key) for choose in (min, max)]  # what these share, all between share
-    length = min(common_prefixes(ends)[1], *(len(path.ids) - len(path.labels) for path in paths))
-    if length < KEPT_PREFIX:
-        return None
-    capture = Capture()
-    batch, _ = prompt_batch([paths[0].ids[:length]])
-    target_logprobs(lm, batch.to(lm.device), capture)
-    return Prefix(length, capture.layers)

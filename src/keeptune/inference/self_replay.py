@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from keeptune.data.examples import Encoded
 from keeptune.inference.generate import sample
-from keeptune.inference.score import Progress
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.progress import Progress
 
 
 def self_replay(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,6 +26,17 @@ from keeptune.models.blocks import block_attention
 from keeptune.models.cache import PromptCache
 
 NAME = "keeptune"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The local attention windows that were met during a check; None stands for a layer without one."""
+
+    masked: set[int | None] = field(default_factory=set)  # that the model wanted masked
+    given: set[int | None] = field(default_factory=set)  # that reached its attention function
+
+
+_check: ContextVar[Windows | None] = ContextVar("windows", default=None)  # the check that is going on
 
 
 def trie_attention(
@@ -52,7 +65,8 @@ def trie_attention(
     for name in ("position_bias", "s_aux"):
         if unused.get(name) is not None:
             raise ModelError(f"attention with {name} does not run flat")
-    _windows_given.add(sliding_window)
+    if (check := _check.get()) is not None:
+        check.given.add(sliding_window)
     query, key, value = query[0].to(value.dtype), key[0].to(value.dtype), value[0]
     if keeptune_cache is not None:
         layer: Any = getattr(module, "layer_idx", None)
@@ -154,22 +168,22 @@ def _softcapped(
     return F.dropout(weights, dropout) @ v
 
 
-_windows_masked: set[int | None] = set()  # local windows that the model wanted masked
-_windows_given: set[int | None] = set()  # and those that reached its attention function
-
-
 def _no_mask(*args: Any, local_size: int | None = None, **kwargs: Any) -> None:
     """transformers' mask function for tries: attention makes its own masks from the arrangement."""
-    _windows_masked.add(local_size)
+    if (check := _check.get()) is not None:
+        check.masked.add(local_size)
 
 
 @contextmanager
-def check_windows() -> Iterator[None]:
+def check_windows() -> Iterator[Windows]:
     """Raises ModelError at the end if a local window that the model masks did not reach its attention function."""
-    _windows_masked.clear()
-    _windows_given.clear()
-    yield
-    lost = _windows_masked - _windows_given - {None}
+    found = Windows()
+    token = _check.set(found)
+    try:
+        yield found
+    finally:
+        _check.reset(token)
+    lost = found.masked - found.given - {None}
     if lost:
         raise ModelError(f"the model keeps its local attention window ({lost}) in the mask alone")
 

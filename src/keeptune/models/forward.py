@@ -1,4 +1,7 @@
-"""From a batch to the logits, log-probabilities and loss of its targets, on the flat path or the padded one."""
+"""From a batch to the logits, log-probabilities and loss of its targets.
+
+The first three ask the model's engine; the others are what engines are made of.
+"""
 
 from __future__ import annotations
 
@@ -21,38 +24,17 @@ if TYPE_CHECKING:
 
 def logits(lm: LanguageModel, batch: Batch) -> Tensor:
     """[U, V] next-token logits at ``batch.rows``, in the model's dtype; batch and model are on one device."""
-    return flat_logits(lm, batch) if lm.flat else padded_logits(lm, batch)
+    return lm.engine.logits(lm, batch)
 
 
-def target_logprobs(lm: LanguageModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
-    """[S] float32 log-probability (nats) of every target of the batch.
-
-    ``cache`` holds the keys and values of ``prefix`` tokens in front of all the batch's roots; only flat models take
-    one.
-    """
-    head = _head(lm)
-    if head is None or torch.is_grad_enabled():
-        return gather_logprobs(logits(lm, batch), batch)
-    return head.logprobs(hidden_states(lm, head, batch, cache, prefix), batch)
-
-
-def target_ranks(
-    lm: LanguageModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0
-) -> tuple[Tensor, Tensor]:
-    """`target_logprobs`, and [S] bool: whether each target is the likeliest token."""
-    head = _head(lm)
-    if head is not None:
-        return head.ranks(hidden_states(lm, head, batch, cache, prefix), batch)
-    logits_UV = logits(lm, batch)
-    return gather_logprobs(logits_UV, batch), logits_UV.argmax(-1)[batch.sources] == batch.labels
+def target_logprobs(lm: LanguageModel, batch: Batch) -> Tensor:
+    """[S] float32 log-probability (nats) of every target of the batch."""
+    return lm.engine.logprobs(lm, batch)
 
 
 def target_nll(lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
     """Weighted negative log-likelihood of the batch's targets, times ``scale``: float32 scalar, differentiable."""
-    head = _head(lm)
-    if head is None:
-        return -(gather_logprobs(logits(lm, batch), batch) * batch.weights).sum() * scale
-    return head.nll(hidden_states(lm, head, batch), batch, scale)
+    return lm.engine.nll(lm, batch, scale)
 
 
 def gather_logprobs(logits_UV: Tensor, batch: Batch) -> Tensor:
@@ -109,8 +91,3 @@ def padded_logits(lm: LanguageModel, batch: Batch) -> Tensor:
     output = lm.model(input_ids=padded.input_ids, attention_mask=padded.attention_mask, use_cache=False)
     kept: Tensor = output.logits[padded.kept[:, 0], padded.kept[:, 1]]
     return kept
-
-
-def _head(lm: LanguageModel) -> Head | None:
-    """The head for chunked work; found anew every time, since methods wrap and unwrap the model."""
-    return Head.of(lm.model) if lm.flat and lm.plain_head else None

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from keeptune.batching.trie import Choices, choice_batch
-from keeptune.batching.types import Batch
 from keeptune.core.errors import DataError, ModelError
 from keeptune.core.units import content_hash
 from keeptune.data.encoded_cache import tokenizer_digest
 from keeptune.data.tokenizer import unembedded_tokens
 from keeptune.methods.base import Method, weight_delta
-from keeptune.models.attention import check_windows
-from keeptune.models.causal import check_causal, draw_tokens
-from keeptune.models.forward import flat_logits, hidden_states, padded_logits
-from keeptune.models.head import Head
-
-log = logging.getLogger(__name__)
+from keeptune.models.causal import check_causal
+from keeptune.models.engines.base import Engine
+from keeptune.models.engines.choose import choose_engine
+from keeptune.models.engines.padded import PaddedEngine
 
 
 @dataclass(eq=False)
@@ -42,10 +36,10 @@ class LanguageModel:
     unembedded: frozenset[int]  # tokens of the tokenizer that the model does not know
     hash: str | None  # of weights and tokenizer, by content; None once a method changed them: cache nothing about those
     chat: bool  # the tokenizer has a chat template
-    flat: bool  # runs flat batches; otherwise everything is padded
-    plain_head: bool = False  # its logits are those of `head.Head`: they can be made in chunks
     base_hash: str | None = None
-    _drops_out: tuple[nn.Module, bool] | None = None
+    base_engine: Engine = field(default_factory=PaddedEngine)  # how the model runs that no method has changed
+    adapted_engine: Engine | None = None  # and how it runs adapted, where that was tried anew
+    _held_back: bool = False  # see `using`
 
     @classmethod
     def wrap(
@@ -81,26 +75,27 @@ class LanguageModel:
             unembedded=unembedded_tokens(tokenizer, vocabulary, name),
             hash=weights_hash or content_hash([hash_parameters(model), tokenizer_digest(tokenizer), eos_ids]),
             chat=bool(getattr(tokenizer, "chat_template", None)),
-            flat=False,
         )
         _refuse_virtual_tokens(lm)
         check_causal(lm)
-        lm.look_how_it_runs()
+        lm.base_engine = choose_engine(lm)
         return lm
 
     @property
-    def shares(self) -> bool:
-        """Whether a prefix may be computed once for several rows: not where every row needs dropout of its own."""
-        if self.flat and self.model.training and self._dropout():
-            _say_once(f"{self.name} trains with dropout: prefixes are computed for every row anew")
-            return False
-        return self.flat
+    def engine(self) -> Engine:
+        """How the model runs."""
+        chosen = self.adapted_engine or self.base_engine
+        return chosen.reference if self._held_back else chosen
 
-    def _dropout(self) -> bool:
-        """Whether the model as it is adapted draws dropout; looked up once, since all modules have to be asked."""
-        if self._drops_out is None or self._drops_out[0] is not self.model:
-            self._drops_out = (self.model, _drops_out(self.model))
-        return self._drops_out[1]
+    @contextmanager
+    def using(self, engine: str) -> Iterator[None]:
+        """Within, "padded" holds the model back to its slow reference; "flat" lets it run as fast as it can."""
+        before = self._held_back
+        self._held_back = before or engine == "padded"
+        try:
+            yield
+        finally:
+            self._held_back = before
 
     @property
     def parameters(self) -> int:
@@ -123,32 +118,31 @@ class LanguageModel:
                 )
 
     def adapt(self, method: Method) -> None:
-        """Make the model trainable by ``method``."""
+        """Make the model trainable by ``method``.
+
+        A method that puts another module in the model's place may have changed how it runs, which is then tried anew;
+        a model that runs padded goes on so.
+        """
+        before, self.model = self.model, method.prepare(self.model)
         self.base_hash, self.hash = self.base_hash or self.hash, None
-        self.model = method.prepare(self.model)
-        if _learns_prompts(self.model):
+        if self.model is not before:
             _refuse_virtual_tokens(self)
-            self.look_how_it_runs()
+            padded = self.base_engine.reference is self.base_engine
+            self.adapted_engine = None if padded else choose_engine(self)
 
     def restore(self, method: Method) -> None:
         """Give the model back as it was before `adapt`, bit by bit."""
-        prompted = _learns_prompts(self.model)
-        self.model = method.restore(self.model)
-        self.model.eval()
+        self._take(method.restore(self.model))
         self.hash = self.base_hash
-        if prompted:
-            self.look_how_it_runs()
-
-    def look_how_it_runs(self) -> None:
-        """Whether the model as it is runs flat batches, and whether its head is a plain one: tried, not assumed."""
-        self.flat = _runs_flat(self)
-        self.plain_head = self.flat and _has_plain_head(self)
 
     def accept(self, method: Method) -> None:
         """Keep what ``method`` learned as the model that the next method starts from."""
-        self.model = weight_delta(method).merge(self.model)
-        self.model.eval()
+        self._take(weight_delta(method).merge(self.model))
         self.hash = self.base_hash = None
+
+    def _take(self, plain: nn.Module) -> None:
+        self.model = plain.eval()
+        self.adapted_engine = None
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -246,51 +240,3 @@ def _refuse_virtual_tokens(lm: LanguageModel) -> None:
             where=lm.name,
             remedy="judge an adapter that changes layers, such as LoRA",
         )
-
-
-@torch.no_grad()
-def _runs_flat(lm: LanguageModel) -> bool:
-    """Whether flat logits equal padded ones on two small trees; says so once where they do not."""
-    batch = _probe_batch(lm).to(lm.device)
-    expected = padded_logits(lm, batch).float()
-    try:
-        with check_windows():
-            got = flat_logits(lm, batch).float()
-        error = float((got - expected).abs().mean() / expected.std())
-        if not error < (2e-3 if lm.dtype == torch.float32 else 5e-2):
-            raise ModelError(f"flat and padded logits differ by {error:.1%} of their spread")
-    except Exception as reason:  # whatever the architecture stumbles over, padding still works
-        log.warning("%s runs padded, which is slower: %s", lm.name, reason)
-        return False
-    return True
-
-
-@torch.no_grad()
-def _has_plain_head(lm: LanguageModel) -> bool:
-    """Whether `head.Head` makes the model's own logits."""
-    head, batch = Head.of(lm.model), _probe_batch(lm).to(lm.device)
-    if head is None:
-        return False
-    expected = flat_logits(lm, batch).float()
-    got = head.logits(hidden_states(lm, head, batch)).float()
-    return bool((got - expected).abs().mean() <= 1e-3 * expected.std())
-
-
-@functools.cache
-def _say_once(line: str) -> None:
-    log.warning(line)
-
-
-def _drops_out(model: nn.Module) -> bool:
-    """Whether the model draws dropout in training: by a module, or by a function with a rate that a module holds."""
-    modules = list(model.modules())
-    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in modules):
-        return True
-    rates = (value for module in modules for name, value in vars(module).items() if "drop" in name)
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
-
-
-def _probe_batch(lm: LanguageModel) -> Batch:
-    """Two small trees of different size, one of which branches, drawn from a fixed seed."""
-    draw = draw_tokens(lm, 64)
-    return choice_batch([Choices(draw[:40], [draw[40:44], draw[44:47]]), Choices(draw[47:51], [draw[51:58]])])

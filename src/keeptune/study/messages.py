@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from keeptune.inference.score import Progress as Update
+from keeptune.models.progress import Progress as Update
 
 
 class Messages:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,6 @@ from keeptune.core.records import EngineRecord, read_json
 from keeptune.core.units import content_hash, human_bytes
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
-from keeptune.models.attention import flat_attention
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.memory import available_bytes, peak_bytes, release, reset_peak, used_bytes
 from keeptune.train.objective import Objective
@@ -77,32 +75,26 @@ def recall(files: Iterable[Path]) -> None:
 
 @contextmanager
 def running(lm: LanguageModel, engine: str, *, checkpointing: bool = False) -> Iterator[None]:
-    """Within, ``lm`` trains: dropout on, "padded" keeps it off the flat path; afterwards as before, dropout off."""
-    flat = lm.flat
-    lm.flat = flat and engine == "flat"
+    """Within, ``lm`` trains: dropout on, by ``engine`` (see `using`); afterwards as before, dropout off."""
     lm.model.train()
-    if checkpointing:
-        _checkpoint(lm, True)
     try:
-        yield
+        with lm.using(engine), _checkpointing(lm) if checkpointing else nullcontext():
+            yield
     finally:
-        if checkpointing:
-            _checkpoint(lm, False)
-        lm.flat = flat
         lm.model.eval()
 
 
-def _checkpoint(lm: LanguageModel, on: bool) -> None:
-    """Keep the activations at layer borders only and compute the rest again in backward."""
+@contextmanager
+def _checkpointing(lm: LanguageModel) -> Iterator[None]:
+    """Within, the activations at layer borders alone are kept, and the rest is computed again in backward."""
     model = lm.model
     name = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"  # the older name
-    if not on:
-        getattr(model, f"{name}_checkpointing_disable")()
-        return
-    settings: dict[str, Any] = {"use_reentrant": False}
-    if lm.flat:  # backward runs outside of `flat_logits`, and has to attend as the forward did
-        settings["context_fn"] = lambda: (nullcontext(), flat_attention(model))
+    settings = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), lm.engine.recomputing(lm))}
     getattr(model, f"{name}_checkpointing_enable")(**{f"{name}_checkpointing_kwargs": settings})
+    try:
+        yield
+    finally:
+        getattr(model, f"{name}_checkpointing_disable")()
 
 
 def _candidates(planned: Planned, wanted: int) -> tuple[int, ...]:
@@ -115,7 +107,8 @@ def _candidates(planned: Planned, wanted: int) -> tuple[int, ...]:
 def _key(lm: LanguageModel, method: Method, planned: Planned, candidates: tuple[int, ...]) -> str:
     """What a decision holds for. Terms of the objective cost memory, too; rows count by the budgets they allow."""
     terms = [type(term).__name__ for term in planned.objective.terms]
-    engine = planned.engine if lm.flat else "padded"
+    with lm.using(planned.engine):
+        engine = lm.engine.name
     return content_hash(
         [lm.base_hash, method.describe(), str(lm.device), str(lm.dtype), engine, terms, list(candidates)]
     )

@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keeptune.batching.plan import plan_paths
-from keeptune.batching.trie import Choices, build, choice_paths
+from keeptune.batching.trie import Choices, choice_rows
 from keeptune.core.errors import DataError
 from keeptune.core.files import whole
 from keeptune.core.records import Gauge
@@ -116,6 +115,6 @@ def _positions(rows: Sequence[Encoded]) -> Iterator[Choices]:
 def _predictions(lm: LanguageModel, positions: Sequence[Choices]) -> Iterator[tuple[Tensor, Tensor]]:
     """(indices of positions [P], float32 log-probabilities of every token there [P, V]), batch by batch."""
     with evaluating(lm):
-        for paths in plan_paths(choice_paths(positions), DEFAULT, tries=lm.flat):
-            batch = build(paths, share=lm.flat).to(lm.device)
+        for made in lm.engine.score_batches(choice_rows(positions), DEFAULT):
+            batch = made.to(lm.device)
             yield batch.examples, logits(lm, batch)[batch.sources].float().log_softmax(-1)

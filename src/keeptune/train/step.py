@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from keeptune.batching.plan import plan, plan_tries
-from keeptune.batching.trie import build, flat_batch, row_paths
 from keeptune.batching.types import Batch
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
@@ -43,23 +41,9 @@ class StepResult:
         )
 
 
-def micro_batches(
-    rows: Sequence[Encoded], token_budget: int, *, padded: bool = False, share: bool = True
-) -> list[Batch]:
-    """Token tries of at most ``token_budget`` distinct tokens.
-
-    Without ``share`` nothing is written once for several rows (where dropout is on, every row needs a draw of its
-    own); ``padded`` batches, for models that run padded, are filled with rows of similar length.
-    """
-    if share and not padded:
-        return [build(paths, merge=True) for paths in plan_tries(row_paths(rows), token_budget)]
-    groups = plan([len(row) for row in rows], token_budget, padded=padded)
-    return [flat_batch([rows[i] for i in group]) for group in groups]
-
-
 def batches_for(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
     """The micro-batches that suit ``lm`` in the mode that it is in."""
-    return micro_batches(rows, token_budget, padded=not lm.flat, share=lm.shares)
+    return lm.engine.train_batches(lm, rows, token_budget)
 
 
 def train_step(

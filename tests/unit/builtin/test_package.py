@@ -37,7 +37,7 @@ def test_the_model_loads_and_has_the_window_that_it_promises() -> None:
 
     lm = load("builtin", device="cpu", precision="bf16")
     assert lm.context >= 1024
-    assert lm.flat
+    assert lm.engine.name == "flat"
     ids = lm.tokenizer("What is 27 + 115?").input_ids
     assert ids[0] == lm.tokenizer.bos_token_id and ids.count(lm.tokenizer.bos_token_id) == 1
     assert lm.tokenizer.decode(ids, skip_special_tokens=True) == "What is 27 + 115?"

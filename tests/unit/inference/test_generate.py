@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from keeptune.inference.generate import generate
+from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.language_model import LanguageModel
 
 
@@ -100,7 +101,7 @@ def test_limits_per_prompt(tiny: Any) -> None:
 def test_a_model_with_a_state_is_padded(build: Callable[..., Any], tokenizer: Any) -> None:
     lm = LanguageModel.wrap(build("mamba"), tokenizer)
     prompts = [prompt * 2 for prompt in random_prompts(3, longest=1)]  # of equal length: nothing is padded
-    assert not lm.flat
+    assert lm.engine.name == "padded"
     got = generate(lm, prompts, 6, limits=[6, 2, 6])
     expected = [one_by_one(lm, prompt, 6) for prompt in prompts]
     assert [list(ids) for ids in got] == [expected[0], expected[1][:2], expected[2]]
@@ -115,7 +116,7 @@ def test_what_cannot_be_cached_is_padded(
         if hasattr(module, "layer_idx"):
             monkeypatch.setattr(module, "layer_idx", 0)
     with caplog.at_level(logging.WARNING):
-        monkeypatch.setattr("keeptune.inference.generate.padded_generate", lambda *given: plain)
+        monkeypatch.setattr(PaddedEngine, "generate", lambda *given: plain)
         assert generate(tiny, prompts, 5) == plain
     assert "generates padded" in caplog.text
 

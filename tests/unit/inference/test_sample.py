@@ -70,9 +70,9 @@ def test_batches_change_nothing(model: str, build: Callable[..., Any], tokenizer
     assert sample(lm, PROMPTS[:7], 12, seed=3, end_ids=ENDS) == got[:7]
     assert [ids[:5] for ids in got] == sample(lm, PROMPTS, 5, seed=3, end_ids=ENDS)
     assert sample(lm, PROMPTS, 12, seed=4, end_ids=ENDS) != got
-    lm.flat = False
-    for budget in (60, 4000):
-        assert sample(lm, PROMPTS, 12, seed=3, end_ids=ENDS, token_budget=budget) == got
+    with lm.using("padded"):
+        for budget in (60, 4000):
+            assert sample(lm, PROMPTS, 12, seed=3, end_ids=ENDS, token_budget=budget) == got
 
 
 def test_what_ran_before_and_the_global_generator_do_not_matter(mild: LanguageModel) -> None:
@@ -87,7 +87,7 @@ def test_what_ran_before_and_the_global_generator_do_not_matter(mild: LanguageMo
 
 
 def test_a_fallback_begins_anew(mild: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    from keeptune.inference import engine
+    from keeptune.models.generation import flat as engine
 
     def fails(*given: Any) -> Any:
         raise ModelError("no")
@@ -100,9 +100,9 @@ def test_a_fallback_begins_anew(mild: LanguageModel, monkeypatch: pytest.MonkeyP
 def test_end_tokens_are_kept(mild: LanguageModel) -> None:
     free = sample(mild, PROMPTS, 20, seed=0)
     ends = {*mild.eos_ids, more := free[0][1]}
-    for flat in (True, False):
-        mild.flat = flat
-        got = sample(mild, PROMPTS, 20, seed=0, end_ids=(more,))
+    for engine in ("flat", "padded"):
+        with mild.using(engine):
+            got = sample(mild, PROMPTS, 20, seed=0, end_ids=(more,))
         for before, after in zip(free, got, strict=True):
             cut = next((n for n, token in enumerate(before, 1) if token in ends), 20)
             assert after == before[:cut]

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from keeptune.batching.trie import WORTH, Choices
+from keeptune.data.examples import Encoded
 from keeptune.inference.generate import generate
-from keeptune.inference.score import KEPT_PREFIX, choice_logprobs, ranked_logprobs, text_nats
+from keeptune.inference.score import choice_logprobs, ranked_logprobs, row_nats, text_nats
+from keeptune.models.engines.padded import PaddedEngine
+from keeptune.models.engines.trie import KEPT_PREFIX, TrieEngine
 from keeptune.models.language_model import LanguageModel
 
 
@@ -95,7 +99,7 @@ def test_shared_demonstrations_change_nothing(
     model: str, shared: int, request: pytest.FixtureRequest, build: Callable[..., Any], tokenizer: Any
 ) -> None:
     lm = request.getfixturevalue(model) if "tiny" in model else LanguageModel.wrap(build(model), tokenizer)
-    assert lm.flat and lm.plain_head
+    assert isinstance(lm.engine, TrieEngine) and lm.engine.plain_head
     requests = few_shot(8, shared)
     for budget in (60, 10_000):
         got = choice_logprobs(lm, requests, token_budget=budget)
@@ -164,8 +168,25 @@ def test_texts_that_begin_alike_equal_one_plain_forward_each(tiny: Any) -> None:
 def test_models_that_run_padded_score_the_same(tiny: Any) -> None:
     requests = few_shot(5, 40)
     flat = values(choice_logprobs(tiny, requests))
-    tiny.flat = False
-    assert values(choice_logprobs(tiny, requests, token_budget=150)) == pytest.approx(flat, abs=2e-4)
+    with tiny.using("padded"):
+        assert values(choice_logprobs(tiny, requests, token_budget=150)) == pytest.approx(flat, abs=2e-4)
+
+
+@pytest.mark.parametrize("shared", [0, 3, KEPT_PREFIX + 8])
+def test_rows_with_gaps_are_scored_where_they_are_supervised(tiny: Any, shared: int) -> None:
+    draw = random.Random(4)
+    stem = tuple(draw.randrange(3, 300) for _ in range(shared))
+    drawn = [tuple(draw.randrange(3, 300) for _ in range(14)) for _ in range(3)]
+    gaps: list[tuple[tuple[int, int], ...]] = [((2, 5),), ((1, 3), (4, 8)), ()]
+    rows = [Encoded("r", (*stem, *ids[:5]), ids[5:], gap) for ids, gap in zip(drawn, gaps, strict=True)]
+    expected = []
+    for row in rows:
+        ids, start = [*row.prompt_ids, *row.completion_ids], len(row.prompt_ids)
+        places = [start + at for a, b in row.spans for at in range(a, b)]
+        expected.append(-sum(plain_logprob(tiny, ids[:at], ids[at : at + 1]) for at in places))
+    assert row_nats(tiny, rows) == pytest.approx(expected, abs=2e-4)
+    with tiny.using("padded"):
+        assert row_nats(tiny, rows) == pytest.approx(expected, abs=2e-4)
 
 
 def test_no_requests_no_results(tiny: Any) -> None:
@@ -199,7 +220,7 @@ def test_ranked_choices_say_what_greedy_decoding_says(
     monkeypatch.setattr(head, "CHUNK", 320 * 3)  # three rows of logits
     lm = request.getfixturevalue(model)
     if padded:
-        lm.flat = lm.plain_head = False
+        lm = replace(lm, base_engine=PaddedEngine())
     prompts = [each.prompt_ids for each in random_requests(10)]
     greedy = [list(ids) for ids in generate(lm, prompts, 4)]
     other = [[*ids[:-1], ids[-1] % 300 + 3] for ids in greedy]  # one token away from it, the last

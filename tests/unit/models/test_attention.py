@@ -70,6 +70,6 @@ def test_a_window_that_stays_in_the_mask_is_noticed(build: Callable[..., Any]) -
 
     with pytest.raises(ModelError, match="keeps its local attention window"), check_windows():
         attention._no_mask(local_size=8)
-    with check_windows():
+    with check_windows() as windows:
         attention._no_mask(local_size=8)
-        attention._windows_given.add(8)
+        windows.given.add(8)

@@ -18,6 +18,7 @@ from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models import head as head_module
+from keeptune.models.engines.trie import TrieEngine
 from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states, target_logprobs, target_nll
 from keeptune.models.head import Head
 from keeptune.models.language_model import LanguageModel
@@ -159,7 +160,7 @@ def test_the_head_of_a_model(
 ) -> None:
     lm, batch = LanguageModel.wrap(build(architecture, **settings), tokenizer), flat_batch(random_rows(5))
     head = Head.of(lm.model)
-    assert head is not None and lm.plain_head
+    assert head is not None and isinstance(lm.engine, TrieEngine) and lm.engine.plain_head
     assert (head.scale, head.softcap) == (pytest.approx(scale), softcap)
     with torch.no_grad():
         assert_close(head.logits(hidden_states(lm, head, batch)), flat_logits(lm, batch))

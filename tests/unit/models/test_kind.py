@@ -110,7 +110,7 @@ def test_other_heads_are_refused(folder: Path, architecture: str) -> None:
 @pytest.mark.parametrize("architectures", [None, [], ["LlamaForCausalLM"], ["LLaMAForCausalLM"]])
 def test_language_models_by_any_name_load(folder: Path, architectures: Any) -> None:
     state(folder, architectures=architectures)
-    assert load_cpu(folder).flat
+    assert load_cpu(folder).engine.name == "flat"
 
 
 def test_a_classifier_without_a_stated_architecture_is_refused(folder: Path) -> None:

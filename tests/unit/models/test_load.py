@@ -52,7 +52,7 @@ def test_loads_a_folder(tiny_folder: Path, tiny: LanguageModel) -> None:
     lm = load_cpu(tiny_folder)
     assert torch.equal(some_logits(lm.model), some_logits(tiny.model))
     assert lm.name == str(tiny_folder)
-    assert lm.flat
+    assert lm.engine.name == "flat"
     assert not any(p.requires_grad for p in lm.model.parameters())
 
 
@@ -113,7 +113,7 @@ def test_saved_adapter_loads_here_and_in_plain_peft_with_equal_logits(
     plain = PeftModel.from_pretrained(build("llama"), adapter)
     assert torch.equal(some_logits(lm.model), some_logits(plain))
     assert not torch.allclose(some_logits(lm.model), some_logits(build("llama")))
-    assert lm.flat
+    assert lm.engine.name == "flat"
     assert lm.hash != load_cpu(tiny_folder).hash
     assert_close(some_logits(plain.merge_and_unload()), some_logits(lm.model), rtol=1e-4, atol=1e-4)
 

@@ -121,7 +121,7 @@ def test_probing_changes_nothing(tiny: LanguageModel, long_run: Planned, config:
     assert hash_parameters(tiny.model) == before
     assert torch.equal(torch.get_rng_state(), random)
     assert all(p.grad is None for p in tiny.model.parameters())
-    assert tiny.flat and not tiny.model.training
+    assert tiny.engine.name == "flat" and not tiny.model.training
 
 
 @pytest.mark.parametrize("config", [LoraConfig(rank=2, dropout=0.1), FullConfig()], ids=["lora", "full"])

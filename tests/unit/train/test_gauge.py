@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
+from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.gauge import GaugeBase, gauge
 
@@ -41,7 +43,7 @@ def test_equals_the_formula_where_all_positions_are_taken(
 ) -> None:
     rows, arm = random_rows(20), config.build()  # completions of up to ten tokens and the end
     rows.append(rows[0])
-    tiny.flat = flat
+    tiny = tiny if flat else replace(tiny, base_engine=PaddedEngine())
     before, base = all_logprobs(tiny.model, rows), GaugeBase.of(tiny, rows)
     assert len(base.positions) == sum(len(row.completion_ids) for row in rows) == len(before)
     tiny.adapt(arm)

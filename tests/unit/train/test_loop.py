@@ -233,7 +233,7 @@ def test_rows_that_need_a_draw_of_their_own_share_nothing(
     assert all((batch.segments[:, 2] == -1).all() for batch in seen)
     assert all((batch.weights == 1).all() for batch in seen)
     assert sum(len(batch.input_ids) for batch in seen) == sum(len(row) - 1 for row in rows)
-    assert lm.flat
+    assert lm.engine.name == "flat"
 
 
 @pytest.mark.parametrize(("method", "lr"), METHODS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
+from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
@@ -113,8 +114,8 @@ def make_case(build: Callable[..., Any], tokenizer: Any) -> Callable[..., Case]:
         model = build(architecture, **still)
         lm = LanguageModel.wrap(model, tokenizer)
         reference = copy.deepcopy(model).double()
-        assert lm.flat
-        lm.flat = not padded
+        assert lm.engine.name == "flat"
+        lm = replace(lm, base_engine=PaddedEngine()) if padded else lm
         torch.manual_seed(0)
         arm = CONFIGS[method].build()
         lm.adapt(arm)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models import head
+from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.train.gauge import GaugeBase, gauge
@@ -62,7 +64,7 @@ def test_the_base_is_run_as_it_was_and_nothing_stays_changed(
     build: Callable[..., Any], tokenizer: Any, rows: list[Encoded], config: Any, dtype: torch.dtype, flat: bool
 ) -> None:
     lm = LanguageModel.wrap(build("llama", attention_dropout=0.3).to(dtype), tokenizer)
-    lm.flat = flat
+    lm = lm if flat else replace(lm, base_engine=PaddedEngine())
     batch = batches_for(lm, rows, 4096)[0]
     with torch.no_grad():
         before = logits(lm, batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,12 +17,13 @@ from transformers import (
 )
 
 from keeptune.batching.plan import plan
-from keeptune.inference.beside import answers_together
-from keeptune.inference.choose import Choose, likeliest
-from keeptune.inference.plain import PlainGreedy, padded_left
-from keeptune.inference.score import Progress, default_budget
-from keeptune.inference.stops import StopTexts
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.generation.choose import Choose, likeliest
+from keeptune.models.generation.plain import PlainGreedy, padded_left
+from keeptune.models.generation.stops import StopTexts
+from keeptune.models.progress import Progress, default_budget
+
+if TYPE_CHECKING:
+    from keeptune.models.language_model import LanguageModel
 
 WIDER = 4  # a step feeds one token per row: batches have to be wider than where all tokens are fed at once
 
@@ -36,17 +37,19 @@ def padded_generate(
     token_budget: int | None = None,
     progress: Progress | None = None,
     choose: Choose = likeliest,
+    *,
+    together: bool = True,
 ) -> list[tuple[int, ...]]:
     """New tokens of every prompt, an end token included, from batches that are padded on the left.
 
-    Prompts of similar length go together, where that changes no answer; a row that is done waits for the others of its
-    batch.
+    Prompts of similar length go together, unless prompts have to be asked one by one (``together`` is False, see
+    `beside`); a row that is done waits for the others of its batch.
     """
     results: list[tuple[int, ...]] = [()] * len(prompts)
     done = 0
     lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
-    groups = plan(lengths, token_budget or WIDER * default_budget(lm), padded=True)
-    if len(prompts) > 1 and not answers_together(lm):
+    groups = plan(lengths, token_budget or WIDER * default_budget(lm.device), padded=True)
+    if not together:
         groups = [[index] for group in groups for index in group]
     for group in groups:
         processors = LogitsProcessorList([] if choose is likeliest else [_Chosen(choose, group)])

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keeptune.inference import engine
-from keeptune.inference.engine import common_prefix, flat_generate, waves
-from keeptune.inference.padded_generate import padded_generate
-from keeptune.inference.stops import StopTexts
+from keeptune.models.generation import flat as engine
+from keeptune.models.generation.flat import common_prefix, flat_generate, waves
+from keeptune.models.generation.padded import padded_generate
+from keeptune.models.generation.stops import StopTexts
 from keeptune.models.language_model import LanguageModel, evaluating
 
 ARCHITECTURES = ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text"]
@@ -21,7 +21,7 @@ ARCHITECTURES = ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text"]
 def lms(build: Callable[..., Any], tokenizer: Any) -> dict[str, LanguageModel]:
     more = {"gemma2": {"attn_logit_softcapping": 2.0, "attn_implementation": "eager"}}  # a cap that scores reach
     made = {name: LanguageModel.wrap(build(name, **more.get(name, {})), tokenizer) for name in ARCHITECTURES}
-    assert all(lm.flat for lm in made.values())
+    assert all(lm.engine.name == "flat" for lm in made.values())
     return made
 
 

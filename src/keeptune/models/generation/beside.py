@@ -8,36 +8,30 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from keeptune.core.errors import ModelError
-from keeptune.inference.plain import PlainGreedy, padded_left
 from keeptune.models.causal import draw_tokens, same_logits
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.generation.plain import PlainGreedy, padded_left
+
+if TYPE_CHECKING:
+    from keeptune.models.language_model import LanguageModel
 
 log = logging.getLogger(__name__)
 
 STEPS = 4  # new tokens of the check
-_together: WeakKeyDictionary[LanguageModel, bool] = WeakKeyDictionary()
 
 
 def answers_together(lm: LanguageModel) -> bool:
-    """Whether prompts may share a batch; looked at once per model, which is in evaluation mode and builds no graph.
+    """Whether prompts may share a batch; the model is in evaluation mode and builds no graph.
 
     Raises:
         ModelError: even alone, token after token, the model predicts something else than for the whole text at once.
     """
-    if lm not in _together:
-        _together[lm] = _check(lm)
-    return _together[lm]
-
-
-def _check(lm: LanguageModel) -> bool:
     draw = draw_tokens(lm, 30 + STEPS)
     prompts, forced = [draw[:7], draw[7:21], draw[21:30]], draw[30:]
     expected = [_whole(lm, [*prompt, *forced[:-1]]) for prompt in prompts]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from keeptune.inference.choose import Sampler, likeliest
+from keeptune.models.generation.choose import Sampler, likeliest
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -13,20 +13,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from keeptune.batching.trie import prompt_batch
-from keeptune.inference.choose import Choose, Ints, likeliest
-from keeptune.inference.rows import Rows
-from keeptune.inference.score import Progress, default_budget
-from keeptune.inference.stops import StopTexts
 from keeptune.models.cache import GRAIN, Capture, Fill, Slots
 from keeptune.models.decode import decode_logits, decoding, plan_step
 from keeptune.models.forward import flat_logits
-from keeptune.models.language_model import LanguageModel
+from keeptune.models.generation.choose import Choose, Ints, likeliest
+from keeptune.models.generation.rows import Rows
+from keeptune.models.generation.stops import StopTexts
+from keeptune.models.progress import Progress, default_budget
+
+if TYPE_CHECKING:
+    from keeptune.models.language_model import LanguageModel
 
 MAX_ROWS = {"cpu": 128, "cuda": 256}  # rows of a step; beyond, it takes longer in proportion
 CPU_CACHE_BYTES = 2**30
@@ -63,7 +66,7 @@ def flat_generate(
         width = max(1, min(most, len(wave), held // needs[wave[0]]))
         slots = Slots(capture.layers, capture.layers if shared else {}, width)
         rows = Rows(width, max(limits[index] for index in wave), ends, stops)
-        generation = _Generation(lm, prompts, limits, shared, slots, rows, min(held, default_budget(lm)), choose)
+        generation = _Generation(lm, prompts, limits, shared, slots, rows, min(held, default_budget(lm.device)), choose)
         for finished in generation.run(deque(wave)):
             for index, ids in finished:
                 results[index] = ids

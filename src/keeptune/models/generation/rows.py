@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keeptune.inference.stops import StopTexts
+from keeptune.models.generation.stops import StopTexts
 
 Ints = NDArray[np.int64]
 

@@ -1,0 +1,99 @@
+"""The protocol of an engine, and what is handed to it and comes back. U kept rows, S targets, V vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from keeptune.batching.types import Batch
+from keeptune.data.examples import Encoded
+from keeptune.models.generation.choose import Choose
+from keeptune.models.generation.stops import StopTexts
+from keeptune.models.progress import Progress
+
+if TYPE_CHECKING:
+    from keeptune.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of the targets of some rows."""
+
+    examples: Tensor  # [S] int64: the row that the target belongs to
+    logprobs: Tensor  # [S] float32, nats
+    likeliest: Tensor | None  # [S] bool: no other token is likelier; None where it was not asked for
+    rows: int  # how many rows these are, with all their targets
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Prompts to be continued. Every one of them is known to fit the context."""
+
+    prompts: Sequence[Sequence[int]]
+    limits: Sequence[int]  # for every prompt, new tokens at most
+    ends: tuple[int, ...]  # tokens that end a completion
+    stops: StopTexts
+    make_choose: Callable[[], Choose]  # a fresh one for every attempt: it may have drawn random numbers already
+    token_budget: int | None = None  # prompt and new tokens held at once; None: what suits the device
+    progress: Progress | None = None
+
+
+class Engine(Protocol):
+    """One way of running a language model. Everybody else asks it and never how it does it.
+
+    An engine holds no weights: it is given the model with every call, so that it also serves the base inside an
+    adapted model. Rows come as prompt and completion and leave as batches that are meant for the engine that made
+    them; what a batch looks like inside is its own affair.
+
+    An engine for encoder-decoders would make batches with the prompt in the encoder and the completion in the decoder,
+    give logits at the decoder's supervised positions, and generate by transformers' `generate`. Nothing here says that
+    prompt and completion are one text, that prefixes are shared, or how attention is masked.
+    """
+
+    name: str  # "flat" or "padded": part of the keys of what is kept on disk, since engines differ in rounding
+
+    @property
+    def reference(self) -> Engine:
+        """The slow engine whose results are those of this one up to rounding; itself where it is that one."""
+        ...
+
+    def train_batches(self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+        """Micro-batches for a loss, in the mode (training or evaluation) that the model is in; on the CPU.
+
+        Equal targets may stand there once, with their weights added up.
+        """
+        ...
+
+    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[Batch]:
+        """Batches in which every target stands by itself: ``examples`` number the rows; on the CPU."""
+        ...
+
+    def logits(self, lm: LanguageModel, batch: Batch) -> Tensor:
+        """[U, V] next-token logits at the kept rows of ``batch``, in the model's dtype."""
+        ...
+
+    def logprobs(self, lm: LanguageModel, batch: Batch) -> Tensor:
+        """[S] float32 log-probability (nats) of every target of ``batch``."""
+        ...
+
+    def nll(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+        """Weighted negative log-likelihood of the targets of ``batch``, times ``scale``: float32 scalar."""
+        ...
+
+    def score(
+        self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+    ) -> Iterator[Scores]:
+        """Every target of ``rows`` once, batch by batch; the model is in evaluation mode and builds no graph."""
+        ...
+
+    def generate(self, lm: LanguageModel, asked: Generation) -> list[tuple[int, ...]]:
+        """New tokens of every prompt, an end token included; the model is in evaluation mode and builds no graph."""
+        ...
+
+    def recomputing(self, lm: LanguageModel) -> AbstractContextManager[None]:
+        """Within, layers that backward computes again (gradient checkpointing) run as they did in `logits`."""
+        ...

@@ -1,0 +1,73 @@
+"""The one place that decides how a model runs: tried, not assumed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from keeptune.batching.trie import Choices, choice_batch
+from keeptune.batching.types import Batch
+from keeptune.core.errors import ModelError
+from keeptune.models.attention import check_windows
+from keeptune.models.causal import distance, draw_tokens, same_logits
+from keeptune.models.engines.base import Engine
+from keeptune.models.engines.padded import PaddedEngine
+from keeptune.models.engines.trie import TrieEngine
+from keeptune.models.forward import flat_logits, hidden_states, padded_logits
+from keeptune.models.head import Head
+
+if TYPE_CHECKING:
+    from keeptune.models.language_model import LanguageModel
+
+log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def choose_engine(lm: LanguageModel) -> Engine:
+    """The fastest engine that gives the model's own logits on two small trees; a log message says why it is slow."""
+    reference = PaddedEngine()
+    batch = _probe_batch(lm).to(lm.device)
+    with _without_dropout(lm.model):
+        expected = padded_logits(lm, batch).float()
+        try:
+            with check_windows():
+                found = flat_logits(lm, batch).float()
+            if not same_logits(lm, found, expected):
+                raise ModelError(f"flat and padded logits differ by {distance(found, expected):.1%} of their spread")
+        except Exception as reason:  # whatever the architecture stumbles over, padding still works
+            log.warning("%s runs padded, which is slower: %s", lm.name, reason)
+            return reference
+        return TrieEngine(reference, plain_head=_has_plain_head(lm, batch))
+
+
+def _has_plain_head(lm: LanguageModel, batch: Batch) -> bool:
+    """Whether `Head` makes the model's own logits."""
+    head = Head.of(lm.model)
+    if head is None:
+        return False
+    expected = flat_logits(lm, batch).float()
+    got = head.logits(hidden_states(lm, head, batch)).float()
+    return bool((got - expected).abs().mean() <= 1e-3 * expected.std())
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """Within, evaluation mode; afterwards every module is in the mode it was in, whatever that of its parent."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _probe_batch(lm: LanguageModel) -> Batch:
+    """Two small trees of different size, one of which branches, drawn from a fixed seed."""
+    draw = draw_tokens(lm, 64)
+    return choice_batch([Choices(draw[:40], [draw[40:44], draw[44:47]]), Choices(draw[47:51], [draw[51:58]])])

@@ -1,0 +1,161 @@
+"""The fast engine: token tries in one flat row, what sequences share computed once, and the head in chunks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from keeptune.batching.plan import micro_batches, plan_tries, row_batches
+from keeptune.batching.trie import Path, build, common_prefixes, prompt_batch, row_paths
+from keeptune.batching.types import Batch
+from keeptune.core.errors import ModelError
+from keeptune.data.examples import Encoded
+from keeptune.models.attention import flat_attention
+from keeptune.models.cache import Capture, Prefix
+from keeptune.models.engines.base import Generation, Scores
+from keeptune.models.engines.padded import PaddedEngine
+from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states
+from keeptune.models.generation.flat import flat_generate
+from keeptune.models.head import Head
+
+if TYPE_CHECKING:
+    from keeptune.models.language_model import LanguageModel
+
+log = logging.getLogger(__name__)
+
+KEPT_PREFIX = 32  # tokens that all rows must have in common for their keys and values to be kept
+
+
+class TrieEngine:
+    """See `Engine`. For causal transformers that take attention from transformers' registry (see `choose_engine`).
+
+    Args:
+        reference: what is used where this engine cannot generate.
+        plain_head: `Head` makes the model's own logits, so that they can be made in chunks.
+    """
+
+    name = "flat"
+
+    def __init__(self, reference: PaddedEngine, *, plain_head: bool) -> None:
+        self.reference = reference
+        self.plain_head = plain_head
+        self._dropout: tuple[nn.Module, bool] | None = None  # the model last asked, and whether it draws dropout
+        self._said = False
+
+    def train_batches(self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+        """Tries, or rows that share nothing where each needs dropout of its own."""
+        if self.shares(lm):
+            return micro_batches(rows, token_budget)
+        return row_batches(rows, token_budget)
+
+    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[Batch]:
+        """Tries."""
+        return map(build, plan_tries(row_paths(rows), token_budget))
+
+    def shares(self, lm: LanguageModel) -> bool:
+        """Whether a prefix may be computed once for several rows: not where every row needs dropout of its own."""
+        if not lm.model.training or not self._drops_out(lm.model):
+            return True
+        if not self._said:
+            self._said = True
+            log.warning("%s trains with dropout: prefixes are computed for every row anew", lm.name)
+        return False
+
+    def logits(self, lm: LanguageModel, batch: Batch) -> Tensor:
+        """By one flat row."""
+        return flat_logits(lm, batch)
+
+    def logprobs(self, lm: LanguageModel, batch: Batch) -> Tensor:
+        """By the head in chunks where no gradient is wanted, else from the logits."""
+        head = self._head(lm)
+        if head is None or torch.is_grad_enabled():
+            return gather_logprobs(self.logits(lm, batch), batch)
+        return head.logprobs(hidden_states(lm, head, batch), batch)
+
+    def nll(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+        """By the head in chunks, whose gradient is formed at once."""
+        head = self._head(lm)
+        if head is None:
+            return -(gather_logprobs(self.logits(lm, batch), batch) * batch.weights).sum() * scale
+        return head.nll(hidden_states(lm, head, batch), batch, scale)
+
+    def score(
+        self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+    ) -> Iterator[Scores]:
+        """Batch by batch; what all rows have in common is computed once for all batches."""
+        paths = row_paths(rows)
+        prefix = self._kept_prefix(lm, paths)
+        rest = [path.behind(prefix.length) for path in paths] if prefix else paths
+        for group in plan_tries(rest, token_budget):
+            batch = build(group).to(lm.device)
+            logprobs_S, likeliest_S = self._scored(lm, batch, prefix, ranks)
+            yield Scores(batch.examples, logprobs_S, likeliest_S, len(group))
+
+    def generate(self, lm: LanguageModel, asked: Generation) -> list[tuple[int, ...]]:
+        """From a cache of keys and values, or by the reference where there is no caching them."""
+        try:
+            return flat_generate(
+                lm,
+                *(asked.prompts, asked.limits, asked.ends, asked.stops, asked.token_budget, asked.progress),
+                asked.make_choose(),
+            )
+        except ModelError as reason:
+            log.warning("%s generates padded, which is slower: %s", lm.name, reason)
+        return self.reference.generate(lm, asked)
+
+    def recomputing(self, lm: LanguageModel) -> AbstractContextManager[None]:
+        """Backward runs outside of `flat_logits`, and has to attend as the forward did."""
+        return flat_attention(lm.model)
+
+    def _head(self, lm: LanguageModel) -> Head | None:
+        """The head for chunked work; found anew every time, since methods wrap and unwrap the model."""
+        return Head.of(lm.model) if self.plain_head else None
+
+    def _drops_out(self, model: nn.Module) -> bool:
+        """Whether the model as it is adapted draws dropout; all modules have to be asked, so the answer is kept."""
+        if self._dropout is None or self._dropout[0] is not model:
+            self._dropout = (model, draws_dropout(model))
+        return self._dropout[1]
+
+    def _scored(
+        self, lm: LanguageModel, batch: Batch, prefix: Prefix | None, ranks: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """[S] log-probabilities of the targets behind ``prefix``; where asked, [S] whether each is the likeliest."""
+        head = self._head(lm)
+        if head is None:  # then no prefix is kept
+            logits_UV = self.logits(lm, batch)
+            likeliest_S = logits_UV.argmax(-1)[batch.sources] == batch.labels if ranks else None
+            return gather_logprobs(logits_UV, batch), likeliest_S
+        hidden_UD = hidden_states(lm, head, batch, prefix, prefix.length if prefix else 0)
+        return head.ranks(hidden_UD, batch) if ranks else (head.logprobs(hidden_UD, batch), None)
+
+    def _kept_prefix(self, lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:
+        """Keys and values of what all of ``paths`` begin with, computed once; None where that is short.
+
+        The last token that all share is left to the batches where it predicts a target.
+        """
+        head = self._head(lm)
+        if len(paths) < 2 or head is None:
+            return None
+        ends = [choose(paths, key=lambda path: path.key) for choose in (min, max)]  # what these share, all share
+        length = min(common_prefixes(ends)[1], *(path.first for path in paths))
+        if length < KEPT_PREFIX:
+            return None
+        capture = Capture()
+        batch, _ = prompt_batch([paths[0].ids[:length]])
+        hidden_states(lm, head, batch.to(lm.device), capture)
+        return Prefix(length, capture.layers)
+
+
+def draws_dropout(model: nn.Module) -> bool:
+    """Whether the model draws dropout in training: by a module, or by a function with a rate that a module holds."""
+    modules = list(model.modules())
+    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in modules):
+        return True
+    rates = (value for module in modules for name, value in vars(module).items() if "drop" in name)
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
