@@ -592,16 +592,16 @@ def test_overlong_drop_says_how_many(keeptune: Run, tmp_path: Path) -> None:
 def test_overlong_truncate_cuts_the_prompt_and_never_the_completion(
     keeptune: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from keeptune.study import trials
+    from keeptune.study.jobs import train
 
     seen: list[Any] = []
-    original = trials.fit
+    original = train.fit
 
     def watched(lm: Any, method: Any, train: Any, *rest: Any, **named: Any) -> Any:
         seen.extend(train)
         return original(lm, method, train, *rest, **named)
 
-    monkeypatch.setattr(trials, "fit", watched)
+    monkeypatch.setattr(train, "fit", watched)
     ended = keeptune("study", recipe(tmp_path, arms=["lora"], seeds=[0], overlong="truncate_prompt"), *FAST)
     assert ended.code == 0, ended.err
     assert "left out" not in ended.out
@@ -838,7 +838,7 @@ def test_a_folder_that_may_not_be_written_to(
     refused(
         ended,
         ResourceError,
-        "runs/train/settled.json: cannot be written (Permission denied)",
+        "runs/train/splits/rows.json: cannot be written (Permission denied)",
         "a folder that you may write to",
     )
 
@@ -846,7 +846,7 @@ def test_a_folder_that_may_not_be_written_to(
 def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(
     keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from keeptune.study import trials
+    from keeptune.study.jobs import train
 
     jsonl(rows())
     command = ("train", "--model", tiny_folder, "--data", "rows.jsonl", *FAST)
@@ -855,7 +855,7 @@ def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(
         raise ResourceError("the disk is full", remedy="free some space")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "fit", full_disk)
+        patch.setattr(train, "fit", full_disk)
         refused(keeptune(*command), ResourceError, "the disk is full -> free some space")
     run = tmp_path / "runs" / "train"
     assert (run / "arms" / "prompt-0shot" / "arm.json").is_file()
@@ -875,7 +875,7 @@ def test_an_error_in_the_middle_leaves_finished_arms_and_no_summary(
 def test_an_interruption_says_how_to_go_on_and_a_programming_error_keeps_its_traceback(
     keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from keeptune.study import trials
+    from keeptune.study.jobs import train
 
     jsonl(rows())
 
@@ -885,12 +885,12 @@ def test_an_interruption_says_how_to_go_on_and_a_programming_error_keeps_its_tra
 
         return raises
 
-    monkeypatch.setattr(trials, "fit", stop(KeyboardInterrupt()))
+    monkeypatch.setattr(train, "fit", stop(KeyboardInterrupt()))
     ended = keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl")
     assert ended.code == 130
     assert "run the same command to go on" in ended.err
     assert not (tmp_path / "runs" / "train" / "summary.json").exists()
-    monkeypatch.setattr(trials, "fit", stop(ZeroDivisionError("a mistake of ours")))
+    monkeypatch.setattr(train, "fit", stop(ZeroDivisionError("a mistake of ours")))
     with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
         keeptune("train", "--model", tiny_folder, "--data", "rows.jsonl")
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from keeptune.core.config import parse_recipe
 from keeptune.core.records import ItemRecord, Summary, read_json, read_records
 from keeptune.recipe.config import StudyConfig
-from keeptune.study import seeds, trials
+from keeptune.study import seeds
+from keeptune.study.jobs import train
 from keeptune.study.messages import Messages
 from keeptune.study.run import open_study, run_study
 
@@ -138,7 +139,7 @@ def test_a_finished_study_trains_nothing(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(trials, "fit", never)
+    monkeypatch.setattr(train, "fit", never)
     again = run_study(recipe(folder, tiny_folder), run, console=Console(quiet=True), data_root=folder)
     assert again.arms == summary.arms
     assert again.wall_seconds == summary.wall_seconds  # skipping is not the study's time

@@ -517,6 +517,7 @@ def test_an_error_in_training_leaves_the_base_and_ends_the_study(
 def test_nothing_runs_after_a_job_that_failed(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
     prepared, workplace = opened(values, tmp_path / "study", data)
+    MeasureBaseline().perform(workplace)
     runner = Processes(prepared, workplace.messages, 2)
     trials = [Trial(prepared.config.training_arms[0], lr, 0) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)]
     try:

@@ -95,7 +95,7 @@ def weight_delta(method: Method) -> WeightDelta:
         TypeError: it has none.
     """
     if not isinstance(method, WeightDelta):
-        raise TypeError(f"{method.describe()} adds nothing to the base's weights")
+        raise TypeError(f"{type(method).__name__} adds nothing to the base's weights")
     return method
 
 

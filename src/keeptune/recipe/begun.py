@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from keeptune.core.errors import DataError
 from keeptune.core.files import sha256_of
 from keeptune.core.records import Record, read_json, write_json
-from keeptune.methods.base import METHODS
-from keeptune.recipe.config import StudyConfig, key_of
 from keeptune.recipe.entries import Entry
 from keeptune.recipe.files import check_files, files_of, resolved
 from keeptune.recipe.scoring import ScoringConfig
+
+if TYPE_CHECKING:  # commands that train nothing look at their folder without torch
+    from keeptune.recipe.config import StudyConfig
 
 FILE = "recipe.json"
 HELD = ("arms", "summary.json", "manifest.json")  # what a folder with results has at least one of
@@ -41,7 +42,7 @@ def begun_study(config: StudyConfig, data_root: Path = Path()) -> Begun:
     check_files((*config.target, *config.retain, *config.held_out), data_root)
     values = config.model_dump(mode="json", exclude=UNMEASURED)
     lists = {name: values.pop(name) for name in ("arms", "seeds")}
-    lists |= {f"{name}.learning_rates": values[key_of(name)].pop("learning_rates") for name in METHODS}
+    lists |= {f"{key}.learning_rates": values[key].pop("learning_rates") for key in config.method_keys}
     lists["prompt.shots"] = values["prompt"].pop("shots")
     for name in ("curve", "sequence"):
         lists |= {f"{name}.{key}": value for key, value in (values.pop(name) or {}).items()}

@@ -199,6 +199,11 @@ class StudyConfig(MethodSettings):
         """Every method that trains somewhere, once."""
         return tuple(dict.fromkeys(arm.method.name for arm in (*self.training_arms, *self.sequence_arms)))
 
+    @property
+    def method_keys(self) -> tuple[str, ...]:
+        """The keys of all methods' settings, those of methods that no arm has included."""
+        return tuple(map(key_of, METHODS))
+
     def method(self, name: str) -> MethodConfig:
         """The settings of a method."""
         settings: MethodConfig = getattr(self, key_of(name))

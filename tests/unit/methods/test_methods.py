@@ -146,7 +146,7 @@ def test_deltas_are_what_was_added_to_the_weights(build: Callable[..., Any], con
     change(method.trainable(adapted).values())
     deltas, weights = dict(method.deltas(adapted)), dict(base.named_parameters())
     assert deltas.keys() == method.weights(adapted).keys() <= weights.keys()
-    merged = adapted.merge_and_unload() if method.name == "lora" else adapted
+    merged = adapted.merge_and_unload() if method.artifact == "adapter" else adapted
     for name, tuned in merged.named_parameters():
         expected = weights[name] + deltas[name] if name in deltas else weights[name]
         torch.testing.assert_close(tuned, expected, rtol=1e-5, atol=1e-6)
@@ -183,7 +183,7 @@ def test_blends_begin_at_the_base_and_end_at_the_tuned_model(
     method.blend(adapted, 0.0)
     assert torch.equal(some_logits(adapted), before)
     assert all(not delta.any() for _, delta in method.deltas(adapted))
-    if method.name == "full":
+    if method.artifact == "model":
         assert all(torch.equal(p, start[name]) for name, p in adapted.named_parameters())
     method.load(adapted, tmp_path)
     method.blend(adapted, 0.3)
@@ -235,7 +235,7 @@ def test_a_wrapper_does_as_the_method(build: Callable[..., Any], tokenizer: Any,
     assert not any(delta.any() for _, delta in method.deltas(adapted))
     method.load(adapted, tmp_path)
     assert torch.equal(some_logits(adapted), tuned)
-    assert (method.name, method.artifact, method.describe()) == ("lora", "adapter", "LoRA r=2")
+    assert (method.artifact, method.describe()) == ("adapter", "LoRA r=2")
     assert hash_parameters(method.restore(adapted)) == base
 
 

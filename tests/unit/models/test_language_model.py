@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from keeptune.core.errors import ModelError
+from keeptune.methods.base import WeightDelta
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.engines.trie import TrieEngine
@@ -111,7 +112,7 @@ def test_within_using_the_reference_nothing_runs_flat(tiny: LanguageModel) -> No
     tiny.restore(method)
 
 
-class Deaf:
+class Deaf(WeightDelta):
     """A method whose layers do not hand on what flat attention needs."""
 
     def prepare(self, model: Any) -> nn.Module:
@@ -130,6 +131,7 @@ class Deaf:
         return inner
 
     merge = restore
+    save = load = describe = base = weights = deltas = blend = None  # type: ignore[assignment]
 
 
 def test_any_method_that_puts_another_module_in_place_is_tried(tiny: LanguageModel) -> None:

@@ -11,8 +11,9 @@ import yaml
 
 from keeptune.core.config import parse_recipe
 from keeptune.recipe.begun import another, begin, begun_comparison, begun_evaluation, begun_study
+from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.files import named_entries
-from keeptune.recipe.scoring import ScoringConfig, StudyConfig
+from keeptune.recipe.scoring import ScoringConfig
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def run(folder: Path, config: StudyConfig, data: Path, *, finished: bool = True)
         ({}, None),
         ({"arms": ["prompt", "lora", "full"]}, None),
         ({"seeds": [0, 1]}, None),
-        ({"lora": {"rates": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]}}, None),
+        ({"lora": {"learning_rates": [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]}}, None),
         ({"curve": {"sizes": [50]}}, None),
         ({"held_out": {"data": "b.jsonl"}}, None),
         ({"target": {"data": "a.jsonl", "margin": 3}}, None),
@@ -53,7 +54,7 @@ def run(folder: Path, config: StudyConfig, data: Path, *, finished: bool = True)
         ({"lora": {"rank": 2}}, "lora"),
         ({"arms": ["prompt", "full"]}, "arms"),
         ({"seeds": [1]}, "seeds"),
-        ({"lora": {"rates": [1e-5]}}, "lora.rates"),
+        ({"lora": {"learning_rates": [1e-5]}}, "lora.learning_rates"),
         ({"prompt": {"shots": [0]}}, "prompt.shots"),
     ],
 )

@@ -20,7 +20,7 @@ from keeptune.study.trial import Trial
 
 
 def total(recipe: StudyConfig) -> float:
-    return sum(estimates().arm(recipe, spec)[1] for spec in recipe.specs)
+    return sum(estimates().arm(recipe, spec)[1] for spec in recipe.training_arms)
 
 
 def test_nothing_is_dropped_from_what_fits() -> None:

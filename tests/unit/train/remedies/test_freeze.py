@@ -55,7 +55,7 @@ def test_what_is_frozen_stays_and_what_is_saved_loads(
     assert result.best_step > 0
     changed = {name for name, delta in arm.inner.deltas(tiny.model) if delta.any()}
     assert changed and all("layers.1." in name or name == "model.norm.weight" for name in changed)
-    if arm.name == "full":
+    if arm.artifact == "model":
         assert {n for n, p in tiny.model.named_parameters() if not torch.equal(p, start[n])} == changed
         assert mean_nll(load(str(tmp_path / "model"), precision="fp32", device="cpu"), rows, 4096) == pytest.approx(
             result.best_loss
