@@ -15,7 +15,7 @@ import torch
 
 from keeptune import __version__
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig

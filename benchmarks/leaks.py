@@ -142,7 +142,7 @@ def make_rows(rows: int, planted: int, seed: int) -> list[dict[str, str]]:
 def measure(made: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Recall by kind (of the copied train rows), false alarms among all other rows, and seconds."""
     from keeptune.data.examples import Example, Splits
-    from keeptune.data.leakage import find_leaks
+    from keeptune.data.splits.leakage import find_leaks
 
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for line, row in enumerate(made):

@@ -150,7 +150,7 @@ def supervised_rate(steps: Sequence[Step], warmup: int) -> float:
 
 
 @dataclass
-class Picked:
+class Subset:
     """What one method's run through TRL's settings found."""
 
     reached: dict[str, dict[str, Any]] = field(default_factory=dict)  # by setting: rates by set and memory, or failure
@@ -172,10 +172,10 @@ class Picked:
             self.padded = runs
 
 
-def pick(sides: Sides, methods: Sequence[str], sets: Sequence[TrainingSet]) -> dict[str, Picked]:
+def pick(sides: Sides, methods: Sequence[str], sets: Sequence[TrainingSet]) -> dict[str, Subset]:
     """Run every setting, each in a process of its own. One that fails (no memory, not supported) is noted and out."""
     options = sides.options
-    found = {method: Picked() for method in methods}
+    found = {method: Subset() for method in methods}
     for setting in options.peers:
         worker = None
         for method, picked in found.items():
@@ -216,7 +216,7 @@ def compare_losses(ours: Sequence[Step], theirs: Sequence[Step]) -> dict[str, An
 
 
 def compare(
-    sides: Sides, ours: Worker, method: str, sets: Sequence[TrainingSet], picked: Picked, context: Context
+    sides: Sides, ours: Worker, method: str, sets: Sequence[TrainingSet], picked: Subset, context: Context
 ) -> list[dict[str, Any]]:
     """Both sides on every set."""
     options, setting = sides.options, picked.fastest()

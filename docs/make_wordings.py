@@ -16,8 +16,8 @@ from typing import Any
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example
-from keeptune.data.templates import InapplicableError
-from keeptune.data.wordings import load_wordings
+from keeptune.data.prompts.templates import InapplicableError
+from keeptune.data.prompts.wordings import load_wordings
 
 PAGE = Path(__file__).parent / "data.md"
 BEGIN, END = "<!-- wordings: written by docs/make_wordings.py -->\n", "<!-- end of wordings -->\n"

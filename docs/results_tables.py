@@ -51,7 +51,7 @@ def folded_if(many: bool, title: str, body: str) -> str:
 
 def tables(summary: Summary) -> Iterator[str]:
     """All of a study's numbers."""
-    parts = (arms, tasks, suites, gauge, matched, curves, wordings, held_out, sequences)
+    parts = (arms, tasks, suites, drift, matched, curves, wordings, held_out, sequences)
     return chain.from_iterable(part(summary) for part in parts)
 
 
@@ -184,13 +184,13 @@ def _worst(arm: ArmSummary) -> str:
     return f"{suite.suite}: {suite_change(suite)}{' %' if suite.relative else ''}"
 
 
-def gauge(summary: Summary) -> Iterator[str]:
+def drift(summary: Summary) -> Iterator[str]:
     """Distance from the base model's predictions."""
-    found = [(arm.label, arm.gauge) for arm in summary.arms if arm.gauge is not None]
+    found = [(arm.label, arm.drift) for arm in summary.arms if arm.drift is not None]
     if not found:
         return
     yield (
-        "**Warning gauge.** How far the predictions on the target's validation rows moved away from the base's, mean"
+        "**Drift.** How far the predictions on the target's validation rows moved away from the base's, mean"
         f" over {found[0][1].positions:,} positions. A warning, never a verdict."
     )
     head = ["arm", "KL(base ‖ tuned), nats", "same most likely token", "length of the change"]

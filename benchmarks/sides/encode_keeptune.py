@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.workers import Channel
-from keeptune.data.encode import Encoder
-from keeptune.data.encoded_cache import encoded
-from keeptune.data.lazy import Made
+from keeptune.data.encode.cache import encoded
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.load import load_examples
-from keeptune.data.preview import load_tokenizer
-from keeptune.data.templates import TemplateSet, default_templates
+from keeptune.data.prompts.templates import TemplateSet, default_templates
+from keeptune.data.storage.lazy import LazyMap
+from keeptune.inspect.preview import load_tokenizer
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         started = time.perf_counter()
         loaded = load_examples(settings["rows"])
         assert loaded.layout is not None
-        rows = Made(loaded.examples, TemplateSet(default_templates(loaded.layout)).fixed)
+        rows = LazyMap(loaded.examples, TemplateSet(default_templates(loaded.layout)).fixed)
         return {"seconds": time.perf_counter() - started, "rows": len(rows)}
 
     def encode() -> dict[str, Any]:

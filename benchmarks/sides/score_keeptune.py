@@ -13,7 +13,7 @@ from common.memory import peak_bytes, reset_peak
 from common.models import ModelSpec
 from common.rows import load_tokenizer
 from common.workers import Channel
-from keeptune.batching.trie import Choices
+from keeptune.batching.trie import ScoringRequest
 from keeptune.inference.score import choice_logprobs
 from keeptune.models.language_model import LanguageModel
 
@@ -27,7 +27,9 @@ def main() -> None:
     model = ModelSpec(**settings["model"]).build(DTYPES[settings["precision"]], settings["device"])
     lm = LanguageModel.wrap(model, load_tokenizer(settings["tokenizer"]), weights_hash="benchmark")
     items = json.loads(Path(settings["items"]).read_text())
-    requests = {kind: [Choices(prompt, choices) for prompt, choices in of_kind] for kind, of_kind in items.items()}
+    requests = {
+        kind: [ScoringRequest(prompt, choices) for prompt, choices in of_kind] for kind, of_kind in items.items()
+    }
 
     def score(kind: str, first: int, **peers: Any) -> dict[str, Any]:
         reset_peak(settings["device"])

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeptune.core.records import ArmSummary, Costs, Interval, ItemRecord, Score
+from keeptune.recommend.choose import recommend
 from keeptune.retention.matched import Point, matched
 from keeptune.retention.pairs import Suite
 from keeptune.retention.scores import difference
 from keeptune.retention.verdict import judge
-from keeptune.study.choose import recommend
-from keeptune.study.looks import Looks
-from keeptune.study.records import Look, SuiteLook
+from keeptune.study.records import SuiteScores, ValidationScores
+from keeptune.study.validation import ValidationResults
 from worlds import Rng, binary
 
 MARGIN = 0.03
@@ -44,14 +44,14 @@ def study_on_the_margin(rng: Rng, arms: int) -> Choice:
     test = {name: (rng.random(ITEMS) < mean).astype(float) for name, mean in truth.items()}
     seen = {name: tuple((rng.random(VALIDATION) < mean).astype(float).tolist()) for name, mean in truth.items()}
     base = _records("skill", (rng.random(400) < 0.7).astype(float))
-    looks = {"prompt": Look(target=seen["prompt"], suites=())}
+    seen_by = {"prompt": ValidationScores(target=seen["prompt"], suites=())}
     rows = [_row("prompt", test["prompt"], ())]
     for name in gains:
         on_validation, on_test = small.draw(rng), world.draw(rng)
         flips = on_validation.after - on_validation.before
         error = float(flips.std(ddof=1)) / len(flips) ** 0.5
-        look = SuiteLook(suite="skill", margin=MARGIN, change=float(flips.mean()), error=error, scores=())
-        looks[name] = Look(target=seen[name], suites=(look,))
+        look = SuiteScores(suite="skill", margin=MARGIN, change=float(flips.mean()), error=error, scores=())
+        seen_by[name] = ValidationScores(target=seen[name], suites=(look,))
         rows.append(_row(name, test[name], judge([(suite, on_test)], {"skill": base})))
     items = {name: _records("target", scores) for name, scores in test.items()}
 
@@ -59,7 +59,7 @@ def study_on_the_margin(rng: Rng, arms: int) -> Choice:
         return difference(items[a], items[b])
 
     clusters = np.arange(VALIDATION).astype(object)
-    validation = Looks(clusters, (), looks, {}).validation()
+    validation = ValidationResults(clusters, (), seen_by, {}).for_choice()
     found = recommend(rows, gap, validation, indifference=0.01, requests=1000, chance=0.0)
     chosen = found.arm if found.arm in gains else None
     if chosen is None:

@@ -1,4 +1,4 @@
-"""Laws about what is kept: 1 (matched gain), 3 (replay), 4 (interpolation), 5 (rates), 7 (KL gauge).
+"""Laws about what is kept: 1 (matched gain), 3 (replay), 4 (interpolation), 5 (rates), 7 (KL drift).
 
 Thresholds were written before any result. Method against method is a question about seeds: such a number is one value
 per seed, with Student's t over them.
@@ -200,14 +200,14 @@ def _best_rates(sweeps: Sweeps) -> Part:
 
 
 def law_7(found: Sequence[FrontierPoint]) -> Law:
-    """Rank correlation of the gauge with the drop, over trainings, their checkpoints and interpolation points."""
-    gauged = distinct(p for p in found if p.gauge is not None and p.retained_change is not None and not p.diverged)
-    plain = [p for p in gauged if "+" not in p.arm]
-    broken = [p for p in gauged if "+" in p.arm]
+    """Rank correlation of the drift with the drop, over trainings, their checkpoints and interpolation points."""
+    drifted = distinct(p for p in found if p.drift is not None and p.retained_change is not None and not p.diverged)
+    plain = [p for p in drifted if "+" not in p.arm]
+    broken = [p for p in drifted if "+" in p.arm]
     groups: dict[tuple[str, float, int], list[tuple[float, float, float]]] = {}
-    for p in gauged:
-        if p.gauge is not None and p.gauge.weight_l2 is not None:
-            row = (p.gauge.kl, p.gauge.weight_l2, drop(p))
+    for p in drifted:
+        if p.drift is not None and p.drift.weight_l2 is not None:
+            row = (p.drift.kl, p.drift.weight_l2, drop(p))
             groups.setdefault((p.arm.removesuffix("+interpolate"), p.lr, p.seed), []).append(row)
     kl, gap = _correlations(list(groups.values())) if len(groups) > 2 else (None, None)
     shown = ", ".join(
@@ -220,13 +220,13 @@ def law_7(found: Sequence[FrontierPoint]) -> Law:
     )
     return Law(
         number=7,
-        title="KL gauge",
+        title="KL drift",
         statement="How far predictions on target prompts moved from the base goes with what was lost, and tells more"
         " than the length of the change of the weights.",
         parts=(
             part(
                 "KL goes with the drop",
-                f"Spearman's ρ of forward KL and drop over {len(gauged)} models",
+                f"Spearman's ρ of forward KL and drop over {len(drifted)} models",
                 kl,
                 at_least=RHO,
                 unit="number",
@@ -316,7 +316,7 @@ def _excess(way: Sequence[FrontierPoint], checkpoints: Sequence[FrontierPoint], 
 
 
 def _rho(found: Sequence[FrontierPoint]) -> float:
-    return float(spearmanr([p.gauge.kl if p.gauge else 0.0 for p in found], [drop(p) for p in found]).statistic)
+    return float(spearmanr([p.drift.kl if p.drift else 0.0 for p in found], [drop(p) for p in found]).statistic)
 
 
 def _correlations(groups: Sequence[Sequence[tuple[float, float, float]]]) -> tuple[Bounds, Bounds]:

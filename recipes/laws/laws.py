@@ -29,7 +29,7 @@ from keeptune.core.config import read_recipe
 from keeptune.core.errors import DataError, KeeptuneError
 from keeptune.core.records import FrontierPoint, ItemRecord, Summary, read_json, read_records, write_json
 from keeptune.core.units import human_seconds
-from keeptune.data.encode import SHOT_SEPARATOR
+from keeptune.data.encode.encoder import SHOT_SEPARATOR
 from keeptune.evaluate.runner import chosen_items
 from keeptune.evaluate.shots import draw_shots
 from keeptune.recipe.config import StudyConfig

@@ -11,24 +11,24 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Encoder": "keeptune.data.encode",
+    "Encoder": "keeptune.data.encode.encoder",
     "Example": "keeptune.data.examples",
     "ItemRecord": "keeptune.core.records",
     "KeeptuneError": "keeptune.core.errors",
     "StudyConfig": "keeptune.recipe.config",
     "Suite": "keeptune.retention.pairs",
     "Summary": "keeptune.core.records",
-    "Template": "keeptune.data.templates",
-    "TemplateSet": "keeptune.data.templates",
-    "compare_models": "keeptune.study.compare",
-    "compare_samples": "keeptune.study.samples",
-    "exit_code": "keeptune.study.gate",
-    "guard": "keeptune.data.leakage",
+    "Template": "keeptune.data.prompts.templates",
+    "TemplateSet": "keeptune.data.prompts.templates",
+    "compare_models": "keeptune.compare.models",
+    "compare_samples": "keeptune.compare.samples",
+    "exit_code": "keeptune.compare.gate",
+    "drop_leaks": "keeptune.data.splits.leakage",
     "judge": "keeptune.retention.verdict",
     "load_examples": "keeptune.data.load",
     "pair": "keeptune.retention.pairs",
     "run_study": "keeptune.study.run",
-    "split": "keeptune.data.splits",
+    "split": "keeptune.data.splits.split",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

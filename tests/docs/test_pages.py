@@ -196,8 +196,8 @@ def test_the_data_commands_run(folder: Path) -> None:
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
+    from keeptune.compare import gate
     from keeptune.core import errors
-    from keeptune.study import gate
 
     table = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     rows = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}

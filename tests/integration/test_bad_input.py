@@ -22,8 +22,8 @@ import yaml
 
 from keeptune.core.errors import ConfigError, DataError, KeeptuneError, ModelError, ResourceError
 from keeptune.data.load import load_examples
-from keeptune.data.readers import read_rows
-from keeptune.data.spill import Texts
+from keeptune.data.rows import read_rows
+from keeptune.data.storage.spill import Texts
 
 Run = Callable[..., Any]
 Rows = list[dict[str, Any]]

@@ -19,13 +19,13 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from keeptune.core.errors import ConfigError, DataError, KeeptuneError
-from keeptune.data.check import check
-from keeptune.data.formats import FORMATS
+from keeptune.data.formats.detect import FORMATS
 from keeptune.data.load import load_examples
-from keeptune.data.readers import read_rows
-from keeptune.data.readers.files import READERS
-from keeptune.data.readers.text import PACKED
-from keeptune.data.templates import Template
+from keeptune.data.prompts.templates import Template
+from keeptune.data.rows import read_rows
+from keeptune.data.rows.files import READERS
+from keeptune.data.rows.text import PACKED
+from keeptune.inspect.check import check
 
 FUZZ = settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -118,7 +118,7 @@ def test_an_adapter_of_plain_peft_gets_the_verdicts_of_the_statistics_module(
 def test_the_items_of_compare_are_those_of_peft_itself(
     keeptune: Run, tiny_folder: Path, tokenizer: Any, adapter: Path, kept: Path, tmp_path: Path
 ) -> None:
-    """Choices scored by hand with peft's model: the same item scores, before and after."""
+    """ScoringRequest scored by hand with peft's model: the same item scores, before and after."""
     import torch
     import transformers
     from peft import PeftModel

@@ -27,7 +27,7 @@ from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
 from keeptune.models.language_model import hash_parameters
 from keeptune.recipe.config import StudyConfig
-from keeptune.study.baseline import look_at_model
+from keeptune.study.baseline import score_on_validation
 from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase
 from keeptune.study.jobs.train import Train
 from keeptune.study.messages import Messages
@@ -133,7 +133,7 @@ def test_every_arm_of_the_recipe_is_there(finished: tuple[Path, Summary]) -> Non
     for arm in summary.arms:
         if arm.family != "prompt":
             assert len(arm.seed_scores) == 2
-            assert arm.gauge is not None and arm.gauge.positions > 0
+            assert arm.drift is not None and arm.drift.positions > 0
     assert {plan.arm for plan in summary.plans} == set(ARMS[1:])
 
 
@@ -144,7 +144,7 @@ def test_the_frontier_holds_rates_checkpoints_and_paths(finished: tuple[Path, Su
     way = [p for p in summary.frontier if p.kind == "interpolation" and p.arm == "full+interpolate"]
     for seed in (0, 1):
         assert sorted(p.alpha or 0 for p in way if p.seed == seed) == [0.2, 0.4, 0.6, 0.8, 1.0]
-    assert all(p.gauge is not None for p in summary.frontier if p.arm != "base")
+    assert all(p.drift is not None for p in summary.frontier if p.arm != "base")
     assert {point.seed for point in summary.frontier if point.arm == "full"} == {0, 1}
 
 
@@ -205,7 +205,7 @@ def test_a_suite_at_chance_decides_nothing(data: Path, tiny_folder: Path, tmp_pa
     MeasureBaseline().perform(workplace)
     assert [suite.name for suite in prepared.suites] == ["kept", "prose"]
     assert [skill.suite.name for skill in workplace.baseline.skills] == ["prose"]
-    (seen,) = look_at_model(workplace.scorer, workplace.baseline).suites
+    (seen,) = score_on_validation(workplace.scorer, workplace.baseline).suites
     assert (seen.suite, seen.change, seen.error) == ("prose", 0.0, 0.0)
     assert seen.kept
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from keeptune.batching.trie import Choices, choice_batch, flat_batch
+from keeptune.batching.trie import ScoringRequest, choice_batch, flat_batch
 from keeptune.data.examples import Encoded
 from keeptune.models.forward import logits, padded_logits, target_logprobs
 from keeptune.models.language_model import LanguageModel
@@ -68,9 +68,9 @@ def test_padded_logits_equal_flat_ones(lm: LanguageModel, random_rows: Rows) -> 
 
 def test_choice_tree_equals_separate_sequences(lm: LanguageModel) -> None:
     requests = [
-        Choices(tuple(range(10, 40)), [(50,), (51, 52, 53), (51, 60, 61, 62, 63, 64)]),
-        Choices((7, 8), [(70, 71, 72, 73, 74, 75, 76, 77, 78), (80,)]),
-        Choices((9,), [(81,)]),
+        ScoringRequest(tuple(range(10, 40)), [(50,), (51, 52, 53), (51, 60, 61, 62, 63, 64)]),
+        ScoringRequest((7, 8), [(70, 71, 72, 73, 74, 75, 76, 77, 78), (80,)]),
+        ScoringRequest((9,), [(81,)]),
     ]
     batch = choice_batch(requests)
     got = torch.zeros(6).index_add(0, batch.examples, target_logprobs(lm, batch))

@@ -24,7 +24,7 @@ WORTH = 16  # a shared prefix is split off where it saves at least this many tok
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class ScoringRequest:
     """A prompt and the completions to be scored after it, as token ids."""
 
     prompt_ids: Sequence[int]
@@ -82,7 +82,7 @@ def row_paths(rows: Iterable[Encoded]) -> list[Path]:
     return found
 
 
-def choice_rows(requests: Iterable[Choices]) -> list[Encoded]:
+def choice_rows(requests: Iterable[ScoringRequest]) -> list[Encoded]:
     """One row per choice, those of all requests one after the other; their number is their id.
 
     Raises:
@@ -103,7 +103,7 @@ def flat_batch(rows: Iterable[Encoded]) -> Batch:
     return build(row_paths(rows), share=False)
 
 
-def choice_batch(requests: Iterable[Choices]) -> Batch:
+def choice_batch(requests: Iterable[ScoringRequest]) -> Batch:
     """Lay requests as a trie: every prompt once, with its choices as children; sum targets by ``examples``."""
     return build(row_paths(choice_rows(requests)))
 

@@ -47,11 +47,11 @@ def compare(
     from rich.console import Console
 
     from keeptune.cli.run_folder import run_folder
+    from keeptune.compare.gate import exit_code
     from keeptune.recipe.begun import begin, begun_comparison
     from keeptune.recipe.files import named_entries
     from keeptune.report.console import print_summary
     from keeptune.report.html import write_report
-    from keeptune.study.gate import exit_code
 
     _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
     settings = {"margin": margin, "limit": limit, "precision": precision, "metric": metric or [], "cluster": cluster}
@@ -62,7 +62,7 @@ def compare(
     console = Console()
     command = shlex.join(["keeptune", *sys.argv[1:]])
     if samples:
-        from keeptune.study.samples import compare_samples
+        from keeptune.compare.samples import compare_samples
 
         comparison = compare_samples(
             before,
@@ -74,7 +74,7 @@ def compare(
             command=command,
         )
     else:
-        from keeptune.study.compare import (
+        from keeptune.compare.models import (
             compare_models,  # imports torch: what is wrong with the command is said before
         )
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from keeptune.core.errors import ConfigError
 
 if TYPE_CHECKING:  # commands start fast
-    from keeptune.data.conversation import Supervise
-    from keeptune.data.encode import Encoder, OverlongPolicy
+    from keeptune.data.encode.encoder import Encoder, OverlongPolicy
+    from keeptune.data.formats.conversation import Supervise
 
 app = typer.Typer(
-    help="Look at data before training: what is in it, and what the model will see.", no_args_is_help=True
+    help="ValidationScores at data before training: what is in it, and what the model will see.", no_args_is_help=True
 )
 
 Source = Annotated[
@@ -57,8 +57,8 @@ def check_command(
 ) -> None:
     """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
     from keeptune.cli.data_view import print_check
-    from keeptune.data.check import check
-    from keeptune.data.findings import check_page
+    from keeptune.inspect.check import check
+    from keeptune.inspect.findings import check_page
 
     _refuse_folder(html, "check.html")
     with Console(stderr=True).status("reading rows") as status:
@@ -89,7 +89,7 @@ def clean_command(
     cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
 ) -> None:
     """Write a copy without repeated, leaking and unusable rows, and a list of what went and why."""
-    from keeptune.data.clean import clean
+    from keeptune.inspect.clean import clean
 
     cleaned = clean(source, out, fields=field_map(fields), cluster=cluster)
     typer.echo(f"{cleaned.kept:,} rows in {cleaned.out}, {sum(cleaned.removed.values()):,} left out")
@@ -121,10 +121,10 @@ def preview_command(
 ) -> None:
     """Show rows as the model sees them, with the tokens that are trained on marked."""
     from keeptune.cli.data_view import print_preview
+    from keeptune.data.encode.survey import survey_notes
+    from keeptune.data.encode.turns import PLAIN_NOTE
     from keeptune.data.load import load_examples
-    from keeptune.data.preview import preview_rows, wordings
-    from keeptune.data.survey import survey_notes
-    from keeptune.data.turns import PLAIN_NOTE
+    from keeptune.inspect.preview import preview_rows, wordings
 
     policy = overlong_policy(overlong)
     _refuse_folder(html, "preview.html")
@@ -140,7 +140,7 @@ def preview_command(
     notes = [PLAIN_NOTE] if loaded.layout and loaded.layout.talks and not encoder.chat else []
     notes += survey_notes(encoder, templates, loaded.examples)
     if html is not None:
-        from keeptune.data.token_view import token_page
+        from keeptune.inspect.token_view import token_page
         from keeptune.report.preview import write_preview
 
         page = token_page(loaded, templates, encoder, model=model, rows=rows, shots=shots, seed=seed, notes=notes)
@@ -155,8 +155,8 @@ def preview_command(
 
 def _encoder(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
     """Encodes as training with this model does; loads no weights."""
-    from keeptune.data.encode import Encoder
-    from keeptune.data.preview import load_tokenizer
+    from keeptune.data.encode.encoder import Encoder
+    from keeptune.inspect.preview import load_tokenizer
 
     tokenizer, context, lacking = load_tokenizer(_model_path(model))
     chat = bool(getattr(tokenizer, "chat_template", None))

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from keeptune.core.findings import CheckPage, Finding, Lengths
 from keeptune.core.tokens import printable, visible
-from keeptune.data.preview import Segment, Shown
-from keeptune.data.recognise import Layout
+from keeptune.data.formats.recognise import ColumnSchema
+from keeptune.inspect.preview import Segment, Shown
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BAR = 24  # characters of the longest bar
@@ -113,7 +113,11 @@ def _finding(found: Finding) -> Text:
 
 
 def print_preview(
-    shown: Sequence[Shown], context: int, console: Console, layout: Layout | None = None, notes: Sequence[str] = ()
+    shown: Sequence[Shown],
+    context: int,
+    console: Console,
+    layout: ColumnSchema | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """The format that was recognised, then every row in a panel, and a legend."""
     if layout is not None:

@@ -58,7 +58,7 @@ def evaluate(
     if out is not None:
         run_folder(begun_evaluation(settings, entries), out, out)
 
-    from keeptune.study.scoring import (  # imports torch: what is wrong with the command is said before
+    from keeptune.compare.scores import (  # imports torch: what is wrong with the command is said before
         score_tasks,
         scores_table,
     )

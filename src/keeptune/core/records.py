@@ -208,7 +208,7 @@ class TaskScore(Record):
     score: Score
 
 
-class Gauge(Record):
+class Drift(Record):
     """How far a model's predictions moved away from the base's: a warning, never a verdict (arXiv 2509.04259).
 
     Measured at the trained positions of target validation rows, the base's completions given.
@@ -263,7 +263,7 @@ class ArmSummary(Record):
     pareto: bool = False  # no other arm is better on target and on worst retained change
     folder: str | None = None  # relative to the run folder
     note: str | None = None  # "diverged", "base model, zero-shot"
-    gauge: Gauge | None = None
+    drift: Drift | None = None
     alpha: float | None = None  # interpolated arms: 0 is the base, 1 the tuned model
     not_run: str | None = None  # "needs 18 GB": then nothing was measured
 
@@ -286,7 +286,7 @@ class FrontierPoint(Record):
     kind: Literal["rate", "checkpoint", "interpolation"] = "rate"
     step: int | None = None  # optimiser steps done
     alpha: float | None = None  # interpolation
-    gauge: Gauge | None = None
+    drift: Drift | None = None
     target: float
     retained_change: float | None  # mean change over the measurable suites in margins (-1: a whole one), validation
     worst_change: float | None = None  # smallest change over them, in margins

@@ -13,18 +13,18 @@ from typing import Any
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
-from keeptune.data.columns import identifiers, part_column, renamed, renamings, template_names
-from keeptune.data.conversation import Supervise, unread_keys
 from keeptune.data.examples import Example
-from keeptune.data.formats import find_shape
-from keeptune.data.groups import few_answers, share_clusters
-from keeptune.data.lazy import Made, settled
-from keeptune.data.quarantine import Quarantined, refuse_many, write_quarantine
-from keeptune.data.readers import Row, read_rows, source_files, unread
-from keeptune.data.recognise import COMPLETION, Layout, columns_of, listed, recognise
-from keeptune.data.shapes import LOOKED_AT, converted, from_json
-from keeptune.data.spill import Kept
-from keeptune.data.values import UnusableValue, as_choices, as_references, as_text, chosen
+from keeptune.data.formats.columns import identifiers, part_column, renamed, renamings, template_names
+from keeptune.data.formats.conversation import Supervise, unread_keys
+from keeptune.data.formats.detect import find_shape
+from keeptune.data.formats.quarantine import Quarantined, refuse_many, write_quarantine
+from keeptune.data.formats.recognise import COMPLETION, ColumnSchema, columns_of, listed, recognise
+from keeptune.data.formats.shapes import LOOKED_AT, converted, from_json
+from keeptune.data.formats.values import UnusableValue, as_choices, as_references, as_text, chosen
+from keeptune.data.rows import Row, read_rows, source_files, unread
+from keeptune.data.splits.groups import few_answers, share_clusters
+from keeptune.data.storage.lazy import LazyMap, materialize
+from keeptune.data.storage.spill import Kept
 
 __all__ = ["Loaded", "Quarantined", "load_examples", "write_quarantine"]
 
@@ -40,7 +40,7 @@ class Loaded:
 
     source: str
     examples: Sequence[Example]
-    layout: Layout | None
+    layout: ColumnSchema | None
     quarantined: Sequence[Quarantined]
     sha256: str  # of the file's bytes; of all files of a folder; of the rows of a hub set
     notes: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ def load_examples(
 
     Args:
         source: see `read_rows`.
-        fields: role -> column, where the columns cannot be recognised (roles: see `Layout`; "prompt" is
+        fields: role -> column, where the columns cannot be recognised (roles: see `ColumnSchema`; "prompt" is
             any single prompt column).
         cluster: column whose equal values mark rows from one source.
         label: column to stratify by; otherwise the answer, where answers are few.
@@ -88,7 +88,7 @@ def load_examples(
         raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
     names = template_names(columns_of(row.fields for row in rows), source)
     if any(column != name for column, name in names.items()):
-        rows = settled(Made(rows, partial(renamed, names=names)))
+        rows = materialize(LazyMap(rows, partial(renamed, names=names)))
     columns = list(names.values())
     fields = None if fields is None else {role: names.get(column, column) for role, column in fields.items()}
     cluster, label = (column and names.get(column, column) for column in (cluster, label))
@@ -121,7 +121,7 @@ def load_examples(
     for row, part in zip(rows, parts, strict=True):
         builder.add(row, part)
     refuse_many(builder.quarantined, len(rows) + len(bad), source)
-    examples = builder.examples.settled()
+    examples = builder.examples.materialize()
     if cluster is None:
         examples = share_clusters(examples, layout)
     if layout is not None and layout.shape:
@@ -129,7 +129,7 @@ def load_examples(
     elif layout is not None:
         layout = replace(layout, part=said_in, choices=few_answers(examples, layout))
         if label is None and layout.choices is not None:
-            examples = settled(Made(examples, partial(_labelled, column=layout.completion)))
+            examples = materialize(LazyMap(examples, partial(_labelled, column=layout.completion)))
     notes = (*renamings(names), *builder.notes())
     notes += tuple(f"'{name}' is not read: its name names no part" for name in unread(source))
     unused = [c for c in layout.metadata if c not in builder.left_out] if layout and not layout.shape else []
@@ -138,7 +138,7 @@ def load_examples(
     if layout is not None and layout.talks:
         notes += _turn_notes(examples, supervise)
         notes += _key_notes(before, shape[1] if shape else ())
-    return Loaded(source, examples, layout, builder.quarantined.settled(), digest, notes)
+    return Loaded(source, examples, layout, builder.quarantined.materialize(), digest, notes)
 
 
 def _read(source: str, progress: Callable[[int], None] | None) -> Sequence[Row]:
@@ -148,7 +148,7 @@ def _read(source: str, progress: Callable[[int], None] | None) -> Sequence[Row]:
         rows.append(row)
         if progress is not None and len(rows) % SAID_EVERY == 0:
             progress(len(rows))
-    return rows.settled()
+    return rows.materialize()
 
 
 def _labelled(example: Example, column: str) -> Example:
@@ -161,7 +161,7 @@ class _Builder:
 
     def __init__(
         self,
-        layout: Layout | None,
+        layout: ColumnSchema | None,
         left_out: set[str],
         cluster: str | None,
         label: str | None,
@@ -189,7 +189,7 @@ class _Builder:
             Example.make(fields, cluster=cluster, label=label, part=part, path=row.path, line=row.line)
         )
 
-    def _with_roles(self, fields: dict[str, Any], layout: Layout) -> None:
+    def _with_roles(self, fields: dict[str, Any], layout: ColumnSchema) -> None:
         """Columns with a role become texts, in place."""
         raw = dict(fields)
         for role, column in layout.roles.items():
@@ -206,7 +206,7 @@ class _Builder:
         for column in layout.references:
             fields.pop(column, None)
 
-    def _completion(self, raw: Mapping[str, Any], fields: dict[str, Any], layout: Layout) -> str | list[str]:
+    def _completion(self, raw: Mapping[str, Any], fields: dict[str, Any], layout: ColumnSchema) -> str | list[str]:
         """The text to be learned, or the list of references."""
         column = layout.completion
         if "choices" in layout.roles and raw.get(layout.roles["choices"]) is not None:
@@ -250,7 +250,7 @@ class _Builder:
 
 def _layout(
     columns: Sequence[str], fields: Mapping[str, str] | None, source: str, templated: bool, name: str | None
-) -> Layout | None:
+) -> ColumnSchema | None:
     try:
         return recognise(columns, fields=fields, path=source, name=name)
     except DataError:

@@ -10,8 +10,8 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from keeptune.core.config import Config
-from keeptune.data.conversation import Supervise
-from keeptune.data.wordings import is_wordings_file
+from keeptune.data.formats.conversation import Supervise
+from keeptune.data.prompts.wordings import is_wordings_file
 
 HARNESS = "harness:"  # in front of the name of a task of lm-eval
 

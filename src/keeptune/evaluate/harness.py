@@ -23,10 +23,10 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
-from keeptune.data.leakage import LeakReport, guard
-from keeptune.data.templates import Template, TemplateSet
+from keeptune.data.prompts.templates import Template, TemplateSet
+from keeptune.data.splits.leakage import LeakReport, drop_leaks
 from keeptune.evaluate.config import HARNESS, HarnessConfig, parse_margin
-from keeptune.evaluate.harness_asker import Document, HarnessAsker, texts_of
+from keeptune.evaluate.harness_adapter import Document, LmEvalAdapter, texts_of
 from keeptune.evaluate.harness_load import load_leaves
 from keeptune.evaluate.harness_metric import find_metric
 from keeptune.evaluate.task import Task
@@ -72,7 +72,7 @@ def build_harness(config: HarnessConfig, root: Path = Path(), *, target: bool = 
             where="target",
             remedy="name another target, and this task under retain",
         )
-    asker = HarnessAsker(
+    adapter = LmEvalAdapter(
         name=config.title,
         place=place,
         leaves=leaves,
@@ -93,7 +93,7 @@ def build_harness(config: HarnessConfig, root: Path = Path(), *, target: bool = 
         leaks=leaks,
         source=source,
         sha256=content_hash(sorted(documents), length=64),
-        asker=asker,
+        adapter=adapter,
     )
 
 
@@ -182,7 +182,7 @@ def _splits(
     splits = Splits(found["train"], found["validation"], found["test"], notes=notes)
     if not splits.train:
         return splits, None
-    return guard(splits, ["text"] if whole else ["prompt", "completion"], "drop")
+    return drop_leaks(splits, ["text"] if whole else ["prompt", "completion"], "drop")
 
 
 def _example(leaves: Sequence[Any], document: Document, part: Part, source: str) -> Example:

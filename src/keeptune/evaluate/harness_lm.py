@@ -17,7 +17,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from keeptune.batching.trie import Choices
+from keeptune.batching.trie import ScoringRequest
 from keeptune.core.errors import DataError
 from keeptune.inference.generate import generate
 from keeptune.inference.score import ranked_logprobs
@@ -102,12 +102,12 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
                 )
             kept = context[max(0, len(context) + len(continuation) - room) :]
             self.shown.append(Shown(len(kept), len(kept) < len(context)))
-            asked.append(Choices(kept, [continuation]))
+            asked.append(ScoringRequest(kept, [continuation]))
         return [answer[0] for answer in ranked_logprobs(self._lm, asked, progress=self._progress)]
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = True) -> list[float]:
         """Log-probability (nats) of every whole text, in windows where it is longer than the model's."""
-        windows: list[Choices] = []
+        windows: list[ScoringRequest] = []
         owners: list[int] = []
         shown = []
         for number, request in enumerate(requests):
@@ -115,7 +115,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             shown.append(Shown(len(ids), cut=False))
             pairs = get_rolling_token_windows(ids, self.prefix_token_id, self._lm.context, context_len=1)
             for context, continuation in map(make_disjoint_window, pairs):
-                windows.append(Choices(context, [continuation]))
+                windows.append(ScoringRequest(context, [continuation]))
                 owners.append(number)
         sums = [0.0] * len(shown)
         for owner, answer in zip(owners, ranked_logprobs(self._lm, windows, progress=self._progress), strict=True):

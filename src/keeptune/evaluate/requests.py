@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from keeptune.batching.trie import Choices
-from keeptune.data.encode import SHOT_SEPARATOR, Encoder
+from keeptune.batching.trie import ScoringRequest
+from keeptune.data.encode.encoder import SHOT_SEPARATOR, Encoder
 from keeptune.data.examples import Rendered
 from keeptune.evaluate.metrics.base import Answer
 from keeptune.evaluate.shots import Prompt, stop_texts
@@ -70,7 +70,8 @@ class ChoiceScoring:
     ) -> list[Answer]:
         """The chosen text of every item; its reference is the right choice."""
         requests = [
-            Choices(item.prompt.ids, [encoder.choice(choice) for choice in _choices(item.rendered)]) for item in items
+            ScoringRequest(item.prompt.ids, [encoder.choice(choice) for choice in _choices(item.rendered)])
+            for item in items
         ]
         answers = []
         for item, sums in zip(items, choice_logprobs(lm, requests, progress=progress), strict=True):

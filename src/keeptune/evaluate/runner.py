@@ -11,9 +11,9 @@ import numpy as np
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import ItemRecord, Part, Record
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example, Rendered
-from keeptune.data.templates import TemplateSet
+from keeptune.data.prompts.templates import TemplateSet
 from keeptune.evaluate.metrics.base import Answer, Kind
 from keeptune.evaluate.metrics.bits_per_byte import bits_per_byte
 from keeptune.evaluate.requests import ChoiceScoring, Generation, Item, RequestKind
@@ -111,8 +111,8 @@ def evaluate(
     encoder = encoder or Encoder(
         lm.tokenizer, context=lm.context, chat=lm.chat, overlong="truncate_prompt", unembedded=lm.unembedded
     )
-    if task.asker is not None:
-        asked = task.asker.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)
+    if task.adapter is not None:
+        asked = task.adapter.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)
         return _of_asked(task, part, asked, encoder, time.perf_counter() - started)
     if task.request == "text":
         return _measure_text(lm, task, part, encoder, examples, progress, started)
@@ -256,7 +256,7 @@ def _label(example: Example, rendered: Rendered) -> str | None:
 
 
 def _of_asked(task: Task, part: Part, asked: Sequence[Asked], encoder: Encoder, seconds: float) -> Evaluation:
-    """The evaluation of items that were asked by the task's own asker."""
+    """The evaluation of items that were asked by the task's own adapter."""
     tokens = float(np.mean([each.tokens for each in asked]))
     return Evaluation(
         suite=task.name,

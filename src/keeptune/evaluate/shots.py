@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.units import content_hash
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example, Rendered
 
 

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import ItemRecord
 from keeptune.core.units import content_hash
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example, Rendered, Splits
-from keeptune.data.leakage import LeakReport, guard, keep_together
+from keeptune.data.formats.recognise import ColumnSchema
 from keeptune.data.load import Loaded, load_examples
-from keeptune.data.recognise import Layout
-from keeptune.data.splits import split, split_judged
-from keeptune.data.templates import Template, TemplateSet, default_templates, load_pack
-from keeptune.data.wordings import load_wordings
+from keeptune.data.prompts.templates import Template, TemplateSet, default_templates, load_pack
+from keeptune.data.prompts.wordings import load_wordings
+from keeptune.data.splits.leakage import LeakReport, drop_leaks, keep_together
+from keeptune.data.splits.split import split, split_judged
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
 from keeptune.evaluate.extract import Extractor
 from keeptune.evaluate.metrics.base import Metric, Request, find_metric
@@ -68,7 +68,7 @@ class Asked:
     cut: bool
 
 
-class Asker(Protocol):
+class HarnessAdapter(Protocol):
     """Asks the items of a task in a way of its own (see `harness`)."""
 
     @property
@@ -120,7 +120,7 @@ class Task:
     leaks: LeakReport | None = None  # None for free text
     source: str = ""
     sha256: str = ""
-    asker: Asker | None = None  # where items are asked in a way of their own
+    adapter: HarnessAdapter | None = None  # where items are asked in a way of their own
     _chances: dict[str, float | None] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -133,7 +133,7 @@ class Task:
         parts = [[(each.id, each.cluster) for each in self.splits.part(p)] for p in ("train", "validation", "test")]
         extract = self.extractor.key if self.extractor else None
         decoding = [self.request, self.max_new_tokens, self.limit, extract]
-        own = [self.asker.key] if self.asker else []
+        own = [self.adapter.key] if self.adapter else []
         return content_hash([self.name, wordings, parts, decoding, self.metric.key, *own])
 
     @cached_property
@@ -180,11 +180,11 @@ class Task:
 
     def asked_shots(self, shots: int) -> int:
         """Demonstrations in a prompt where the caller wants ``shots``: a task may bring some of its own."""
-        return self.asker.asked_shots(shots) if self.asker else shots
+        return self.adapter.asked_shots(shots) if self.adapter else shots
 
     def _chance(self, part: str) -> float | None:
-        if self.asker is not None:
-            return self.asker.chance(self.splits.part(part))
+        if self.adapter is not None:
+            return self.adapter.chance(self.splits.part(part))
         if self.request == "text":
             return byte_entropy(str(example.fields["text"]) for example in self.splits.part(part)[: self.limit])
         return self.metric.chance(map(self.wordings(chat=False).fixed, self.splits.part(part)))
@@ -242,7 +242,7 @@ def build_task(config: TaskConfig, judged: Judged | None = None) -> Task:
     )
 
 
-def _refuse_unasked(layout: Layout | None, source: str) -> None:
+def _refuse_unasked(layout: ColumnSchema | None, source: str) -> None:
     """Nothing, unless the rows hold nothing that a model could be asked.
 
     Raises:
@@ -285,7 +285,7 @@ def build_text(config: TextConfig, judged: Judged | None = None) -> Task:
     )
 
 
-def _templates(config: TaskConfig, layout: Layout | None, rows: Sequence[Example]) -> TemplateSet:
+def _templates(config: TaskConfig, layout: ColumnSchema | None, rows: Sequence[Example]) -> TemplateSet:
     """The recipe's wordings, its pack's, or the neutral one; with the choices that are known."""
     if config.templates is not None:
         wordings = tuple(
@@ -340,8 +340,8 @@ def _wordings_key(wordings: TemplateSet) -> Any:
     return [pieces, wordings.answer_choices, wordings.system]
 
 
-def _known_choices(layout: Layout | None) -> str | tuple[str, ...] | None:
-    """Choices that the data bring: the row's own options, or the few answers of the whole set."""
+def _known_choices(layout: ColumnSchema | None) -> str | tuple[str, ...] | None:
+    """ScoringRequest that the data bring: the row's own options, or the few answers of the whole set."""
     if layout is None:
         return None
     if "choices" in layout.roles:
@@ -361,7 +361,7 @@ def _renders(templates: TemplateSet, rows: Sequence[Example]) -> bool:
 
 
 def _split(
-    examples: Sequence[Example], settings: SplitConfig, layout: Layout | None, judged: Judged | None
+    examples: Sequence[Example], settings: SplitConfig, layout: ColumnSchema | None, judged: Judged | None
 ) -> tuple[Splits, LeakReport]:
     columns = layout.prompt_columns if layout is not None and layout.prompt_columns else None
     grouped = keep_together(examples, columns)
@@ -370,7 +370,7 @@ def _split(
     else:
         share, divide_test = judged.validation, judged.divide_test
         divided = split_judged(grouped, validation=share, seed=settings.seed, divide_test=divide_test)
-    return guard(divided, columns, settings.on_leak)
+    return drop_leaks(divided, columns, settings.on_leak)
 
 
 def _automatic_metric(sample: Sequence[Rendered]) -> str:

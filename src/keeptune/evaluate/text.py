@@ -23,9 +23,9 @@ import numpy as np
 
 from keeptune.core.errors import DataError
 from keeptune.core.units import content_hash
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example, Splits
-from keeptune.data.splits import judged, split
+from keeptune.data.splits.split import judged, split
 
 FEWEST_DOCUMENTS = 100  # with a half of them in the test part, there are 50 clusters
 FEWEST_TO_TRAIN_ON = 3  # documents; with fewer all are judged, and none is left to train on

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from keeptune.batching.trie import Choices, choice_rows
+from keeptune.batching.trie import ScoringRequest, choice_rows
 from keeptune.data.examples import Encoded
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.progress import Progress, default_budget
@@ -20,14 +20,14 @@ from keeptune.models.progress import Progress, default_budget
 
 def choice_logprobs(
     lm: LanguageModel,
-    requests: Sequence[Choices],
+    requests: Sequence[ScoringRequest],
     *,
     token_budget: int | None = None,
     progress: Progress | None = None,
 ) -> list[tuple[float, ...]]:
     """Log-probability (nats) of every choice after its prompt: the sum over the choice's tokens, as they are given.
 
-    Choices usually come without the end token (`Encoder.choice`). Results are in the order of the requests.
+    ScoringRequest usually come without the end token (`Encoder.choice`). Results are in the order of the requests.
 
     Raises:
         ValueError: an empty prompt or choice, or a prompt and choice longer than the model's context.
@@ -38,7 +38,7 @@ def choice_logprobs(
 
 def ranked_logprobs(
     lm: LanguageModel,
-    requests: Sequence[Choices],
+    requests: Sequence[ScoringRequest],
     *,
     token_budget: int | None = None,
     progress: Progress | None = None,
@@ -55,7 +55,7 @@ def ranked_logprobs(
     return [tuple(next(found) for _ in request.choices) for request in requests]
 
 
-def _checked(lm: LanguageModel, requests: Sequence[Choices]) -> list[Encoded]:
+def _checked(lm: LanguageModel, requests: Sequence[ScoringRequest]) -> list[Encoded]:
     lm.check_known(ids for request in requests for ids in (request.prompt_ids, *request.choices))
     for request in requests:
         _check_length(lm, len(request.prompt_ids) + max(map(len, request.choices)) - 1)

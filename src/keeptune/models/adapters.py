@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from keeptune.core.errors import ModelError
-from keeptune.data.tokenizer import has_vocabulary, read_tokenizer, stored_template
+from keeptune.data.encode.tokenizer import has_vocabulary, read_tokenizer, stored_template
 
 log = logging.getLogger(__name__)
 

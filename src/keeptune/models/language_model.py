@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from keeptune.core.errors import DataError, ModelError
 from keeptune.core.units import content_hash
-from keeptune.data.encoded_cache import tokenizer_digest
-from keeptune.data.tokenizer import unembedded_tokens
+from keeptune.data.encode.cache import tokenizer_digest
+from keeptune.data.encode.tokenizer import unembedded_tokens
 from keeptune.methods.base import Method, weight_delta
 from keeptune.models.causal import check_causal
 from keeptune.models.engines.base import Engine

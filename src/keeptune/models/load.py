@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from keeptune.core.errors import ModelError
-from keeptune.data.tokenizer import read_tokenizer
+from keeptune.data.encode.tokenizer import read_tokenizer
 from keeptune.models.adapters import adapter_tokenizer, attach, is_adapter
 from keeptune.models.kind import check_head, check_kind, check_stored
 from keeptune.models.language_model import LanguageModel

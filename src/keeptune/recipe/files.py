@@ -8,8 +8,8 @@ from pathlib import Path
 
 from keeptune.core.config import validate
 from keeptune.core.errors import DataError, KeeptuneError
-from keeptune.data.readers import source_files
-from keeptune.data.wordings import load_wordings
+from keeptune.data.prompts.wordings import load_wordings
+from keeptune.data.rows import source_files
 from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.text import text_files
 from keeptune.recipe.entries import Entry, RetainList, TaskFile, entries_of, relative_to

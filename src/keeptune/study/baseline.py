@@ -20,9 +20,9 @@ from keeptune.retention.change import change_of
 from keeptune.retention.pairs import pair
 from keeptune.retention.skill import Skill, skill_of
 from keeptune.study.ledger import Ledger
-from keeptune.study.records import KeyedRecord, Look, SuiteLook, finished
+from keeptune.study.records import KeyedRecord, SuiteScores, ValidationScores, finished
 from keeptune.study.scorer import Scorer
-from keeptune.train.gauge import GaugeBase
+from keeptune.train.drift import DriftBase
 
 Floats = NDArray[np.float64]
 
@@ -44,11 +44,11 @@ class Baseline:
     validation: Mapping[str, Sequence[ItemRecord]]  # of every retained suite
     test: Mapping[str, Sequence[ItemRecord]]  # test items of every retained suite
     skills: tuple[Skill, ...]  # the suites that can lose something, with their margins, by the validation items
-    drift: GaugeBase
+    drift: DriftBase
 
     @property
     def target_scores(self) -> Floats:
-        """Score of every validation item of the targets, in the order of a look [N]."""
+        """Score of every validation item of the targets, in the order of `ValidationScores` [N]."""
         return np.array([item.score for items in self.targets.values() for item in items])
 
     @property
@@ -78,7 +78,7 @@ class Baseline:
             validation=validation,
             test=test,
             skills=tuple(skill for skill in skills if skill.measurable),
-            drift=GaugeBase.read(folder / "drift.safetensors", rows),
+            drift=DriftBase.read(folder / "drift.safetensors", rows),
         )
 
 
@@ -93,7 +93,7 @@ def measure(ledger: Ledger, scorer: Scorer, rows: Sequence[Encoded]) -> bool:
     for part in PARTS:
         for task in (*scorer.suites, *(scorer.targets if part == "validation" else ())):
             write_records(folder / part / f"{task}.jsonl", scorer.evaluate(task, part).items)
-    GaugeBase.of(scorer.lm, rows).write(folder / "drift.safetensors")
+    DriftBase.of(scorer.lm, rows).write(folder / "drift.safetensors")
     write_json(folder / "baseline.json", BaselineRecord(key=key, suites=tuple(scorer.suites)))
     return True
 
@@ -102,20 +102,20 @@ def _items(folder: Path, part: Part, suite: str) -> tuple[ItemRecord, ...]:
     return tuple(read_records(folder / part / f"{suite}.jsonl", ItemRecord))
 
 
-def look_at_model(scorer: Scorer, baseline: Baseline) -> Look:
+def score_on_validation(scorer: Scorer, baseline: Baseline) -> ValidationScores:
     """The scorer's model on the validation items of all targets and of the suites that can lose something."""
     runs = [scorer.evaluate(task, "validation") for task in scorer.targets]
-    return Look(
+    return ValidationScores(
         target=tuple(item.score for run in runs for item in run.items),
         suites=tuple(_look_at_suite(scorer, baseline, skill) for skill in baseline.skills),
     )
 
 
-def _look_at_suite(scorer: Scorer, baseline: Baseline, skill: Skill) -> SuiteLook:
+def _look_at_suite(scorer: Scorer, baseline: Baseline, skill: Skill) -> SuiteScores:
     name = skill.suite.name
     scores = pair(baseline.validation[name], scorer.evaluate(name, "validation").items)
     change = change_of(skill.suite, scores)
-    return SuiteLook(
+    return SuiteScores(
         suite=name,
         margin=skill.suite.required_margin,
         change=change.estimate,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from keeptune.core.records import DataCard
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.token_texts import excerpt, row_tokens
+from keeptune.data.encode.turns import PLAIN_NOTE
 from keeptune.data.examples import Rendered
-from keeptune.data.lazy import Joined
-from keeptune.data.token_view import excerpt, row_tokens
-from keeptune.data.turns import PLAIN_NOTE
+from keeptune.data.storage.lazy import Concat
 from keeptune.evaluate.runner import chosen_items
 from keeptune.evaluate.task import Task
 from keeptune.retention.precheck import margin_warning
@@ -64,7 +64,7 @@ def data_card(task: Task, encoder: Encoder) -> DataCard:
     for row in map(wordings.fixed, shown):
         prompts.append(len(encoder.prompt(row)))
         completions.append(len(encoder.completion(row.completion)))
-    everything = Joined([task.splits.part(part) for part in ("train", "validation", "test")])
+    everything = Concat([task.splits.part(part) for part in ("train", "validation", "test")])
     loaded = task.loaded
     return DataCard(
         name=task.name,

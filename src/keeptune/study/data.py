@@ -14,10 +14,10 @@ import numpy as np
 from keeptune.batching.mixture import MixtureConfig, mixture_order, rates
 from keeptune.batching.plan import shuffled_steps
 from keeptune.core.errors import DataError
-from keeptune.data.encode import Encoder
-from keeptune.data.encoded_cache import encoded
+from keeptune.data.encode.cache import encoded
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Encoded, Rendered
-from keeptune.data.lazy import Joined, Made, picked
+from keeptune.data.storage.lazy import Concat, LazyMap, picked
 from keeptune.evaluate.task import Task
 from keeptune.evaluate.text import windows
 from keeptune.study.messages import Messages
@@ -90,7 +90,7 @@ class TrainingData:
     def _all_targets(self, seed: int) -> tuple[Sequence[Encoded], Sequence[Encoded], list[str]]:
         """(train rows, validation rows, task of every train row)."""
         parts = [self._parts(task, seed) for task in self.targets.values()]
-        train, validation = (Joined(part) for part in zip(*parts, strict=True))
+        train, validation = (Concat(part) for part in zip(*parts, strict=True))
         if not train:
             raise DataError("no training row fits the model's window", remedy="set overlong: truncate_prompt")
         tasks = [name for name, (rows, _) in zip(self.targets, parts, strict=True) for _ in range(len(rows))]
@@ -113,10 +113,10 @@ class TrainingData:
 
     def _worded(self, task: Task, seed: int) -> Parts:
         wordings = task.wordings(self.encoder.chat)
-        train = Made(task.splits.train, lambda example: wordings.for_training(example, seed))
+        train = LazyMap(task.splits.train, lambda example: wordings.for_training(example, seed))
         return (
             self._encode(task, train, ["train", seed]),
-            self._encode(task, Made(task.splits.validation, wordings.fixed), ["validation"]),
+            self._encode(task, LazyMap(task.splits.validation, wordings.fixed), ["validation"]),
         )
 
     def _encode(self, task: Task, rendered: Sequence[Rendered], which: Any) -> Sequence[Encoded]:

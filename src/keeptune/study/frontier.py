@@ -11,10 +11,10 @@ from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.baseline import Baseline, Floats
 from keeptune.study.ledger import Ledger
-from keeptune.study.looks import BaseSuite, Looks
-from keeptune.study.records import Checkpoint, Look, TrialRecord
+from keeptune.study.records import Checkpoint, TrialRecord, ValidationScores
 from keeptune.study.trial import Trial
 from keeptune.study.tuning import Chosen, chosen_alpha, first_trials, further_trials
+from keeptune.study.validation import BaseSuite, ValidationResults
 
 
 def frontier_points(config: StudyConfig, ledger: Ledger, baseline: Baseline, chosen: Chosen) -> list[FrontierPoint]:
@@ -49,9 +49,9 @@ def _base_point(config: StudyConfig, baseline: Baseline) -> FrontierPoint:
     )
 
 
-def _changes(look: Look) -> dict[str, float | None]:
+def _changes(seen: ValidationScores) -> dict[str, float | None]:
     """Mean and worst change in margins, as a `FrontierPoint` holds them; None without suites."""
-    changes = [suite.change / suite.margin for suite in look.suites]
+    changes = [suite.change / suite.margin for suite in seen.suites]
     return {
         "retained_change": float(np.mean(changes)) if changes else None,
         "worst_change": min(changes, default=None),
@@ -66,12 +66,12 @@ def _trial_points(record: TrialRecord, *, picked: bool) -> list[FrontierPoint]:
         lr=record.lr,
         seed=record.seed,
         step=record.best_step,
-        target=record.look.score,
+        target=record.validation.score,
         validation_loss=record.validation_loss,
         picked=picked,
         diverged=record.diverged,
-        gauge=record.gauge,
-        **_changes(record.look),
+        drift=record.drift,
+        **_changes(record.validation),
     )
     return [*(_checkpoint_point(record, each) for each in record.checkpoints), own]
 
@@ -84,11 +84,11 @@ def _checkpoint_point(record: TrialRecord, checkpoint: Checkpoint) -> FrontierPo
         seed=record.seed,
         kind="checkpoint",
         step=checkpoint.step,
-        target=checkpoint.look.score,
+        target=checkpoint.validation.score,
         validation_loss=checkpoint.validation_loss,
         picked=False,
-        gauge=checkpoint.gauge,
-        **_changes(checkpoint.look),
+        drift=checkpoint.drift,
+        **_changes(checkpoint.validation),
     )
 
 
@@ -101,44 +101,48 @@ def _sweep_points(ledger: Ledger, arm: Arm, trial: Trial, chosen: float) -> list
             seed=trial.seed,
             kind="interpolation",
             alpha=point.alpha,
-            target=point.look.score,
+            target=point.validation.score,
             validation_loss=None,
             picked=point.alpha == chosen,
-            gauge=point.gauge,
-            **_changes(point.look),
+            drift=point.drift,
+            **_changes(point.validation),
         )
         for point in ledger.sweep(trial).points
     ]
 
 
-def looks_of(
+def validation_results(
     config: StudyConfig, ledger: Ledger, baseline: Baseline, chosen: Chosen, prompting: Mapping[str, Floats]
-) -> Looks:
+) -> ValidationResults:
     """What was seen on validation items, once all is trained; ``prompting``: scores of the prompting arms by name."""
     later = further_trials(config, chosen)
-    arms = {name: Look(target=tuple(scores.tolist()), suites=()) for name, scores in prompting.items()}
-    models: dict[str, dict[int, list[Look]]] = {}
+    arms = {name: ValidationScores(target=tuple(scores.tolist()), suites=()) for name, scores in prompting.items()}
+    models: dict[str, dict[int, list[ValidationScores]]] = {}
     for arm in config.training_arms:
         best = chosen[arm.trained]
         alpha = chosen_alpha(ledger, baseline, best) if arm.interpolated else None
-        arms[ledger.arm_folder(best, alpha).name] = _look(ledger, best, alpha)
+        arms[ledger.arm_folder(best, alpha).name] = _scores_of(ledger, best, alpha)
         for trial in (*first_trials(config), *later):
             if trial.arm == arm.trained:
                 seen = models.setdefault(arm.name, {}).setdefault(trial.seed, [])
-                seen += _looks_on_the_way(ledger, trial, swept=arm.interpolated and trial in (best, *later))
+                seen += _scores_on_the_way(ledger, trial, swept=arm.interpolated and trial in (best, *later))
     suites = [BaseSuite.of(skill, baseline.validation[skill.suite.name]) for skill in baseline.skills]
-    return Looks(np.array(baseline.target_clusters, dtype=object), suites, arms, models)
+    return ValidationResults(np.array(baseline.target_clusters, dtype=object), suites, arms, models)
 
 
-def _look(ledger: Ledger, trial: Trial, alpha: float | None) -> Look:
+def _scores_of(ledger: Ledger, trial: Trial, alpha: float | None) -> ValidationScores:
     """A training's model, or the point ``alpha`` on the way to it."""
     if alpha is None:
-        return ledger.trial(trial).look
-    return next(point.look for point in ledger.sweep(trial).points if point.alpha == alpha)
+        return ledger.trial(trial).validation
+    return next(point.validation for point in ledger.sweep(trial).points if point.alpha == alpha)
 
 
-def _looks_on_the_way(ledger: Ledger, trial: Trial, *, swept: bool) -> list[Look]:
+def _scores_on_the_way(ledger: Ledger, trial: Trial, *, swept: bool) -> list[ValidationScores]:
     """A training's model and its checkpoints; of an interpolated arm the points between base and model, too."""
     record = ledger.trial(trial)
     points = ledger.sweep(trial).points[:-1] if swept else ()
-    return [*(each.look for each in record.checkpoints), record.look, *(point.look for point in points)]
+    return [
+        *(each.validation for each in record.checkpoints),
+        record.validation,
+        *(point.validation for point in points),
+    ]

@@ -13,7 +13,7 @@ from keeptune.core.records import EngineRecord, Manifest, read_json
 from keeptune.core.units import content_hash
 from keeptune.evaluate.task import Task
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.budget import FILE
+from keeptune.train.microbatch_autotune import FILE
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "rouge-score", "sacrebleu")
 
@@ -37,7 +37,7 @@ def manifest_of(
         platform=platform.platform(),
         device=str(lm.device),
         precision=str(lm.dtype).removeprefix("torch."),
-        versions={name: version(name) for name in (*PACKAGES, *(["lm_eval"] if any(t.asker for t in tasks) else []))},
+        versions={name: version(name) for name in (*PACKAGES, *(["lm_eval"] if any(t.adapter for t in tasks) else []))},
         seeds=seeds,
         config=dict(settings),
         config_hash=content_hash(settings),

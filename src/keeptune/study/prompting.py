@@ -9,8 +9,8 @@ import numpy as np
 from keeptune.core.records import PROMPTING, Costs, ItemRecord, Part
 from keeptune.evaluate.runner import Evaluation
 from keeptune.recipe.config import PromptConfig
+from keeptune.recommend.pick import Candidate, pick
 from keeptune.study.baseline import Floats
-from keeptune.study.choose import Candidate, pick
 from keeptune.study.ledger import Ledger
 from keeptune.study.records import ArmRecord, ScoredArm, finished_arm, save_arm
 from keeptune.study.scorer import Scorer

@@ -12,7 +12,7 @@ from keeptune.core.records import (
     PROMPTING,
     ArmParts,
     Costs,
-    Gauge,
+    Drift,
     ItemRecord,
     Record,
     read_json,
@@ -44,7 +44,7 @@ class ArmRecord(KeyedRecord):
     shots: int | None = None
     alpha: float | None = None  # interpolated: the share of the way from the base to the tuned model
     examples: int | None = None  # training rows
-    gauge: Gauge | None = None
+    drift: Drift | None = None
     note: str | None = None
 
     @property
@@ -53,7 +53,7 @@ class ArmRecord(KeyedRecord):
         return self.family == PROMPTING
 
 
-class SuiteLook(Record):
+class SuiteScores(Record):
     """A retained suite under a model, validation items: the change and how sure it is."""
 
     suite: str
@@ -73,11 +73,11 @@ class SuiteLook(Record):
         return self.change >= -self.margin
 
 
-class Look(Record):
+class ValidationScores(Record):
     """A model on validation items: all that choices are made of."""
 
-    target: tuple[float, ...]  # score of every item of all targets, the same items in all looks
-    suites: tuple[SuiteLook, ...]  # those that can lose something
+    target: tuple[float, ...]  # score of every item of all targets, the same items for all models
+    suites: tuple[SuiteScores, ...]  # those that can lose something
 
     @property
     def score(self) -> float:
@@ -102,8 +102,8 @@ class Checkpoint(Record):
 
     step: int
     validation_loss: float
-    look: Look
-    gauge: Gauge | None = None
+    validation: ValidationScores
+    drift: Drift | None = None
 
 
 class TrialRecord(KeyedRecord):
@@ -116,14 +116,14 @@ class TrialRecord(KeyedRecord):
     lr: float
     seed: int
     examples: int  # training rows
-    look: Look
+    validation: ValidationScores
     row_losses: tuple[float, ...] = ()  # nats of every validation row of the targets; the same rows in all trials
     validation_loss: float | None
     diverged: bool
     best_step: int
     steps: int
     costs: Costs
-    gauge: Gauge | None = None
+    drift: Drift | None = None
     checkpoints: tuple[Checkpoint, ...] = ()  # on the way
 
 
@@ -131,9 +131,9 @@ class SweepPoint(Record):
     """A model between the base and a tuned one, on validation items."""
 
     alpha: float  # 0 is the base, 1 the tuned model
-    look: Look
+    validation: ValidationScores
     row_losses: tuple[float, ...] = ()  # as in the trial
-    gauge: Gauge | None = None
+    drift: Drift | None = None
 
 
 class SweepRecord(KeyedRecord):

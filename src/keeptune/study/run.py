@@ -22,7 +22,7 @@ from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
 from keeptune.study.curve import learning_curves
-from keeptune.study.frontier import frontier_points, looks_of
+from keeptune.study.frontier import frontier_points, validation_results
 from keeptune.study.jobs.base import Job
 from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase
 from keeptune.study.jobs.sequence import read_sequence, sequence_jobs
@@ -167,7 +167,7 @@ def measure(prepared: Prepared, workplace: Workplace, clock: Callable[[], float]
         best_prompting=best,
         tuned=tuned,
         frontier=frontier_points(left, ledger, baseline, chosen),
-        looks=looks_of(left, ledger, baseline, chosen, asked),
+        validation=validation_results(left, ledger, baseline, chosen, asked),
         base_validation=baseline.validation,
         curves=curves,
         sequences=[read_sequence(ledger, job) for job in sequence_jobs(left, scorer.targets)],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from keeptune.core.records import Part
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation, Wording
 from keeptune.evaluate.task import Task

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.survey import date_note, survey
 from keeptune.data.examples import Example
-from keeptune.data.lazy import Joined, picked, places
-from keeptune.data.quarantine import refuse_many, set_aside
-from keeptune.data.survey import date_note, survey
+from keeptune.data.formats.quarantine import refuse_many, set_aside
+from keeptune.data.storage.lazy import Concat, picked, places
 from keeptune.evaluate.task import Task
 
 PARTS = ("train", "validation", "test")
@@ -26,7 +26,7 @@ def suited_tasks(
     said: list[str] = []
 
     def suit(task: Task, target: bool) -> Task:
-        if task.templates is None or (task.asker is not None and not target):  # nothing of it is encoded here
+        if task.templates is None or (task.adapter is not None and not target):  # nothing of it is encoded here
             return task
         found, notes = _suited(task, encoder)
         said.extend(f"{task.name}: {note}" for note in notes)
@@ -38,7 +38,7 @@ def suited_tasks(
 
 
 def _suited(task: Task, encoder: Encoder) -> tuple[Task, list[str]]:
-    everything = Joined([task.splits.part(part) for part in PARTS])
+    everything = Concat([task.splits.part(part) for part in PARTS])
     found = survey(encoder, task.wordings(encoder.chat), everything)
     bad = sorted(found.unusable.values(), key=lambda row: (row.path, row.line))
     before = task.loaded.quarantined if task.loaded is not None else ()

@@ -30,15 +30,15 @@ from keeptune.core.records import (
     WordingGap,
 )
 from keeptune.core.units import cut, human_bytes
+from keeptune.recommend.choose import mark_pareto, recommend
+from keeptune.recommend.costs import with_break_even
 from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
 from keeptune.retention.pairs import Kind, Suite
 from keeptune.retention.scores import difference, over_seeds, score
-from keeptune.study.choose import mark_pareto, recommend
-from keeptune.study.costs import with_break_even
-from keeptune.study.looks import Looks
 from keeptune.study.records import Curve, ExtraEvaluation, ScoredArm, Tuned
+from keeptune.study.validation import ValidationResults
 
 SHOWN = 8  # test items whose answers stand side by side in the report
 SHOWN_CHARACTERS = 2_000  # of each text
@@ -57,7 +57,7 @@ class Measured:
     best_prompting: str  # name of the one chosen on validation; "" without prompting arms
     tuned: Sequence[Tuned]  # the arms that trained
     frontier: Sequence[FrontierPoint]
-    looks: Looks  # validation items: what everything is chosen by
+    validation: ValidationResults  # validation items: what everything is chosen by
     base_validation: Mapping[str, Sequence[ItemRecord]]  # of every retained suite: what can be measured
     chance: float | None  # of guessing on the target's test items
     base_extras: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def summarise(
     recommendation = recommend(
         candidates,
         gap,
-        measured.looks.validation(),
+        measured.validation.for_choice(),
         indifference=indifference,
         requests=requests,
         chance=measured.chance,
@@ -159,7 +159,7 @@ def _row(measured: Measured, arm: ScoredArm) -> ArmSummary:
         arm=record.arm,
         parts=record.parts,
         alpha=record.alpha,
-        gauge=record.gauge,
+        drift=record.drift,
         target=_target_score(measured, arm),
         gain=gain[1] if gain else None,
         gain_mean=gain[0] if gain else None,
@@ -263,11 +263,11 @@ def _matched(measured: Measured) -> tuple[Matched, ...]:
     A seed that diverged counts.
     """
     titles = {each.arm.name: each.seeds[0].record.title for each in measured.tuned}
-    frontiers = {name: measured.looks.frontier(name) for name in titles}
+    frontiers = {name: measured.validation.frontier(name) for name in titles}
     plain = [each.arm.name for each in measured.tuned if each.arm.plain]
     pairs = [(method, BASIC) for method in plain if method != BASIC]
     pairs += [(each.arm.name, each.arm.method.name) for each in measured.tuned if not each.arm.plain]
-    codes = measured.looks.codes()
+    codes = measured.validation.codes()
     return tuple(
         matched(frontiers[a], frontiers[b], codes, arms=(a, b), labels=(titles[a], titles[b]))
         for a, b in pairs

@@ -15,8 +15,8 @@ import numpy as np
 
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.pick import Candidate, pick_between, pick_kept
 from keeptune.study.baseline import Baseline
-from keeptune.study.choose import Candidate, pick_alpha, pick_kept
 from keeptune.study.jobs.base import Job
 from keeptune.study.jobs.interpolate import Interpolate
 from keeptune.study.jobs.test import ScoreTest
@@ -95,18 +95,29 @@ def pick_trial(ledger: Ledger, baseline: Baseline, trials: Sequence[Trial]) -> T
 
 def candidate_of(record: TrialRecord) -> Candidate:
     """A training as something to choose between."""
-    look = record.look
+    seen = record.validation
     return Candidate(
         record.name,
         record.lr,
-        np.array(look.target),
+        np.array(seen.target),
         np.array(record.row_losses),
-        tier=look.tier,
-        room=look.room,
+        tier=seen.tier,
+        room=seen.room,
         diverged=record.diverged,
     )
 
 
 def chosen_alpha(ledger: Ledger, baseline: Baseline, trial: Trial) -> float:
     """The chosen point between the base and a training's model."""
-    return pick_alpha(ledger.sweep(trial).points, baseline.target_scores)
+    points = [
+        Candidate(
+            f"{point.alpha:g}",
+            point.alpha,
+            np.array(point.validation.target),
+            np.array(point.row_losses),
+            tier=point.validation.tier,
+            room=point.validation.room,
+        )
+        for point in ledger.sweep(trial).points
+    ]
+    return pick_between(points, baseline.target_scores).cost

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from keeptune.core.records import write_json
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Encoded
 from keeptune.inference.self_replay import self_replay
 from keeptune.models.language_model import LanguageModel

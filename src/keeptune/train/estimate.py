@@ -11,8 +11,8 @@ import torch
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.budget import DEFAULT, Planned, Probe, optimizer_bytes
 from keeptune.train.memory import used_bytes
+from keeptune.train.microbatch_autotune import DEFAULT, Planned, Probe, optimizer_bytes
 from keeptune.train.objective import Objective
 
 UPDATE = 2e-9  # seconds per trained weight and step: clipping, AdamW, rounding

@@ -19,13 +19,13 @@ from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, StepRecord, ValidationRecord, write_json
 from keeptune.data.examples import Encoded
-from keeptune.data.lazy import Made
+from keeptune.data.storage.lazy import LazyMap
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.best import Best
-from keeptune.train.budget import FILE, Planned, find_budget, recall, running
 from keeptune.train.callbacks import Callback, RecordWriter, Run
 from keeptune.train.memory import peak_bytes, reset_peak
+from keeptune.train.microbatch_autotune import FILE, Planned, find_budget, recall, running
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.remedies.base import Remedy, Steps
@@ -103,7 +103,7 @@ def fit(
     lm.adapt(method)
     with _restored_on_error(lm, method):
         order_of = order or list(_order(len(train), config, seed))
-        steps: Steps = Made(order_of, lambda indices: [train[i] for i in indices])
+        steps: Steps = LazyMap(order_of, lambda indices: [train[i] for i in indices])
         for remedy in remedies:
             steps = remedy.steps(steps, seed)
         objective = Objective([term for remedy in remedies for term in remedy.terms(lm, method)])

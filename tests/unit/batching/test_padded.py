@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from keeptune.batching.padded import padded_batch, unfold
-from keeptune.batching.trie import Choices, choice_batch
+from keeptune.batching.trie import ScoringRequest, choice_batch
 from keeptune.data.examples import Encoded
 
 
@@ -14,7 +14,7 @@ def test_rows_are_padded_on_the_right() -> None:
 
 def test_a_tree_becomes_one_row_per_leaf() -> None:
     prompt = list(range(1, 17))
-    padded = unfold(choice_batch([Choices(prompt, [(30, 40, 50), (60, 70), (80,)])]))
+    padded = unfold(choice_batch([ScoringRequest(prompt, [(30, 40, 50), (60, 70), (80,)])]))
     assert padded.input_ids.tolist() == [[*prompt, 30, 40], [*prompt, 60, 0]]
     assert padded.attention_mask.tolist() == [[1] * 18, [1] * 17 + [0]]
     assert padded.kept.tolist() == [[0, 15], [0, 16], [0, 17], [1, 16]]

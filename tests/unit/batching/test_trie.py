@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from keeptune.batching import trie
 from keeptune.batching.trie import (
-    Choices,
     Path,
+    ScoringRequest,
     build,
     choice_batch,
     common_prefixes,
@@ -122,7 +122,7 @@ def test_a_row_without_targets_is_refused(row: Encoded) -> None:
 
 def test_choices_share_their_prompt_and_its_last_state() -> None:
     prompt = list(range(11, 27))
-    batch = choice_batch([Choices(prompt, [(3, 4, 5), (6, 7), (8,)]), Choices((7,), [(8, 9)])])
+    batch = choice_batch([ScoringRequest(prompt, [(3, 4, 5), (6, 7), (8,)]), ScoringRequest((7,), [(8, 9)])])
     assert batch.input_ids.tolist() == [7, 8, *prompt, 3, 4, 6]
     assert batch.positions.tolist() == [0, 1, *range(16), 16, 17, 16]
     assert batch.segments.tolist() == [[0, 2, -1], [2, 16, -1], [18, 2, 1], [20, 1, 1]]
@@ -135,8 +135,8 @@ def test_choices_share_their_prompt_and_its_last_state() -> None:
     assert batch.tokens == (16 + 3) + (16 + 2) + (16 + 1) + 3
 
 
-@pytest.mark.parametrize("request_", [Choices((), [(1,)]), Choices((1,), [(1,), ()])])
-def test_empty_prompts_and_choices_are_refused(request_: Choices) -> None:
+@pytest.mark.parametrize("request_", [ScoringRequest((), [(1,)]), ScoringRequest((1,), [(1,), ()])])
+def test_empty_prompts_and_choices_are_refused(request_: ScoringRequest) -> None:
     with pytest.raises(ValueError, match="at least one token"):
         choice_batch([request_])
 

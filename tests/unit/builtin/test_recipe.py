@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from keeptune import builtin
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example
-from keeptune.data.templates import Template
+from keeptune.data.prompts.templates import Template
 
 
 def test_every_excerpt_is_the_one_that_was_trained_on(recipe: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from keeptune.core.errors import DataError, ModelError
-from keeptune.data.chat import AssistantTurn, assistant_turn, not_printed, printed_answer, render_chat
+from keeptune.data.encode.chat import AssistantTurn, assistant_turn, not_printed, printed_answer, render_chat
 from keeptune.data.examples import Rendered
 
 TURNS = "{% for m in messages %}<s>{{ m.role }}\n{% if m.role == 'assistant' %}"

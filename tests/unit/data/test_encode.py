@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from keeptune.core.errors import DataError, ModelError
-from keeptune.data.encode import Encoder, Overlong
+from keeptune.data.encode.encoder import Encoder, Overlong
 from keeptune.data.examples import Encoded, Example, Rendered, Segments
-from keeptune.data.templates import Template, TemplateSet
+from keeptune.data.prompts.templates import Template, TemplateSet
 
 CORPUS = [
     "Summarise the dialogue.\n\nPerson 1: Hello, how are you today?\nPerson 2: Fine, thank you.\n\nSummary:",

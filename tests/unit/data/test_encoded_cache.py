@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keeptune.core.errors import DataError, ResourceError
-from keeptune.data import encoded_cache
-from keeptune.data.encode import EncodedSet, Encoder, OverlongPolicy
-from keeptune.data.encoded_cache import INDEX, SHARD_ROWS, cache_key, encoded, tokenizer_digest
+from keeptune.data.encode import cache as encoded_cache
+from keeptune.data.encode.cache import INDEX, SHARD_ROWS, cache_key, encoded, tokenizer_digest
+from keeptune.data.encode.encoder import EncodedSet, Encoder, OverlongPolicy
 from keeptune.data.examples import Conversation, Rendered, Segments, Tokens
 
 WORDS = ("add", "small", "house", "grün", "漢", "it's", "\n", " ", "12", "😀")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.data.formats import FORMATS
+from keeptune.data.formats.detect import FORMATS
 from keeptune.data.load import Loaded, load_examples
 
 TALK = [("user", "What is 2 + 2?"), ("assistant", "4"), ("user", "And 3 + 3?"), ("assistant", "6")]

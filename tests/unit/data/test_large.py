@@ -16,15 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keeptune.core.units import content_hash
-from keeptune.data import lazy
-from keeptune.data.check import check
-from keeptune.data.clean import clean
 from keeptune.data.examples import Example
-from keeptune.data.lazy import Joined, Lazy, Made, Picked
-from keeptune.data.leakage import guard, keep_together
 from keeptune.data.load import load_examples
-from keeptune.data.spill import Kept
-from keeptune.data.splits import split
+from keeptune.data.splits.leakage import drop_leaks, keep_together
+from keeptune.data.splits.split import split
+from keeptune.data.storage import lazy
+from keeptune.data.storage.lazy import Concat, Lazy, LazyMap, Subset
+from keeptune.data.storage.spill import Kept
+from keeptune.inspect.check import check
+from keeptune.inspect.clean import clean
 
 WORDS = "the red house stands near a small lake and the old man walks home with his dog".split()
 
@@ -66,7 +66,7 @@ def everything(path: Path) -> tuple[Any, ...]:
     loaded = load_examples(str(path))
     assert loaded.layout is not None
     columns = loaded.layout.prompt_columns or None
-    parts, leaks = guard(split(keep_together(loaded.examples, columns)), columns, "drop")
+    parts, leaks = drop_leaks(split(keep_together(loaded.examples, columns)), columns, "drop")
     cleaned = clean(str(path), path.with_name("out.jsonl"))
     texts = [cleaned.out.read_text(), cleaned.listed.read_text()]
     cleaned.out.unlink()
@@ -135,10 +135,10 @@ def test_sequences_that_are_made_on_access() -> None:
     kept = Kept(range(9), in_memory=4)
     views: list[tuple[Lazy[int], list[int]]] = [
         (kept, list(range(9))),
-        (Made(kept, lambda n: n * n), [n * n for n in range(9)]),
-        (Picked(kept, np.array([8, 0, 5])), [8, 0, 5]),
-        (Joined([[], kept, [7], kept]), [*range(9), 7, *range(9)]),
-        (Joined([]), []),
+        (LazyMap(kept, lambda n: n * n), [n * n for n in range(9)]),
+        (Subset(kept, np.array([8, 0, 5])), [8, 0, 5]),
+        (Concat([[], kept, [7], kept]), [*range(9), 7, *range(9)]),
+        (Concat([]), []),
     ]
     for view, items in views:
         n = len(items)
@@ -148,4 +148,4 @@ def test_sequences_that_are_made_on_access() -> None:
         for outside in (n, -n - 1):
             with pytest.raises(IndexError):
                 view[outside]
-    assert kept.settled() is kept and Kept([1, 2], in_memory=4).settled() == [1, 2]
+    assert kept.materialize() is kept and Kept([1, 2], in_memory=4).materialize() == [1, 2]

@@ -13,9 +13,9 @@ import pytest
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
-from keeptune.data.leakage import asked_elsewhere, find_leaks, guard, keep_together, normalise, own_fields
-from keeptune.data.minhash import similar_pairs
-from keeptune.data.splits import split
+from keeptune.data.splits.leakage import asked_elsewhere, drop_leaks, find_leaks, keep_together, normalise, own_fields
+from keeptune.data.splits.minhash import similar_pairs
+from keeptune.data.splits.split import split
 
 
 def benchmark(name: str) -> Any:
@@ -50,7 +50,7 @@ TEST = [row(text(1_000 + i), 1_000 + i) for i in range(100)]
 
 
 def test_clean_parts_pass_and_the_shared_instruction_is_no_leak() -> None:
-    cleaned, report = guard(parts(TRAIN, TEST))
+    cleaned, report = drop_leaks(parts(TRAIN, TEST))
     assert report.fields == ("input",)
     assert not (report.copies or report.near or report.duplicates)
     assert list(cleaned.train) == TRAIN and list(cleaned.test) == TEST
@@ -58,7 +58,7 @@ def test_clean_parts_pass_and_the_shared_instruction_is_no_leak() -> None:
 
 def test_exact_copy_is_refused_with_both_places_and_the_remedy() -> None:
     with pytest.raises(DataError, match=r"1 rows repeat.*data\.jsonl:7 = test data\.jsonl:2000.*on_leak: drop"):
-        guard(parts(TRAIN, [*TEST, row(text(7), 2000)]))
+        drop_leaks(parts(TRAIN, [*TEST, row(text(7), 2000)]))
 
 
 def test_normalised_copy_is_refused() -> None:
@@ -68,7 +68,7 @@ def test_normalised_copy_is_refused() -> None:
         ("normalised", "data.jsonl:7", "data.jsonl:2000")
     ]
     with pytest.raises(DataError, match="1 normalised leaks"):
-        guard(parts(TRAIN, [*TEST, shouted]))
+        drop_leaks(parts(TRAIN, [*TEST, shouted]))
 
 
 def test_a_mark_belongs_to_its_letter_in_either_spelling() -> None:
@@ -149,13 +149,13 @@ def test_a_short_turn_counts_together_with_what_it_follows() -> None:
 
 def test_five_pairs_are_shown_and_the_rest_counted() -> None:
     with pytest.raises(DataError, match="20 rows repeat.*and 15 more") as error:
-        guard(parts(TRAIN, [*TEST, *(row(text(i), 3_000 + i) for i in range(20))]))
+        drop_leaks(parts(TRAIN, [*TEST, *(row(text(i), 3_000 + i) for i in range(20))]))
     assert str(error.value).count(" = test ") == 5
 
 
 def test_dropping_moves_copies_out_of_the_earlier_part() -> None:
     valid = [row(text(3), 501), row(text(1_001), 502), row(text(700), 503)]
-    cleaned, report = guard(parts(TRAIN, TEST, valid), on_leak="drop")
+    cleaned, report = drop_leaks(parts(TRAIN, TEST, valid), on_leak="drop")
     assert {example.line for example in TRAIN} - {example.line for example in cleaned.train} == {3}
     assert [example.line for example in cleaned.validation] == [501, 503]
     assert list(cleaned.test) == TEST
@@ -185,7 +185,7 @@ def near(seed: int, changed: int = 1) -> str:
 
 def test_near_duplicates_leave_train_and_are_listed() -> None:
     test = [*TEST, row(near(7), 2000)]
-    cleaned, report = guard(parts(TRAIN, test))
+    cleaned, report = drop_leaks(parts(TRAIN, test))
     assert [(pair.where, pair.other_where) for pair in report.near] == [("data.jsonl:7", "data.jsonl:2000")]
     assert 0.8 <= report.near[0].similarity < 1
     assert 7 not in {example.line for example in cleaned.train} and len(cleaned.train) == len(TRAIN) - 1
@@ -196,8 +196,8 @@ def test_near_duplicates_leave_train_and_are_listed() -> None:
 def test_too_many_near_duplicates_are_refused() -> None:
     test = [*TEST, *(row(near(i), 2000 + i) for i in range(3))]
     with pytest.raises(DataError, match=r"3 of 103 test rows have near-duplicates.*1%.*data\.jsonl:0 = test"):
-        guard(parts(TRAIN, test))
-    cleaned, _ = guard(parts(TRAIN, test), on_leak="drop")
+        drop_leaks(parts(TRAIN, test))
+    cleaned, _ = drop_leaks(parts(TRAIN, test), on_leak="drop")
     assert len(cleaned.train) == len(TRAIN) - 3
 
 
@@ -241,7 +241,7 @@ def test_sums_with_other_numbers_are_different_rows() -> None:
 
 def test_repeated_rows_inside_train_are_kept_once_and_listed() -> None:
     train = [*TRAIN, row(text(7), 700), row(text(8).title(), 701)]
-    cleaned, report = guard(parts(train, TEST))
+    cleaned, report = drop_leaks(parts(train, TEST))
     assert [(pair.where, pair.other_where) for pair in report.duplicates] == [
         ("data.jsonl:700", "data.jsonl:7"),
         ("data.jsonl:701", "data.jsonl:8"),
@@ -252,13 +252,13 @@ def test_repeated_rows_inside_train_are_kept_once_and_listed() -> None:
 
 def test_two_answers_to_one_question_inside_train_both_stay() -> None:
     train = [*TRAIN, row(text(7), 700, output="other")]
-    cleaned, report = guard(parts(train, TEST), fields=["instruction", "input"])
+    cleaned, report = drop_leaks(parts(train, TEST), fields=["instruction", "input"])
     assert not report.duplicates and len(cleaned.train) == len(train)
 
 
 def test_a_part_that_repeats_another_whole() -> None:
     with pytest.raises(DataError, match="every row of train repeats"):
-        guard(Splits(TRAIN[:5], [], [row(text(i), 2000 + i) for i in range(5)]), on_leak="drop")
+        drop_leaks(Splits(TRAIN[:5], [], [row(text(i), 2000 + i) for i in range(5)]), on_leak="drop")
 
 
 def test_own_fields_leave_out_what_rows_share_and_the_label() -> None:
@@ -296,7 +296,7 @@ def similarity(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("length", [8, 18, 22, 60])
 def test_minhash_equals_brute_force(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keeptune.data.minhash.COMMON", 1.0)
+    monkeypatch.setattr("keeptune.data.splits.minhash.COMMON", 1.0)
     rng = random.Random(length)
     texts = [text(i, length + i % 5) for i in range(60)]
     for i in range(60):
@@ -347,7 +347,7 @@ def test_look_alikes_that_are_still_to_be_divided_share_a_cluster() -> None:
     assert len({example.cluster for example in grouped}) == 60
     shuffled = rng.sample(examples, len(examples))
     assert {e.id: e.cluster for e in keep_together(shuffled, ["text"])} == {e.id: e.cluster for e in grouped}
-    splits, report = guard(split(grouped, validation=0.2, test=0.2), ["text"])
+    splits, report = drop_leaks(split(grouped, validation=0.2, test=0.2), ["text"])
     assert not report.copies
     assert not report.near
     assert min(len(splits.validation), len(splits.test)) > 5
@@ -408,7 +408,7 @@ def test_near_duplicates_in_validation_leave_train_and_are_no_reason_to_refuse()
     train = [Example.make({"text": " ".join(rng.sample(words, 60))}) for _ in range(30)]
     close = [Example.make({"text": str(row.fields["text"]) + " more"}) for row in train[:10]]
     test = [Example.make({"text": " ".join(rng.sample(words, 60))}) for _ in range(10)]
-    kept, report = guard(Splits(train, close, test), ["text"])
+    kept, report = drop_leaks(Splits(train, close, test), ["text"])
     assert (len(kept.train), len(kept.validation), len(report.near)) == (20, 10, 10)
     with pytest.raises(DataError, match="10 of 10 test rows"):
-        guard(Splits(train, test, close), ["text"])
+        drop_leaks(Splits(train, test, close), ["text"])

@@ -8,8 +8,8 @@ import pytest
 
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.examples import Example
-from keeptune.data.recognise import Layout
-from keeptune.data.templates import Template, TemplateSet, load_pack, packs
+from keeptune.data.formats.recognise import ColumnSchema
+from keeptune.data.prompts.templates import Template, TemplateSet, load_pack, packs
 
 FIELDS: dict[str, dict[str, object]] = {
     "classification": {"text": "The match ended in a draw.", "label": "sports"},
@@ -80,14 +80,14 @@ def test_a_label_the_wording_does_not_know() -> None:
 
 
 def test_a_layout_lends_its_columns() -> None:
-    layout = Layout("summary", {"document": "dialogue", "completion": "summary"})
+    layout = ColumnSchema("summary", {"document": "dialogue", "completion": "summary"})
     example = Example.make({"dialogue": "A: Hi.", "summary": "A greets."})
     for template in load_pack("summarisation", layout):
         assert "A: Hi." in template.render(example).prompt
 
 
 def test_only_wordings_that_a_layout_can_fill() -> None:
-    layout = Layout("question", {"question": "q", "completion": "a"})
+    layout = ColumnSchema("question", {"question": "q", "completion": "a"})
     templates = load_pack("question_answering", layout)
     assert 4 <= len(templates) < len(load_pack("question_answering"))
     for template in templates:
@@ -101,7 +101,7 @@ def test_fields_are_renamed_by_hand() -> None:
 
 
 def test_a_pack_that_does_not_fit_names_its_fields() -> None:
-    layout = Layout("classification", {"text": "text", "completion": "label"})
+    layout = ColumnSchema("classification", {"text": "text", "completion": "label"})
     with pytest.raises(ConfigError, match="source_language"):
         load_pack("translation", layout)
 

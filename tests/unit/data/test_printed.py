@@ -10,7 +10,7 @@ import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from keeptune.core.errors import DataError
-from keeptune.data.printed import Message, left_out, tools_left_out
+from keeptune.data.encode.printed import Message, left_out, tools_left_out
 
 EACH = "{% for m in messages %}[{{ m.role }}]"
 END = "[end]{% endfor %}"

@@ -11,11 +11,11 @@ import pytest
 from keeptune.batching.padded import padded_batch
 from keeptune.batching.trie import flat_batch
 from keeptune.core.errors import DataError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.mask_check import Proof
 from keeptune.data.examples import Encoded, Rendered, Segments, Tokens
 from keeptune.data.load import load_examples
-from keeptune.data.proof import Proof
-from keeptune.data.templates import TemplateSet, default_templates
+from keeptune.data.prompts.templates import TemplateSet, default_templates
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keeptune.core.errors import DataError
-from keeptune.data.readers import read_rows, source_files
-from keeptune.data.readers.row import part_of
+from keeptune.data.rows import read_rows, source_files
+from keeptune.data.rows.row import part_of
 
 ROWS = [
     {"prompt": "Straße, 1", "completion": 'say "a", b'},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.data.recognise import PATTERNS, columns_of, recognise
+from keeptune.data.formats.recognise import PATTERNS, columns_of, recognise
 
 CASES = [
     ("prompt completion", "prompt-completion: prompt -> completion"),

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import DataError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Conversation, Encoded, Rendered, Segments, Tokens
 from keeptune.data.load import load_examples
-from keeptune.data.templates import TemplateSet, default_templates
+from keeptune.data.prompts.templates import TemplateSet, default_templates
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

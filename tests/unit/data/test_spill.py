@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from keeptune.data import spill
-from keeptune.data.spill import Texts
+from keeptune.data.storage import spill
+from keeptune.data.storage.spill import Texts
 
 
 @pytest.fixture(params=[1, 64, 1 << 20])

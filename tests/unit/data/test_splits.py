@@ -11,7 +11,7 @@ import pytest
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
-from keeptune.data.splits import PARTS, freeze, split, split_judged
+from keeptune.data.splits.split import PARTS, freeze, split, split_judged
 
 
 def rows(n: int, clusters: int | None = None, labels: int = 0, part: str | None = None) -> list[Example]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from keeptune.data.check import check
-from keeptune.data.encode import Encoder
-from keeptune.data.findings import check_page
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.survey import Survey, date_note, survey, survey_notes
 from keeptune.data.load import load_examples
-from keeptune.data.preview import wordings
-from keeptune.data.survey import Survey, date_note, survey, survey_notes
+from keeptune.inspect.check import check
+from keeptune.inspect.findings import check_page
+from keeptune.inspect.preview import wordings
 
 CHATML = (
     "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.data import sandbox
 from keeptune.data.examples import Example
-from keeptune.data.recognise import Layout
-from keeptune.data.templates import Template, TemplateSet, default_templates
+from keeptune.data.formats.recognise import ColumnSchema
+from keeptune.data.prompts import sandbox
+from keeptune.data.prompts.templates import Template, TemplateSet, default_templates
 
 
 def example(**fields: Any) -> Example:
@@ -240,33 +240,33 @@ def test_a_template_cannot_lift_its_own_limits() -> None:
     ("layout", "fields", "expected"),
     [
         (
-            Layout("instruction", {"instruction": "instruction", "input": "input", "completion": "output"}),
+            ColumnSchema("instruction", {"instruction": "instruction", "input": "input", "completion": "output"}),
             {"instruction": "Add.", "input": "1 2", "output": "3"},
             ("Add.\n\n1 2\n\n", "3"),
         ),
         (
-            Layout("instruction", {"instruction": "instruction", "input": "input", "completion": "output"}),
+            ColumnSchema("instruction", {"instruction": "instruction", "input": "input", "completion": "output"}),
             {"instruction": "Say hi.", "output": "hi"},
             ("Say hi.\n\n", "hi"),
         ),
         (
-            Layout("question", {"question": "q", "context": "it's", "completion": "a"}),
+            ColumnSchema("question", {"question": "q", "context": "it's", "completion": "a"}),
             {"q": "Who?", "it's": "Ada did.", "a": "Ada"},
             ("Question: Who?\n\nAda did.\n\nAnswer:", " Ada"),
         ),
         (
-            Layout("classification", {"text": "text", "completion": "label"}),
+            ColumnSchema("classification", {"text": "text", "completion": "label"}),
             {"text": "good", "label": "1"},
             ("good\n\nLabel:", " 1"),
         ),
         (
-            Layout("prompt-completion", {"prompt": "prompt", "completion": "completion"}),
+            ColumnSchema("prompt-completion", {"prompt": "prompt", "completion": "completion"}),
             {"prompt": "a", "completion": "b"},
             ("a", "b"),
         ),
     ],
 )
-def test_default_wording_of_a_layout(layout: Layout, fields: dict[str, str], expected: tuple[str, str]) -> None:
+def test_default_wording_of_a_layout(layout: ColumnSchema, fields: dict[str, str], expected: tuple[str, str]) -> None:
     (template,) = default_templates(layout)
     rendered = template.render(Example.make(fields))
     assert (rendered.prompt, rendered.completion) == expected

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ModelError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.tokenizer import read_tokenizer, unembedded_tokens
 from keeptune.data.examples import Encoded, Rendered
-from keeptune.data.preview import load_tokenizer
-from keeptune.data.tokenizer import read_tokenizer, unembedded_tokens
+from keeptune.inspect.preview import load_tokenizer
 from keeptune.models.load import load
 
 TEMPLATE = (

@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from keeptune.core.errors import DataError
-from keeptune.data.encode import Encoder, Overlong
+from keeptune.data.encode.encoder import Encoder, Overlong
 from keeptune.data.examples import Encoded, Example, Rendered
 from keeptune.data.load import load_examples
-from keeptune.data.templates import TemplateSet, default_templates
+from keeptune.data.prompts.templates import TemplateSet, default_templates
 
 TOOLS = (
     "{% if tools %}{% for t in tools %}<|im_start|>tools\n{{ t.function | tojson }}<|im_end|>\n{% endfor %}{% endif %}"
@@ -304,7 +304,7 @@ def test_columns_named_messages_by_hand_are_no_conversation() -> None:
 
 
 def _mapped() -> Any:
-    from keeptune.data.recognise import recognise
+    from keeptune.data.formats.recognise import recognise
 
     return recognise(["prompt", "completion", "messages"], fields={"prompt": "prompt", "completion": "completion"})
 

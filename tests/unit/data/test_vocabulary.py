@@ -8,7 +8,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from keeptune.data.vocabulary import KNOWN_ENDS, Vocabulary, pattern_of, spelled
+from keeptune.data.encode.vocabulary import KNOWN_ENDS, Vocabulary, pattern_of, spelled
 
 KNOWN = ["Where is the house? It is in the park, number 0123456789.", "Où est le café? Là!", "今天天气很好"] * 3
 

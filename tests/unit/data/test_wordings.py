@@ -11,8 +11,8 @@ import yaml
 from keeptune.core.config import parse_recipe
 from keeptune.core.errors import ConfigError, DataError, KeeptuneError
 from keeptune.data.examples import Example
-from keeptune.data.templates import Template, TemplateSet
-from keeptune.data.wordings import is_wordings_file, load_wordings
+from keeptune.data.prompts.templates import Template, TemplateSet
+from keeptune.data.prompts.wordings import is_wordings_file, load_wordings
 from keeptune.evaluate.task import build_task
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.entries import relative_to

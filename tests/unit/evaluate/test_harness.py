@@ -18,7 +18,7 @@ import yaml
 
 from keeptune.core.config import parse_recipe
 from keeptune.core.errors import ConfigError, DataError, MissingExtra
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import HarnessConfig
 from keeptune.evaluate.runner import Evaluation, evaluate
@@ -332,9 +332,9 @@ def test_demonstrations_of_a_draw_are_the_same_for_all_items(tiny: Any, write_ta
     assert (suite.asked_shots(0), target.asked_shots(0), target.asked_shots(3)) == (2, 0, 3)
 
     def beginnings(task: Task, shots: int, draw: int) -> set[str]:
-        asker: Any = task.asker
-        rows = [asker.documents[example.id] for example in task.splits.test]
-        contexts = asker._contexts(rows, EngineLM(tiny), False, shots, draw).values()
+        adapter: Any = task.adapter
+        rows = [adapter.documents[example.id] for example in task.splits.test]
+        contexts = adapter._contexts(rows, EngineLM(tiny), False, shots, draw).values()
         return {context.rpartition("Question:")[0] for context in contexts}
 
     assert len(beginnings(suite, 0, 0)) > 1  # lm-eval draws anew for each document

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example
-from keeptune.data.templates import Template, TemplateSet
+from keeptune.data.prompts.templates import Template, TemplateSet
 from keeptune.evaluate import requests
 from keeptune.evaluate.requests import ChoiceScoring, Generation, Item
 from keeptune.evaluate.shots import fit_prompt

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from keeptune.core.errors import DataError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.vocabulary import Vocabulary
 from keeptune.data.examples import Rendered
-from keeptune.data.vocabulary import Vocabulary
 from keeptune.evaluate import requests
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example
-from keeptune.data.templates import Template, TemplateSet
+from keeptune.data.prompts.templates import Template, TemplateSet
 from keeptune.evaluate.shots import draw_shots, fit_prompt, stop_texts
 
 WORDINGS = TemplateSet((Template.parse("Q: {{ q }}\nA: ||| {{ a }}"),))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.data import lazy
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.storage import lazy
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
 from keeptune.evaluate.metrics.base import Answer
 from keeptune.evaluate.task import Judged, build_task, build_text

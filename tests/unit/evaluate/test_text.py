@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import DataError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.evaluate.metrics.bits_per_byte import bits_per_byte
 from keeptune.evaluate.text import STRETCH, cut_blocks, read_documents, text_examples, windows
 

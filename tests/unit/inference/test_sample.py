@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from keeptune.core.errors import ModelError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.inference.generate import generate, sample
 from keeptune.inference.self_replay import self_replay
 from keeptune.models.language_model import LanguageModel

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from keeptune.batching.trie import WORTH, Choices
+from keeptune.batching.trie import WORTH, ScoringRequest
 from keeptune.data.examples import Encoded
 from keeptune.inference.generate import generate
 from keeptune.inference.score import choice_logprobs, ranked_logprobs, row_nats, text_nats
@@ -29,13 +29,13 @@ def values(sums: Sequence[tuple[float, ...]]) -> list[float]:
     return [value for each in sums for value in each]
 
 
-def random_requests(n: int, seed: int = 0) -> list[Choices]:
+def random_requests(n: int, seed: int = 0) -> list[ScoringRequest]:
     draw = random.Random(seed)
 
     def ids(low: int, high: int) -> list[int]:
         return [draw.randrange(3, 300) for _ in range(draw.randint(low, high))]
 
-    return [Choices(ids(1, 25), [ids(1, 6) for _ in range(draw.randint(2, 5))]) for _ in range(n)]
+    return [ScoringRequest(ids(1, 25), [ids(1, 6) for _ in range(draw.randint(2, 5))]) for _ in range(n)]
 
 
 @pytest.mark.parametrize("model", ["tiny", "tiny_gpt2"])
@@ -77,11 +77,11 @@ def test_progress_counts_choices(tiny: Any) -> None:
     assert seen == sorted(seen) and seen[-1] == (total, total)
 
 
-def few_shot(n: int, shared: int, seed: int = 0) -> list[Choices]:
+def few_shot(n: int, shared: int, seed: int = 0) -> list[ScoringRequest]:
     """Requests that begin with the same ``shared`` tokens."""
     draw = random.Random(seed)
     shots = [draw.randrange(3, 300) for _ in range(shared)]
-    return [Choices([*shots, *request.prompt_ids], request.choices) for request in random_requests(n, seed)]
+    return [ScoringRequest([*shots, *request.prompt_ids], request.choices) for request in random_requests(n, seed)]
 
 
 @pytest.fixture
@@ -128,8 +128,12 @@ def test_a_prompt_may_go_on_where_another_ends(tiny: Any) -> None:
     """The kept prefix ends in front of every state that predicts: here, one token before the shortest prompt's end."""
     draw = random.Random(3)
     ids = [draw.randrange(3, 300) for _ in range(60)]
-    requests = [Choices(ids[:40], [ids[40:42], [7]]), Choices(ids, [[8], [9, 10]]), Choices(ids[:41], [ids[41:50]])]
-    requests += [Choices(ids[:40], [[7]])]  # and one asked twice
+    requests = [
+        ScoringRequest(ids[:40], [ids[40:42], [7]]),
+        ScoringRequest(ids, [[8], [9, 10]]),
+        ScoringRequest(ids[:41], [ids[41:50]]),
+    ]
+    requests += [ScoringRequest(ids[:40], [[7]])]  # and one asked twice
     got = choice_logprobs(tiny, requests)
     expected = [plain_logprob(tiny, list(r.prompt_ids), list(choice)) for r in requests for choice in r.choices]
     assert values(got) == pytest.approx(expected, abs=2e-4)
@@ -137,7 +141,7 @@ def test_a_prompt_may_go_on_where_another_ends(tiny: Any) -> None:
 
 def test_one_token_choices_are_read_from_one_state(tiny: Any, computed: list[list[int]]) -> None:
     prompts = [list(request.prompt_ids) for request in random_requests(6)]
-    requests = [Choices(prompt, [[token] for token in range(5, 15)]) for prompt in prompts]
+    requests = [ScoringRequest(prompt, [[token] for token in range(5, 15)]) for prompt in prompts]
     got = choice_logprobs(tiny, requests)
     assert sum(map(len, computed)) <= sum(map(len, prompts))
     expected = [plain_logprob(tiny, prompt, [token]) for prompt in prompts for token in range(5, 15)]
@@ -202,10 +206,10 @@ def test_the_model_keeps_its_mode_and_gets_no_gradient(tiny: Any) -> None:
 
 
 def test_too_long_is_refused(tiny: Any) -> None:
-    fits = Choices(list(range(3, 3 + 127)), [[5, 6]])  # the last token is never seen
+    fits = ScoringRequest(list(range(3, 3 + 127)), [[5, 6]])  # the last token is never seen
     assert len(choice_logprobs(tiny, [fits])) == 1
     with pytest.raises(ValueError, match="shows the model 129 tokens, its context has 128"):
-        choice_logprobs(tiny, [Choices(fits.prompt_ids, [[5, 6, 7]])])
+        choice_logprobs(tiny, [ScoringRequest(fits.prompt_ids, [[5, 6, 7]])])
     with pytest.raises(ValueError, match="129 tokens"):
         text_nats(tiny, [[3] * 130])
 
@@ -224,7 +228,7 @@ def test_ranked_choices_say_what_greedy_decoding_says(
     prompts = [each.prompt_ids for each in random_requests(10)]
     greedy = [list(ids) for ids in generate(lm, prompts, 4)]
     other = [[*ids[:-1], ids[-1] % 300 + 3] for ids in greedy]  # one token away from it, the last
-    requests = [Choices(p, [g, o, g[:1]]) for p, g, o in zip(prompts, greedy, other, strict=True)]
+    requests = [ScoringRequest(p, [g, o, g[:1]]) for p, g, o in zip(prompts, greedy, other, strict=True)]
     ranked = ranked_logprobs(lm, requests, token_budget=60)
     assert [[likeliest for _, likeliest in each] for each in ranked] == [[True, False, True]] * 10
     plain = choice_logprobs(lm, requests, token_budget=60)

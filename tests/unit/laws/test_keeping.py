@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keeptune.core.records import FrontierPoint, Gauge
+from keeptune.core.records import Drift, FrontierPoint
 
 SEEDS = (0, 1, 2, 3, 4)
 MARGIN = 0.03  # drops below are in points, those of a point in margins
@@ -124,23 +124,23 @@ def test_rates(keeping: ModuleType) -> None:
     assert "8 of full are best at the end of their rates" in ends.parts[2].found
 
 
-def gauged(drops: Sequence[float], lengths: Sequence[float]) -> list[FrontierPoint]:
+def drifted(drops: Sequence[float], lengths: Sequence[float]) -> list[FrontierPoint]:
     """Models whose KL is 1, 2, 3, ... in trainings of two models each."""
     found = []
     for number, (drop, length) in enumerate(zip(drops, lengths, strict=True)):
         kind = {"kind": "checkpoint", "step": 10} if number % 2 else {}
-        moved = Gauge(kl=float(number), agreement=0.5, positions=10, weight_l2=length)
-        found.append(point("full", 0.5, drop, seed=number // 2, gauge=moved, **kind))
+        moved = Drift(kl=float(number), agreement=0.5, positions=10, weight_l2=length)
+        found.append(point("full", 0.5, drop, seed=number // 2, drift=moved, **kind))
     return found
 
 
 def test_gauge(keeping: ModuleType) -> None:
     rising = [0.01 * i for i in range(40)]
     mixed = [rising[(7 * i) % 40] for i in range(40)]
-    assert outcomes(keeping.law_7(gauged(rising, mixed))) == ["holds", "holds"]
-    assert outcomes(keeping.law_7(gauged(mixed, mixed))) == ["fails", "fails"]
-    assert outcomes(keeping.law_7(gauged(rising[:4], mixed[:4]))) == ["cannot tell", "cannot tell"]
+    assert outcomes(keeping.law_7(drifted(rising, mixed))) == ["holds", "holds"]
+    assert outcomes(keeping.law_7(drifted(mixed, mixed))) == ["fails", "fails"]
+    assert outcomes(keeping.law_7(drifted(rising[:4], mixed[:4]))) == ["cannot tell", "cannot tell"]
     both = keeping.law_7(
-        [*gauged(rising, mixed), *[p.model_copy(update={"arm": "full+replay:5%"}) for p in gauged(mixed, mixed)]]
+        [*drifted(rising, mixed), *[p.model_copy(update={"arm": "full+replay:5%"}) for p in drifted(mixed, mixed)]]
     )
     assert "plain arms 1.00 (n 40), with replay" in both.parts[0].found

@@ -14,9 +14,9 @@ from keeptune.core.records import (
     ArmSummary,
     Costs,
     CurvePoint,
+    Drift,
     Estimate,
     FrontierPoint,
-    Gauge,
     HeldOut,
     Interval,
     LearningCurve,
@@ -62,8 +62,8 @@ def interval(mean: float, half: float) -> Interval:
     return Interval(low=mean - half, high=mean + half)
 
 
-def gauge(loss: float) -> Gauge:
-    return Gauge(kl=9.1 * loss, agreement=1 - 4 * loss, positions=2_412, weight_l2=60 * loss)
+def drift(loss: float) -> Drift:
+    return Drift(kl=9.1 * loss, agreement=1 - 4 * loss, positions=2_412, weight_l2=60 * loss)
 
 
 def costs(family: str) -> Costs:
@@ -109,7 +109,7 @@ def trained_arm(index: int, generator: random.Random) -> ArmSummary:
         costs=costs(family),
         lr=rates[-1],
         pareto=arm in {"full", "full+replay:5%", "lora+replay:5%"},
-        gauge=gauge(loss),
+        drift=drift(loss),
     )
 
 
@@ -175,7 +175,7 @@ def frontier() -> tuple[FrontierPoint, ...]:
             for step in range(1, 8):
                 part = step / 8
                 points.append(point(arm, lr, top * part**0.4, -fall * part, kind="checkpoint", step=40 * step))
-            points.append(point(arm, lr, top, -fall, step=320, picked=picked, gauge=gauge(loss)))
+            points.append(point(arm, lr, top, -fall, step=320, picked=picked, drift=drift(loss)))
             if picked and arm in {"full", "lora"}:
                 for alpha in (0.25, 0.5, 0.75):
                     values = (0.03 + (top - 0.03) * alpha**0.7, -fall * alpha**2)

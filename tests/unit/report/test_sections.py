@@ -80,7 +80,7 @@ def test_what_was_lost_is_grouped_and_shown(page: str) -> None:
 def test_an_older_summary_has_none_of_the_new_sections() -> None:
     page = html_of(fixture.study(frontier=()))
     found = set(re.findall(r'<section id="(\w+)">', page))
-    assert not found & {"lost", "gauge", "matched", "frontier", "doses", "learning", "wordings", "heldout", "sequences"}
+    assert not found & {"lost", "drift", "matched", "frontier", "doses", "learning", "wordings", "heldout", "sequences"}
     assert "The plan beside" not in page
 
 
@@ -93,9 +93,9 @@ def test_numbers_equal_the_records(page: str) -> None:
     assert "best prompting 23.0" in learned
     assert "43.6 and 37.4 gap +6.2 (+5.0 to +7.4)" in text_of(section(page, "wordings"))
     assert "−16.5 (−18.6 to −14.4)" in text_of(section(page, "sequences"))  # backward transfer
-    gauge = text_of(section(page, "gauge"))
-    assert "0.500 78 % 3.30 2 Retained, 6 Harmed, 1 Inconclusive, 1 Not measurable" in gauge
-    assert "never a verdict" in gauge
+    drift = text_of(section(page, "drift"))
+    assert "0.500 78 % 3.30 2 Retained, 6 Harmed, 1 Inconclusive, 1 Not measurable" in drift
+    assert "never a verdict" in drift
     matched = text_of(section(page, "matched"))
     assert (
         "difference in mean loss −2.8 (−4.4 to −1.2) margins at a target score of 40.0; by seed −2.1, −3.4, −2.8"
@@ -143,7 +143,7 @@ def test_few_arms_stand_side_by_side_and_many_are_rows() -> None:
 
 
 def test_an_arm_that_was_not_run_stands_in_tables_with_its_reason(page: str) -> None:
-    for name in ("scores", "suites", "gauge", "costs"):
+    for name in ("scores", "suites", "drift", "costs"):
         assert f"{LEFT_OUT} not run: needs 18 GB" in text_of(section(page, name))
     few = fixture.study(arms=(*fixture.arms(), large.arms()[-1]))
     assert "not run: needs 18 GB" in text_of(section(html_of(few), "suites"))
@@ -193,8 +193,8 @@ def test_unknown_numbers_leave_no_trace() -> None:
         else arm
         for arm in made.arms
     ]
-    nothing = large.gauge(math.nan)
-    arms[4] = arms[4].model_copy(update={"gauge": nothing})
+    nothing = large.drift(math.nan)
+    arms[4] = arms[4].model_copy(update={"drift": nothing})
     estimate = made.sequences[0].forgetting.model_copy(update={"mean": math.nan, "interval": hole})
     one = made.sequences[0].model_copy(update={"matrix": ((math.nan,) * 4,) * 5, "forgetting": estimate})
     curve = made.curves[0]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import DataError
-from keeptune.data.encode import Encoder
+from keeptune.data.encode.encoder import Encoder
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
 from keeptune.evaluate.task import Task, build_task, build_text
 from keeptune.study.suited import suited_tasks

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from keeptune.batching.trie import Choices, choice_batch
+from keeptune.batching.trie import ScoringRequest, choice_batch
 from keeptune.batching.types import Batch
 from keeptune.core.errors import ModelError
 from keeptune.models.attention import check_windows
@@ -70,4 +70,6 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
 def _probe_batch(lm: LanguageModel) -> Batch:
     """Two small trees of different size, one of which branches, drawn from a fixed seed."""
     draw = draw_tokens(lm, 64)
-    return choice_batch([Choices(draw[:40], [draw[40:44], draw[44:47]]), Choices(draw[47:51], [draw[51:58]])])
+    return choice_batch(
+        [ScoringRequest(draw[:40], [draw[40:44], draw[44:47]]), ScoringRequest(draw[47:51], [draw[51:58]])]
+    )

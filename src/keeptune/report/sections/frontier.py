@@ -40,7 +40,7 @@ class Frontier:
     kinds: tuple[str, ...]  # of the points, for the legend
     by_worst: bool  # points are placed by their worst change, not by their mean change
     lower_is_better: bool
-    gauged: bool  # some point has a KL
+    drifted: bool  # some point has a KL
 
 
 def frontier(summary: Summary, views: Sequence[ArmView]) -> Frontier | None:
@@ -68,7 +68,7 @@ def frontier(summary: Summary, views: Sequence[ArmView]) -> Frontier | None:
         kinds=tuple(kind for kind in PLACED if any(p.kind == kind for p in shown)),
         by_worst=by_worst,
         lower_is_better=any(not v.arm.target.higher_is_better for v in views),
-        gauged=any(point.gauge for point in summary.frontier),
+        drifted=any(point.drift for point in summary.frontier),
     )
 
 
@@ -141,7 +141,7 @@ def _caption(points: Sequence[FrontierPoint], diverged: int, by_worst: bool, met
 
 
 def _row(point: FrontierPoint, metric: str) -> PointRow:
-    gauge = point.gauge
+    drift = point.drift
     note = ", ".join(word for word, true in (("picked", point.picked), ("diverged", point.diverged)) if true)
     return PointRow(
         arm=point.arm,
@@ -150,7 +150,7 @@ def _row(point: FrontierPoint, metric: str) -> PointRow:
         worst=margins_text(point.worst_change),
         mean=margins_text(point.retained_change),
         loss=plain(point.validation_loss),
-        kl=plain(gauge.kl if gauge else None),
-        agreement=share(gauge.agreement if gauge else None),
+        kl=plain(drift.kl if drift else None),
+        agreement=share(drift.agreement if drift else None),
         note=note,
     )

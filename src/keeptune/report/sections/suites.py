@@ -1,4 +1,4 @@
-"""What was kept, suite by suite, and the warning gauge beside it."""
+"""What was kept, suite by suite, and the warning drift beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from keeptune.core.records import Gauge, SuiteVerdict
+from keeptune.core.records import Drift, SuiteVerdict
 from keeptune.report.arms import ArmView, ran, records_file, with_suites
 from keeptune.report.wording import plain
 
@@ -64,20 +64,20 @@ def suites(views: Sequence[ArmView], run: Path) -> Suites | None:
 
 
 @dataclass(frozen=True)
-class GaugeRow:
+class DriftRow:
     """How far one arm's predictions moved away from the base's."""
 
     view: ArmView
-    gauge: Gauge
+    drift: Drift
     kl: str
     weight: str
 
 
-def gauges(views: Sequence[ArmView]) -> tuple[GaugeRow, ...]:
+def drifts(views: Sequence[ArmView]) -> tuple[DriftRow, ...]:
     """The arms whose distance from the base was measured."""
     rows = []
     for v in ran(views):
-        gauge = v.arm.gauge
-        if gauge is not None:
-            rows.append(GaugeRow(v, gauge, plain(gauge.kl), plain(gauge.weight_l2, 2)))
+        drift = v.arm.drift
+        if drift is not None:
+            rows.append(DriftRow(v, drift, plain(drift.kl), plain(drift.weight_l2, 2)))
     return tuple(rows)

@@ -8,14 +8,14 @@ from keeptune.core.records import write_json
 from keeptune.inference.score import row_nats
 from keeptune.methods.base import weight_delta
 from keeptune.recipe.config import StudyConfig
-from keeptune.study.baseline import look_at_model
+from keeptune.study.baseline import score_on_validation
 from keeptune.study.jobs.base import Unplanned
 from keeptune.study.jobs.train import loaded
 from keeptune.study.records import SweepPoint, SweepRecord
 from keeptune.study.schedule.estimates import ALPHAS, Estimates
 from keeptune.study.trial import Trial
 from keeptune.study.workplace import Workplace
-from keeptune.train.gauge import gauge
+from keeptune.train.drift import drift
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Interpolate(Unplanned):
                 points.append(
                     SweepPoint(
                         alpha=alpha,
-                        look=look_at_model(workplace.scorer, baseline),
+                        validation=score_on_validation(workplace.scorer, baseline),
                         row_losses=tuple(row_nats(lm, rows)),
-                        gauge=gauge(lm, method, baseline.drift),
+                        drift=drift(lm, method, baseline.drift),
                     )
                 )
-        last = SweepPoint(alpha=1.0, look=done.look, row_losses=done.row_losses, gauge=done.gauge)
+        last = SweepPoint(alpha=1.0, validation=done.validation, row_losses=done.row_losses, drift=done.drift)
         record = SweepRecord(key=ledger.trial_key(trial), points=(*points, last))
         write_json(ledger.trial_folder(trial) / "sweep.json", record)
         workplace.messages.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")

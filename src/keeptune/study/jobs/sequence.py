@@ -20,8 +20,8 @@ from keeptune.data.examples import Encoded
 from keeptune.inference.score import row_nats
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.pick import Candidate, pick
 from keeptune.retention.continual import sequence_summary
-from keeptune.study.choose import Candidate, pick
 from keeptune.study.jobs.base import Unplanned
 from keeptune.study.ledger import Ledger
 from keeptune.study.records import KeyedRecord, finished, required

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.files import saving
-from keeptune.core.records import Gauge, ItemRecord
+from keeptune.core.records import Drift, ItemRecord
 from keeptune.evaluate.runner import Evaluation
 from keeptune.methods.base import Method, weight_delta
 from keeptune.models.language_model import LanguageModel
@@ -20,7 +20,7 @@ from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.scorer import Scorer
 from keeptune.study.trial import Trial
 from keeptune.study.workplace import Workplace
-from keeptune.train.gauge import gauge
+from keeptune.train.drift import drift
 
 Items = dict[str, tuple[ItemRecord, ...]]
 
@@ -49,11 +49,11 @@ class ScoreTest(Unplanned):
             workplace.messages.say(f"{trial.name}: scored before, skipped")
             return False
         folder = ledger.arm_folder(trial, self.alpha)
-        moved, weights = ledger.trial(trial).gauge, ledger.weights(trial)
+        moved, weights = ledger.trial(trial).drift, ledger.weights(trial)
         with loaded(lm, ledger, trial) as method:
             if self.alpha is not None:
                 weight_delta(method).blend(lm.model, self.alpha)
-                moved = gauge(lm, method, workplace.baseline.drift)
+                moved = drift(lm, method, workplace.baseline.drift)
                 weights = _save(lm, method, folder)
             target, suites, extras = _answers(workplace.scorer)
         save_arm(
@@ -68,7 +68,7 @@ class ScoreTest(Unplanned):
         return True
 
     def _record(
-        self, workplace: Workplace, target: dict[str, Evaluation], moved: Gauge | None, weights: Path
+        self, workplace: Workplace, target: dict[str, Evaluation], moved: Drift | None, weights: Path
     ) -> ArmRecord:
         trial, ledger = self.trial, workplace.ledger
         done = ledger.trial(trial)
@@ -86,7 +86,7 @@ class ScoreTest(Unplanned):
             seed=trial.seed,
             alpha=self.alpha,
             examples=done.examples,
-            gauge=moved,
+            drift=moved,
             costs=done.costs.model_copy(
                 update={
                     "tokens_per_request": costs.tokens_per_request,

@@ -12,17 +12,17 @@ from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.recipe.config import StudyConfig
-from keeptune.study.baseline import Baseline, look_at_model
+from keeptune.study.baseline import Baseline, score_on_validation
 from keeptune.study.ledger import Ledger
-from keeptune.study.records import Checkpoint, Look, TrialRecord
+from keeptune.study.records import Checkpoint, TrialRecord, ValidationScores
 from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.scorer import Scorer
 from keeptune.study.trial import Trial
 from keeptune.study.workplace import Workplace
-from keeptune.train.budget import FILE, recall
 from keeptune.train.callbacks import Callback, Run
-from keeptune.train.gauge import gauge
+from keeptune.train.drift import drift
 from keeptune.train.loop import FitResult, fit
+from keeptune.train.microbatch_autotune import FILE, recall
 from keeptune.train.progress import Progress
 from keeptune.train.remedies.base import RemedyInputs
 
@@ -64,7 +64,7 @@ class Train:
             (folder / record).unlink(missing_ok=True)
         done = _train(workplace, trial)
         write_json(folder / "trial.json", done)
-        workplace.messages.say(f"{trial.name}: target {100 * done.look.score:.1f} on validation")
+        workplace.messages.say(f"{trial.name}: target {100 * done.validation.score:.1f} on validation")
         return True
 
 
@@ -106,14 +106,14 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
             lr=trial.lr,
             seed=trial.seed,
             examples=len(rows.train),
-            look=look_at_model(workplace.scorer, baseline),
+            validation=score_on_validation(workplace.scorer, baseline),
             row_losses=tuple(row_nats(lm, rows.validation)),
             validation_loss=result.best_loss,
             diverged=result.diverged,
             best_step=result.best_step,
             steps=result.steps,
             costs=_costs(lm, method, workplace.parameters, result),
-            gauge=gauge(lm, method, baseline.drift),
+            drift=drift(lm, method, baseline.drift),
             checkpoints=tuple(watch.points),
         )
     finally:
@@ -126,31 +126,33 @@ class _Watch(Callback):
     def __init__(self, scorer: Scorer, baseline: Baseline, *, checkpoints: bool) -> None:
         self.scorer, self.baseline, self.checkpoints = scorer, baseline, checkpoints
         self.points: list[Checkpoint] = []
-        self._look: Look | None = None  # of the model as it is now
+        self._scores: ValidationScores | None = None  # of the model as it is now
 
     def after_step(self, run: Run, record: StepRecord) -> None:
         """What was seen before the step no longer holds."""
-        self._look = None
+        self._scores = None
 
     def after_validation(self, run: Run, record: ValidationRecord) -> None:
         """Note a point of the frontier; the last step is the trial's own."""
         if not self.checkpoints or record.step in (0, run.steps):
             return
-        moved = gauge(run.lm, run.method, self.baseline.drift)
-        self.points.append(Checkpoint(step=record.step, validation_loss=record.loss, look=self._looked(), gauge=moved))
+        moved = drift(run.lm, run.method, self.baseline.drift)
+        self.points.append(
+            Checkpoint(step=record.step, validation_loss=record.loss, validation=self._scored(), drift=moved)
+        )
 
     def tier(self) -> int:
         """How well the model as it is now keeps the suites."""
-        return self._looked().tier
+        return self._scored().tier
 
     def within_margins(self, lm: LanguageModel) -> bool:
         """No retained suite lost more than its margin, on validation items."""
-        return self._looked().tier < 2
+        return self._scored().tier < 2
 
-    def _looked(self) -> Look:
-        if self._look is None:
-            self._look = look_at_model(self.scorer, self.baseline)
-        return self._look
+    def _scored(self) -> ValidationScores:
+        if self._scores is None:
+            self._scores = score_on_validation(self.scorer, self.baseline)
+        return self._scores
 
 
 def _costs(lm: LanguageModel, method: Method, parameters: int, result: FitResult) -> Costs:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from keeptune.data.lazy import Made
+from keeptune.data.storage.lazy import LazyMap
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.workplace import Workplace
@@ -86,7 +86,7 @@ def estimate(workplace: Workplace, methods: Sequence[str], workers: int) -> Esti
     """Probe every method, where the model is the base and was scored."""
     config, lm, scorer = workplace.config, workplace.lm, workplace.scorer
     rows = workplace.data.rows(config.seeds[0])
-    steps = Made(rows.order, lambda step: [rows.train[i] for i in step])
+    steps = LazyMap(rows.order, lambda step: [rows.train[i] for i in step])
     threads = max(1, torch.get_num_threads() // workers)
     chosen_by = (*scorer.targets, *scorer.suites)
     tested = [scorer.evaluate(name, "test") for name in chosen_by] + [scorer.evaluate_extra(e) for e in scorer.extras]

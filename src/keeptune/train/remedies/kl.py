@@ -40,7 +40,7 @@ class Kl(Remedy):
 
     Forward KL, since that is what forgetting was found to follow: KL(base || tuned) on the new task's prompts explains
     96 % of the variance of forgetting in arXiv 2509.04259 (reverse KL 93 %, weight norms 34 to 58 %), and it is what
-    `gauge` reports. It is dear where the tuned model no longer predicts what the base did, which is what is meant by
+    `drift` reports. It is dear where the tuned model no longer predicts what the base did, which is what is meant by
     forgetting; the reverse is dear where it predicts something new, which is what it is trained to do.
 
     Every supervised position of every example counts once, as it does in the likelihood: where examples share a

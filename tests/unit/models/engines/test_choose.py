@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from keeptune.batching.trie import Choices, choice_batch, flat_batch
+from keeptune.batching.trie import ScoringRequest, choice_batch, flat_batch
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.engines.padded import PaddedEngine
@@ -31,7 +31,7 @@ def test_a_model_without_attention_runs_padded_and_says_so_once(
     together = target_logprobs(lm, flat_batch(rows))
     alone = torch.cat([target_logprobs(lm, flat_batch([row])) for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
-    choices = choice_batch([Choices((5, 6, 7), [(8, 9), (10, 11)])])
+    choices = choice_batch([ScoringRequest((5, 6, 7), [(8, 9), (10, 11)])])
     first = target_logprobs(lm, choices)[choices.examples == 0]
     torch.testing.assert_close(first, together[:2], rtol=1e-4, atol=1e-4)
     assert len([r for r in caplog.records if r.name.startswith("keeptune")]) == 1

@@ -16,7 +16,7 @@ from keeptune.models import head
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, hash_parameters
-from keeptune.train.gauge import GaugeBase, gauge
+from keeptune.train.drift import DriftBase, drift
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.remedies.freeze import FreezeConfig
 from keeptune.train.remedies.kl import KlConfig, base_logits, forward_kl
@@ -98,14 +98,14 @@ def test_training_stays_nearer_to_the_base(
     tiny: LanguageModel, random_rows: Rows, tmp_path: Path, config: Any, lr: float, frozen: bool
 ) -> None:
     rows, found = random_rows(12), []
-    base = GaugeBase.of(tiny, rows)
+    base = DriftBase.of(tiny, rows)
     for remedies in ([], [KlConfig(weight=20.0).build()]):
         arm = FreezeConfig(share=0.5).build().method(config.build()) if frozen else config.build()
         settings = TrainConfig(epochs=5, global_batch=4, token_budget=60)
         fit(tiny, arm, rows, [], settings, tmp_path, lr=lr, remedies=remedies)
         untouched = [name for name, delta in arm.inner.deltas(tiny.model) if "layers.0" in name] if frozen else []
         assert not untouched  # also not by switching the adapter off and on
-        found.append(gauge(tiny, arm, base))
+        found.append(drift(tiny, arm, base))
         tiny.restore(arm)
     assert found[1].kl < 0.5 * found[0].kl
     assert found[1].agreement > found[0].agreement

@@ -1,0 +1,1 @@
+"""Judge two models, two adapters or two sets of logs; score one."""

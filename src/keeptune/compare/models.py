@@ -1,0 +1,125 @@
+"""`compare` for two models: both answer the same items, whoever trained the second one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from keeptune.compare.layout import one_layout
+from keeptune.compare.side_by_side import Comparison, SuitePair, side_by_side
+from keeptune.core.errors import ConfigError
+from keeptune.core.records import ItemRecord, Part
+from keeptune.evaluate.cache import EvaluationCache, cache_folder
+from keeptune.evaluate.task import Judged, Task
+from keeptune.models.adapters import is_adapter
+from keeptune.models.language_model import LanguageModel, hash_parameters
+from keeptune.models.load import load
+from keeptune.recipe.files import named_entries
+from keeptune.recipe.tasks import build_entry
+from keeptune.study.manifest import manifest_of
+from keeptune.study.messages import progress
+
+
+def compare_models(
+    base: str,
+    tuned: str,
+    retain: Sequence[str],
+    *,
+    target: str | None = None,
+    margin: float | None = None,
+    limit: int | None = None,
+    precision: str = "auto",
+    console: Console,
+    command: str = "",
+) -> Comparison:
+    """Judge what ``tuned`` lost against ``base``.
+
+    Args:
+        base: hub name, folder or "builtin".
+        tuned: the same, or a folder with a peft adapter for ``base``.
+        retain: what must not get worse: data files, text files, task files, builtin:name.
+        target: the task that was trained for; it is reported and not judged.
+        margin: points that a retained task may lose, where it does not say so itself.
+        limit: test items of each task that are scored; all if None.
+        precision: of both models: auto, bf16 or fp32.
+        console: for progress.
+        command: as the report quotes it.
+
+    Raises:
+        ConfigError: nothing to compare on.
+        KeeptuneError: a model or data that cannot be used.
+    """
+    if not retain:
+        raise ConfigError("nothing to compare on", where="--retain", remedy="name a task, a data file or a text file")
+    started, clock = datetime.now(UTC), time.monotonic()
+    # Nothing is trained here, so a copy in train harms nobody; the test parts are the same either way.
+    judged = Judged(divide_test=False)
+    tasks = [build_entry(entry, judged=judged) for entry in named_entries(retain, "drop", margin)]
+    aim = build_entry(named_entries([target], "drop")[0]) if target else None
+    everything = [*tasks, *([aim] if aim else [])]
+    cache = EvaluationCache(cache_folder())
+
+    def answers(lm: LanguageModel, task: Task, part: Part = "test") -> tuple[ItemRecord, ...]:
+        with progress(console, f"{lm.name}: {task.name}") as update:
+            return cache.evaluate(lm, task, part, limit=limit, progress=update).items
+
+    layout = one_layout(base, tuned)
+    for note in layout.notes:
+        console.print(Text(note, style="yellow"))
+    before_lm = load(base, precision=precision)
+    layout.put_on(before_lm)
+    before = {task.name: answers(before_lm, task) for task in everything}
+    able = {task.name: answers(before_lm, task, "validation") for task in tasks if task.splits.validation}
+    adapted = is_adapter(tuned)
+    after_lm = load(base if adapted else tuned, adapter=tuned if adapted else None, precision=precision)
+    layout.put_on(after_lm)
+    after = {task.name: answers(after_lm, task) for task in everything}
+    lone = [line for task in everything for line in _asked_of_both(task.name, before, after)]
+    pairs = [
+        SuitePair(task.suite(), before[task.name], after[task.name], able.get(task.name, ())) for task in everything
+    ]
+    equal = hash_parameters(before_lm.model) == hash_parameters(after_lm.model)
+    settings = {
+        "base": base,
+        "tuned": tuned,
+        "retain": list(retain),
+        "target": target,
+        "margin": margin,
+        "limit": limit,
+        "precision": precision,
+        "layout": list(layout.notes),
+    }
+    manifest = manifest_of(before_lm, settings, everything, command=command, started=started)
+    return side_by_side(
+        (_short(base), _short(tuned)),
+        pairs,
+        manifest,
+        target=aim.name if aim else None,
+        wall_seconds=time.monotonic() - clock,
+        same_weights=equal,
+        notes=(*layout.notes, *lone),
+    )
+
+
+def _asked_of_both(
+    task: str, before: dict[str, tuple[ItemRecord, ...]], after: dict[str, tuple[ItemRecord, ...]]
+) -> list[str]:
+    """Leave, in place, the items of a task that both models were asked; says how many others there are.
+
+    A tokenizer may not know the characters of an item that the other one knows.
+    """
+    both = {item.id for item in before[task]} & {item.id for item in after[task]}
+    alone = len(before[task]) + len(after[task]) - 2 * len(both)
+    for side in (before, after):
+        side[task] = tuple(item for item in side[task] if item.id in both)
+    return [f"{task}: {alone} items were asked of one model alone and are not compared."] if alone else []
+
+
+def _short(name: str) -> str:
+    """A model as tables name it: of a folder, the last two parts of its path."""
+    return "/".join(Path(name).parts[-2:]) if Path(name).is_dir() else name

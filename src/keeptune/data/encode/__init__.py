@@ -1,0 +1,1 @@
+"""From prompts and answers to token ids and a loss mask."""

@@ -1,0 +1,1 @@
+"""Wordings: how a row becomes a prompt and an answer."""

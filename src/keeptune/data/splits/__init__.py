@@ -1,0 +1,1 @@
+"""Train, validation and test parts, and rows of one that another knows."""

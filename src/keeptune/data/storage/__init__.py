@@ -1,0 +1,1 @@
+"""Sequences that are made when they are looked at, and rows that lie on disk."""
