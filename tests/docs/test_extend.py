@@ -1,0 +1,60 @@
+"""docs/extend.md: its package is installed as the page says, and its recipe runs a study."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keeptune.core.records import Summary, read_json
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
+QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_items=20", "workers=1", "seeds=[0]")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page's files, as `pip install` would leave them."""
+    files = {name: code for name, code in re.findall(r"```\w+\n# (\S+)[^\n]*\n(.*?)```", PAGE, re.S)}
+    assert set(files) == {"pyproject.toml", "my_package/entropy.py", "my_package/norms.py", "recipe.yaml"}
+    for name, code in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+    (tmp_path / "my_package" / "__init__.py").touch()
+    metadata = tmp_path / "my_package-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    entries = files["pyproject.toml"].split("[project.entry-points.keeptune]\n")[1].replace('"', "")
+    (metadata / "entry_points.txt").write_text(f"[keeptune]\n{entries}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("KEEPTUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_remedy_and_a_method_of_another_package_are_studied(installed: Path) -> None:
+    changes = [word for change in QUICK for word in ("--set", change)]
+    command = [sys.executable, "-m", "keeptune", "study", "recipe.yaml", "--out", "run", *changes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    summary = read_json(installed / "run" / "summary.json", Summary)
+    arms = {arm.arm: arm for arm in summary.arms}
+    assert list(arms) == ["full", "full+entropy:0.2", "norms", "norms+interpolate"]
+    assert arms["full+entropy:0.2"].label == "full fine-tuning, entropy 0.2, lr 0.001"
+    parts = arms["full+entropy:0.2"].parts
+    assert parts is not None and [(each.name, each.dose) for each in parts.remedies] == [("entropy", 0.2)]
+    assert 0 < arms["norms"].costs.trainable_parameters < arms["full"].costs.trainable_parameters / 100
+    assert arms["norms+interpolate"].alpha is not None
+    assert summary.manifest.config["remedies"]["entropy"]["weight"] == 0.05
+
+
+def test_a_name_that_nobody_registered_is_refused_with_those_there_are(installed: Path) -> None:
+    command = [sys.executable, "-m", "keeptune", "study", "recipe.yaml", "--set", "arms=[full+entropi]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "'entropi' is no remedy; use entropy" in done.stderr
