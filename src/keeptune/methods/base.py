@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -163,6 +163,14 @@ class MethodConfig(Config):
     copies_base: ClassVar[bool] = False  # whether the base needs memory of its own beside the tuned model
 
     learning_rates: tuple[float, ...]  # peak learning rates to try
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_name(cls, values: Any) -> Any:
+        """Recipes once said ``rates``, and are still read."""
+        if isinstance(values, dict) and "rates" in values and "learning_rates" not in values:
+            return {("learning_rates" if key == "rates" else key): value for key, value in values.items()}
+        return values
 
     @field_validator("learning_rates")
     @classmethod
