@@ -21,7 +21,7 @@ from keeptune.core.errors import DataError
 from keeptune.core.records import ArmSummary, Summary, read_json, write_json
 from keeptune.core.units import human_seconds
 from keeptune.report.wording import score_text
-from results_tables import MANY_ROWS, folded_if, gain, gained, kept, scored, suite_change, table, tables
+from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
@@ -167,7 +167,7 @@ def readme_table() -> str:
     """The plain arms of the first stored study, as the README shows them."""
     summary = next(iter(results().values()))
     shown = [arm for arm in summary.arms if plain_arm(arm)][:README_ROWS]
-    rows = [[arm.label, scored(arm), gained(arm), kept(arm), f"{arm.costs.tokens_per_request:.0f}"] for arm in shown]
+    rows = [[arm.label, scored(arm), gain(arm), kept(arm), f"{arm.costs.tokens_per_request:.0f}"] for arm in shown]
     lines = table(["arm", "target score", "over the best prompting", "retained skills", "tokens per request"], rows)
     more = len(summary.arms) - len(shown)
     caption = (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from itertools import chain
 
-from keeptune.core.records import ArmSummary, Estimate, HeldOut, Interval, Score, SuiteVerdict, Summary
+from keeptune.core.records import ArmSummary, HeldOut, Interval, Score, SuiteVerdict, Summary
 from keeptune.core.units import human_bytes, human_count, human_seconds, over_seeds, points
 from keeptune.report.arms import not_run, verdict_counts, worst
 from keeptune.report.sections.equal_score import matched as matched_pairs
@@ -27,8 +27,8 @@ from keeptune.retention.intervals import seed_t_interval
 
 MANY_ARMS = 4  # more trained arms than this are rows, and the whole table is folded
 SEEDS = (
-    "Of a trained arm, first the checkpoint that is judged, with its interval over items; then all its seeds, with an"
-    " interval over seeds and items."
+    "Of a trained arm, first the checkpoint that is judged, with its interval over items; then the mean, the lowest and the"
+    " highest score of its seeds."
 )
 MANY_ROWS = 12  # a longer list of tasks is folded
 
@@ -56,22 +56,9 @@ def tables(summary: Summary) -> Iterator[str]:
 
 
 def scored(arm: ArmSummary) -> str:
-    """Target score of the checkpoint that is judged, and of its arm over seeds where there are several."""
-    return score_text(arm.target) + _seeds(arm, arm.target_seeds, signed=False)
-
-
-def gained(arm: ArmSummary) -> str:
-    """The same of `gain`."""
-    return gain(arm) and gain(arm) + _seeds(arm, arm.gain_seeds, signed=True)
-
-
-def _seeds(arm: ArmSummary, found: Estimate | None, *, signed: bool) -> str:
-    """'; over 3 seeds 59.1 (0.0 to 100.0)'; of two seeds, which have no interval, mean, lowest and highest score."""
-    count, metric = len(arm.seed_scores), arm.target.metric
-    if found is not None:
-        mean = metric_number(found.mean, metric, signed=signed)
-        return f"; over {count} seeds {mean} ({interval_text(found.interval, metric, signed=signed)})"
-    return f"; {over_seeds(arm.seed_scores)}" if count > 1 and not signed else ""
+    """Target score of the checkpoint that is judged; of several seeds also mean, lowest and highest."""
+    seeds = f"; {over_seeds(arm.seed_scores)}" if len(arm.seed_scores) > 1 else ""
+    return score_text(arm.target) + seeds
 
 
 def gain(arm: ArmSummary) -> str:
@@ -110,7 +97,7 @@ def _arm(arm: ArmSummary, chosen: bool, width: int) -> list[str]:
     return [
         name,
         f"{scored(arm)}, n {arm.target.n:,}",
-        gained(arm),
+        gain(arm),
         kept(arm),
         human_count(costs.trainable_parameters) if costs.trainable_parameters else "none",
         human_seconds(costs.train_seconds) if costs.train_seconds else "none",
