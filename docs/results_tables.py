@@ -27,8 +27,8 @@ from keeptune.retention.intervals import seed_t_interval
 
 MANY_ARMS = 4  # more trained arms than this are rows, and the whole table is folded
 SEEDS = (
-    "Of a trained arm, first the checkpoint that is judged, with its interval over items; then the mean, the lowest and the"
-    " highest score of its seeds."
+    "Of a trained arm, first the checkpoint that is judged, with its interval over items; then mean, lowest and highest"
+    " score of its seeds."
 )
 MANY_ROWS = 12  # a longer list of tasks is folded
 

@@ -18,7 +18,7 @@ QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_ite
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files, as `pip install` would leave them."""
-    files = {name: code for name, code in re.findall(r"```\w+\n# (\S+)[^\n]*\n(.*?)```", PAGE, re.S)}
+    files = dict(re.findall(r"```\w+\n# (\S+)[^\n]*\n(.*?)```", PAGE, re.S))
     assert set(files) == {"pyproject.toml", "my_package/entropy.py", "my_package/norms.py", "recipe.yaml"}
     for name, code in files.items():
         path = tmp_path / name
