@@ -19,7 +19,7 @@ QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_ite
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files, as `pip install` would leave them."""
     files = dict(re.findall(r"```\w+\n# (\S+)[^\n]*\n(.*?)```", PAGE, re.S))
-    assert set(files) == {"pyproject.toml", "my_package/entropy.py", "my_package/norms.py", "recipe.yaml"}
+    assert set(files) == {"pyproject.toml", "my_package/entropy.py", "my_package/queries.py", "recipe.yaml"}
     for name, code in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -44,12 +44,12 @@ def test_a_remedy_and_a_method_of_another_package_are_studied(installed: Path) -
     assert done.returncode == 0, done.stderr + done.stdout
     summary = read_json(installed / "run" / "summary.json", Summary)
     arms = {arm.arm: arm for arm in summary.arms}
-    assert list(arms) == ["full", "full+entropy:0.2", "norms", "norms+interpolate"]
+    assert list(arms) == ["full", "full+entropy:0.2", "queries", "queries+interpolate"]
     assert arms["full+entropy:0.2"].label == "full fine-tuning, entropy 0.2, lr 0.001"
     parts = arms["full+entropy:0.2"].parts
     assert parts is not None and [(each.name, each.dose) for each in parts.remedies] == [("entropy", 0.2)]
-    assert 0 < arms["norms"].costs.trainable_parameters < arms["full"].costs.trainable_parameters / 100
-    assert arms["norms+interpolate"].alpha is not None
+    assert 0 < arms["queries"].costs.trainable_parameters < arms["full"].costs.trainable_parameters / 10
+    assert arms["queries+interpolate"].alpha is not None
     assert summary.manifest.config["remedies"]["entropy"]["weight"] == 0.05
 
 

@@ -234,6 +234,7 @@ class ArmParts(Record):
     """What an arm's name stands for."""
 
     method: str
+    dose: float | str | None = None  # of the method: the setting that an arm's dose stands for
     remedies: tuple[RemedyDose, ...] = ()
     interpolated: bool = False
 

@@ -13,7 +13,7 @@ from pydantic import field_validator, model_validator
 from torch import Tensor, nn
 from typing_extensions import override
 
-from keeptune.core.config import Config
+from keeptune.core.dosed import Dosed
 from keeptune.core.registry import Registry
 
 
@@ -155,10 +155,9 @@ class Wrapper(WeightDelta):
         self.inner.blend(model, alpha)
 
 
-class MethodConfig(Config):
+class MethodConfig(Dosed):
     """Settings of a method, as a recipe gives them under the method's name, and the rates that a study tries."""
 
-    name: ClassVar[str]  # in recipes and reports; set by the registry
     weight_deltas: ClassVar[bool] = True  # whether `build` makes a `WeightDelta`
     copies_base: ClassVar[bool] = False  # whether the base needs memory of its own beside the tuned model
 
@@ -183,8 +182,8 @@ class MethodConfig(Config):
         """A fresh instance for one training."""
         raise NotImplementedError
 
-    def settings(self) -> dict[str, Any]:
-        """Everything but the rates: what makes the method."""
+    def without_rates(self) -> dict[str, Any]:
+        """All settings but the rates: what makes the method."""
         return self.model_dump(mode="json", exclude={"learning_rates"})
 
 

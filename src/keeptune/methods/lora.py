@@ -31,6 +31,26 @@ class LoraConfig(MethodConfig):
     target_modules: str | tuple[str, ...] = "all-linear"  # or names of linear layers ("q_proj", "v_proj")
     learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)  # ten times those of full fine-tuning
 
+    def variant(self) -> dict[str, Any]:
+        """Further settings of peft's config."""
+        return {}
+
+    def peft(self, model: nn.Module) -> Any:
+        """The config object of peft for a model."""
+        from peft import LoraConfig as PeftLoraConfig
+        from transformers.pytorch_utils import Conv1D  # GPT-2's transposed linear layer
+
+        return PeftLoraConfig(
+            task_type="CAUSAL_LM",
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=lora_targets(model, self.target_modules),
+            exclude_modules=other_towers(model),
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+            **self.variant(),
+        )
+
     @override
     def build(self) -> Lora:
         return Lora(self)
@@ -52,22 +72,12 @@ class Lora(WeightDelta):
         Raises:
             ConfigError: ``target_modules`` names no layer of the model, or one that peft refuses.
         """
-        from peft import LoraConfig as PeftLoraConfig  # seconds to import: only where an adapter is made
-        from peft import get_peft_model
-        from transformers.pytorch_utils import Conv1D  # GPT-2's transposed linear layer
+        from peft import get_peft_model  # seconds to import: only where an adapter is made
 
         from keeptune.methods.lora_layers.linear import install
 
         targets = self.config.target_modules
-        settings = PeftLoraConfig(
-            task_type="CAUSAL_LM",
-            r=self.config.rank,
-            lora_alpha=self.config.alpha,
-            lora_dropout=self.config.dropout,
-            target_modules=lora_targets(model, targets),
-            exclude_modules=other_towers(model),
-            fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-        )
+        settings = self.config.peft(model)
         layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
         try:
             with warnings.catch_warnings():  # peft asks transformers for a name that is being renamed

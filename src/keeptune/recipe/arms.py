@@ -35,11 +35,13 @@ class ArmName:
 
     Attributes:
         method: name of a registered method.
+        dose: of the method, as it is written; None without.
         remedies: (name, dose or None) in alphabetical order.
         interpolated: the arm is a point between the base and the tuned model.
     """
 
     method: str
+    dose: str | None = None
     remedies: tuple[tuple[str, str | None], ...] = ()
     interpolated: bool = False
 
@@ -52,9 +54,10 @@ class ArmName:
 
         Example:
             >>> ArmName.parse("lora + replay:5% + kl")
-            ArmName(method='lora', remedies=(('kl', None), ('replay', '5%')), interpolated=False)
+            ArmName(method='lora', dose=None, remedies=(('kl', None), ('replay', '5%')), interpolated=False)
         """
-        method, *parts = (part.strip() for part in text.split("+"))
+        first, *parts = (part.strip() for part in text.split("+"))
+        method, _, dose_of_method = first.partition(":")
         if method not in METHODS:
             known = either(method, tuple(METHODS))
             raise ValueError(f"'{method}' is no method; an arm is {PROMPTING}, or {known}")
@@ -71,12 +74,12 @@ class ArmName:
         names = [name for name, _ in remedies]
         if len(set(names)) < len(names):
             raise ValueError(f"'{text}' names a remedy twice")
-        return cls(method, tuple(sorted(remedies)), interpolated)
+        return cls(method, dose_of_method or None, tuple(sorted(remedies)), interpolated)
 
     def __str__(self) -> str:
         """As a recipe names it, remedies in alphabetical order."""
-        doses = [f"{name}:{dose}" if dose else name for name, dose in self.remedies]
-        return "+".join([self.method, *doses, *([INTERPOLATE] if self.interpolated else [])])
+        parts = [(self.method, self.dose), *self.remedies, *([(INTERPOLATE, None)] if self.interpolated else [])]
+        return "+".join(f"{name}:{dose}" if dose else name for name, dose in parts)
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,13 @@ class Arm:
         """
         name = ArmName.parse(text)
         try:
+            method = settings.method(name.method).with_dose(name.dose)
             remedies = tuple(settings.remedy(each).with_dose(dose) for each, dose in name.remedies)
         except ValidationError as error:
             raise ValueError(f"'{name}': {error.errors()[0]['msg']}") from error
         except ValueError as error:
             raise ValueError(f"'{name}': {error}") from error
-        arm = cls(str(name), settings.method(name.method), remedies, name.interpolated)
+        arm = cls(str(name), method, remedies, name.interpolated)
         arm._check()
         return arm
 
@@ -125,14 +129,14 @@ class Arm:
     @property
     def trained(self) -> Arm:
         """The arm that has to be trained for this one."""
-        name = ArmName.parse(self.name)
-        return replace(self, name=str(ArmName(name.method, name.remedies)), interpolated=False)
+        name = replace(ArmName.parse(self.name), interpolated=False)
+        return replace(self, name=str(name), interpolated=False)
 
     def without(self, need: Need) -> Arm:
         """The arm without the remedies that have a need."""
         kept = tuple(remedy for remedy in self.remedies if need not in remedy.needs)
         names, name = {remedy.name for remedy in kept}, ArmName.parse(self.name)
-        short = ArmName(name.method, tuple(each for each in name.remedies if each[0] in names), name.interpolated)
+        short = replace(name, remedies=tuple(each for each in name.remedies if each[0] in names))
         return replace(self, name=str(short), remedies=kept)
 
     def needs(self, need: Need) -> list[str]:
@@ -154,6 +158,7 @@ class Arm:
         """What a record says of the arm."""
         return ArmParts(
             method=self.method.name,
+            dose=self.method.dose_value(),
             remedies=tuple(RemedyDose(name=remedy.name, dose=remedy.dose_value()) for remedy in self.remedies),
             interpolated=self.interpolated,
         )
@@ -161,7 +166,7 @@ class Arm:
     def settings(self) -> list[Any]:
         """Everything that decides how it trains, but the rate, as JSON-able values."""
         remedies = [[remedy.name, remedy.model_dump(mode="json")] for remedy in self.remedies]
-        return [self.method.name, self.method.settings(), remedies]
+        return [self.method.name, self.method.without_rates(), remedies]
 
     def build(self, inputs: RemedyInputs) -> tuple[Method, list[Remedy]]:
         """Fresh objects for one training: the method on what the remedies leave to train, and the remedies."""

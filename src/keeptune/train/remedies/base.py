@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from keeptune.core.config import Config
+from keeptune.core.dosed import Dosed
 from keeptune.core.registry import Registry
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
@@ -71,11 +71,9 @@ class Remedy:
         return True
 
 
-class RemedyConfig(Config):
+class RemedyConfig(Dosed):
     """Settings of a remedy, as a recipe gives them below ``remedies``; what it needs and what it costs."""
 
-    name: ClassVar[str]  # in an arm, 'lora+kl:0.5'; set by the registry
-    dose: ClassVar[str | None] = None  # the setting that an arm's dose replaces: 'weight'
     needs: ClassVar[frozenset[Need]] = frozenset()
     base_forwards: ClassVar[float] = 0.0  # forward passes of the base beside every one of training
 
@@ -86,22 +84,6 @@ class RemedyConfig(Config):
     def token_factor(self) -> float:
         """Tokens of a training with this remedy, for each token of one without."""
         return 1.0
-
-    def with_dose(self, dose: str | None) -> RemedyConfig:
-        """These settings with the dose that an arm gives.
-
-        Raises:
-            ValueError: a dose that the remedy cannot have.
-        """
-        if dose is None:
-            return self
-        if self.dose is None:
-            raise ValueError(f"'{self.name}' has no dose")
-        return type(self).model_validate({**self.model_dump(), self.dose: dose})
-
-    def dose_value(self) -> Any:
-        """The setting that doses of an arm stand for; None where there is none."""
-        return None if self.dose is None else getattr(self, self.dose)
 
 
 REMEDIES: Registry[RemedyConfig] = Registry("remedy", "keeptune.train.remedies")

@@ -1,0 +1,34 @@
+"""IA3: keys, values and feed-forward activations are scaled by learned vectors (Liu et al. 2022, arXiv 2205.05638)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from typing_extensions import override
+
+from keeptune.methods.base import METHODS
+from keeptune.methods.peft import PeftMethodConfig
+
+
+@METHODS.register("ia3")
+class Ia3Config(PeftMethodConfig):
+    """Which layers are scaled; by default those that peft knows for the model's architecture."""
+
+    target_modules: tuple[str, ...] | None = None  # linear layers; of attention the output is scaled
+    feedforward_modules: tuple[str, ...] | None = None  # those of target_modules whose input is scaled instead
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)  # few weights that multiply: they take large steps
+
+    @override
+    def peft(self, model: nn.Module) -> Any:
+        from peft import IA3Config
+
+        listed = {
+            "target_modules": self.target_modules and list(self.target_modules),
+            "feedforward_modules": self.feedforward_modules and list(self.feedforward_modules),
+        }
+        return IA3Config(task_type="CAUSAL_LM", **{name: value for name, value in listed.items() if value})
+
+    @override
+    def title(self) -> str:
+        return "IA3"

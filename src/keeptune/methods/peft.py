@@ -1,0 +1,170 @@
+"""Any adapter of peft: prepared, trained, saved and taken out again in one way."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from pydantic import Field, field_validator
+from safetensors.torch import load_file
+from torch import nn
+from typing_extensions import override
+
+from keeptune.core.errors import ConfigError, ModelError
+from keeptune.core.registry import either
+from keeptune.methods.base import METHODS, Method, MethodConfig
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+class PeftSettings(Protocol):
+    """What `PeftMethod` asks of its settings."""
+
+    name: ClassVar[str]
+
+    def peft(self, model: nn.Module) -> Any:
+        """The config object of peft for a model."""
+        ...
+
+    def title(self) -> str:
+        """What tables call the method."""
+        ...
+
+
+class PeftMethodConfig(MethodConfig):
+    """Settings of a method that is a tuner of peft."""
+
+    weight_deltas: ClassVar[bool] = False
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
+
+    def peft(self, model: nn.Module) -> Any:
+        """The config object of peft for a model."""
+        raise NotImplementedError
+
+    def title(self) -> str:
+        """What tables call it."""
+        raise NotImplementedError
+
+    @override
+    def build(self) -> PeftMethod:
+        return PeftMethod(self)
+
+
+class PeftMethod(Method):
+    """An adapter that peft puts around a model; the base's weights stay as they are."""
+
+    def __init__(self, config: PeftSettings) -> None:
+        self.config = config
+
+    @override
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Wrap ``model`` in a peft model; what is drawn comes from torch's global generator.
+
+        Raises:
+            ConfigError: peft refuses the settings for this model, for its own reason.
+        """
+        from peft import get_peft_model  # seconds to import: only where an adapter is made
+
+        try:
+            with warnings.catch_warnings():  # peft asks transformers for a name that is being renamed
+                warnings.simplefilter("ignore", FutureWarning)
+                adapted: nn.Module = get_peft_model(model, self.config.peft(model), autocast_adapter_dtype=False)
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise _refused(self.config.name, error) from error
+        return adapted
+
+    @override
+    def save(self, model: nn.Module, folder: Path, tokenizer: Any) -> None:
+        """An adapter folder that plain peft reads. The tokenizer is the base's and is not stored again."""
+        model.save_pretrained(folder)  # type: ignore[operator]
+
+    @override
+    @torch.no_grad()
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Read the adapter back in place.
+
+        Raises:
+            ModelError: it has other weights than the model's.
+        """
+        from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+        stored = load_file(folder / WEIGHTS)
+        expected = get_peft_model_state_dict(model)
+        lost = sorted(stored.keys() ^ expected.keys())
+        if lost:
+            raise ModelError(
+                f"{len(lost)} adapter weights do not match the model, among them {lost[0]}", where=str(folder)
+            )
+        set_peft_model_state_dict(model, stored)
+
+    @override
+    def restore(self, model: nn.Module) -> nn.Module:
+        """Take the adapter out again."""
+        base: nn.Module = model.unload()  # type: ignore[operator]
+        if hasattr(base, "peft_config"):
+            del base.peft_config
+        return base
+
+    @override
+    def describe(self) -> str:
+        return self.config.title()
+
+    @override
+    @contextmanager
+    def base(self, model: nn.Module) -> Iterator[nn.Module]:
+        """``model`` itself with the adapter switched off."""
+        trains = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        with model.disable_adapter():  # type: ignore[operator]
+            yield model
+        for name, parameter in model.named_parameters():  # peft's switch, turned on again, may change this
+            parameter.requires_grad_(name in trains)
+
+
+def _refused(name: str, error: Exception) -> ConfigError:
+    """peft's refusal as an error of ours."""
+    lines = str(error).strip().splitlines()
+    return ConfigError(
+        f"peft refuses these settings for the model: {lines[0] if lines else type(error).__name__}",
+        where=name,
+        remedy="change the settings that it names",
+    )
+
+
+def _kind(value: str) -> str:
+    return value.upper().replace("-", "_")
+
+
+@METHODS.register("peft")
+class AnyPeftConfig(PeftMethodConfig):
+    """A tuner of peft by its type, `peft:loha`, with the settings of peft's own config for it."""
+
+    dose: ClassVar[str] = "type"
+    type: str = "lora"  # as peft names it: lora, loha, lokr, oft, boft, vera, hra, ...
+    settings: Mapping[str, Any] = Field(default_factory=dict)  # of peft's config class
+
+    @field_validator("type")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PromptLearningConfig
+
+        known = {str(kind.value).lower(): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+        name = _kind(value).lower()
+        if name not in known:
+            raise ValueError(f"peft has no tuner '{value}'; use {either(value, tuple(sorted(known)))}")
+        if issubclass(known[name], PromptLearningConfig):
+            raise ValueError(f"{value} puts virtual tokens before the input, which this method does not run")
+        return value
+
+    @override
+    def peft(self, model: nn.Module) -> Any:
+        from peft import PEFT_TYPE_TO_CONFIG_MAPPING
+
+        return PEFT_TYPE_TO_CONFIG_MAPPING[_kind(self.type)](task_type="CAUSAL_LM", **self.settings)
+
+    @override
+    def title(self) -> str:
+        return f"{_kind(self.type)} (peft)"
