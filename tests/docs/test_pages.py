@@ -113,6 +113,13 @@ def test_the_page_lists_every_metric() -> None:
     assert listed == set(METRICS)
 
 
+def test_the_page_lists_every_method() -> None:
+    from keeptune.methods.base import METHODS
+
+    listed = re.findall(r"^\| `([\w-]+)` \|", section("study.md", "Methods"), re.MULTILINE)
+    assert sorted(listed) == list(METHODS)
+
+
 def test_the_pages_own_metrics_score(folder: Path) -> None:
     text = section("study.md", "Metrics")
     function, module = (found for kind, found in FENCE.findall(text) if kind == "python")
