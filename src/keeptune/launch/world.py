@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """One process of ``size``, which is alone by default. Who starts several gives each a subclass with its own `sum`.
+    """One process of ``size``, which is alone by default. Whoever starts several gives each a subclass with a `sum`.
 
     Every process holds the whole model and computes its share of every step; sums over all make the step whole.
 
@@ -37,9 +37,10 @@ class World:
         return step if self.size == 1 else step[self.rank :: self.size]
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, the same in each of them; every process has to ask, and in the same order.
+        """The sum over all processes of a tensor on any device, the same in each of them.
 
-        A process goes on only when all have asked, so this is also where they wait for one another.
+        All processes call it equally often and in the same order. None goes on before all have called, so this is
+        also how they wait for one another.
         """
         if self.size > 1:
             raise NotImplementedError("a world of several processes has to say how it sums")

@@ -75,7 +75,6 @@ def run_study(
     prepared, workplace = open_study(config, folder, Messages(console), data_root)
     begin(folder, begun_study(config, data_root))
     config, watching = prepared.config, Watching.of(workplace)
-    watching.start()
     measured, left = measure(prepared, workplace, watching, lambda: time.monotonic() - began)
     manifest = manifest_of(
         workplace.lm,
@@ -102,8 +101,7 @@ def run_study(
     page = write_report(folder)
     print_summary(summary, console)
     console.print()
-    kept = link_tuned(folder, summary)
-    if kept is not None:
+    if (kept := link_tuned(folder, summary)) is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
     return summary
@@ -144,6 +142,7 @@ def measure(
     config, ledger, scorer = prepared.config, workplace.ledger, workplace.scorer
     runner = choose_runner(prepared, workplace)
     work = Work(runner, Everything(config))
+    watching.start()
     try:
         work.do(base_jobs(prepared))
         work.do([MeasureBaseline()])

@@ -101,10 +101,11 @@ class Tracker(Callback):
     processes, the objects there are told of the trainings and not of the study.
 
     Example:
-        >>> class Best(Tracker):
-        ...     def on_study_end(self, study, summary):
-        ...         print(study.folder, summary.recommendation.headline)
-        >>> Best().on_start is not None  # all other hooks are there and do nothing
+        >>> @TRACKERS.register("announce")
+        ... class Announce(Tracker):
+        ...     def after_test(self, study, arm):
+        ...         print(arm.name, arm.target)
+        >>> "announce" in TRACKERS  # a recipe may say trackers: [announce]
         True
     """
 

@@ -64,7 +64,7 @@ def train_step(
     counts = [sum(batch.weight for batch in batches), sum(batch.tokens for batch in batches)]
     weight, tokens = world.sum(torch.tensor(counts, dtype=torch.float64)).tolist()
     total = torch.zeros((), device=lm.device)
-    objective.begin(lm, batches)
+    objective.begin(lm, batches, world)
     for batch in batches:
         loss, nll = objective(lm, batch.to(lm.device), 1 / weight)
         loss.backward()  # type: ignore[no-untyped-call]
