@@ -22,7 +22,7 @@ from keeptune.core.records import StepRecord, ValidationRecord
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.callbacks import Callback, Run
+from keeptune.tracking.base import Callback, Run
 from keeptune.train.loop import TrainConfig, fit
 from tokenizer import train_tokenizer
 

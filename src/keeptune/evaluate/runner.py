@@ -105,6 +105,12 @@ def evaluate(
     Raises:
         DataError: the part is empty, or nothing of it fits the window.
         ConfigError: more shots than the train part has examples.
+
+    Example:
+        >>> task = build_entry(TaskFile(task="builtin:addition"))
+        >>> evaluation = evaluate(lm, task, "validation", limit=20)
+        >>> evaluation.metric, len(evaluation.items), 0 <= evaluation.value <= 1
+        ('accuracy', 20, True)
     """
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)

@@ -11,10 +11,11 @@ from safetensors import SafetensorError, safe_open
 
 from keeptune.core.errors import ModelError
 
-PLAIN = {"F64", "F32", "F16", "BF16"}  # number formats of weights that are not quantised
+PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # number formats of weights that are not quantised
 _QUANTISED_FIELDS = ("quantization_config", "compression_config")
 _IN_ORIGINAL = "name the model in its original precision, or save it dequantised: quantised bases are not supported"
-_HEADS = {"score", "classifier", "qa_outputs", "regression_head", "reward_head"}  # that answer with labels or numbers
+# That answer with labels or numbers.
+_HEADS = frozenset({"score", "classifier", "qa_outputs", "regression_head", "reward_head"})
 
 
 def check_kind(folder: Path, config: Any, name: str) -> None:

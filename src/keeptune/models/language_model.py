@@ -24,7 +24,18 @@ from keeptune.models.engines.padded import PaddedEngine
 
 @dataclass(eq=False)
 class LanguageModel:
-    """A causal language model with its tokenizer. One loaded base serves many arms: see `adapt` and `restore`."""
+    """A causal language model with its tokenizer. One loaded base serves many arms: see `adapt` and `restore`.
+
+    Example:
+        >>> lm, method = load("builtin"), LoraConfig(rank=4).build()
+        >>> base = lm.parameters
+        >>> lm.adapt(method)
+        >>> lm.parameters > base, lm.hash  # nothing is cached about weights that change
+        (True, None)
+        >>> lm.restore(method)
+        >>> lm.parameters == base, lm.hash == lm.base_hash
+        (True, True)
+    """
 
     model: nn.Module  # a transformers causal LM, or a peft wrapper around one
     tokenizer: Any  # transformers' PreTrainedTokenizerBase

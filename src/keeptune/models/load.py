@@ -34,6 +34,11 @@ def load(
 
     Raises:
         ModelError: the model, its tokenizer or the adapter is missing, incomplete or of another kind.
+
+    Example:
+        >>> lm = load("builtin", device="cpu", precision="fp32")
+        >>> lm.name, lm.context, lm.dtype
+        ('builtin', 1024, torch.float32)
     """
     transformers.utils.logging.disable_progress_bar()  # its bars for every file would cut through ours
     folder = model_folder(name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from keeptune.core.errors import ConfigError
 
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "amx_tile", "arm_bf16", "bf16")  # as torch names them
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def pick_device(device: str) -> torch.device:

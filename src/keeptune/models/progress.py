@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 32_768}  # tokens of a batch; larger ones leave a CPU's caches and are slower
+# Tokens of a batch; larger ones leave a CPU's caches and are slower.
+TOKEN_BUDGET: Mapping[str, int] = {"cpu": 4096, "cuda": 32_768}
 
 Progress = Callable[[int, int], None]
 """Called with (done, in all) after every batch: prompts where text is generated, else choices or texts."""

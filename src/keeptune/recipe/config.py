@@ -16,6 +16,7 @@ from keeptune.evaluate.standard import expand
 from keeptune.methods.base import METHODS, MethodConfig
 from keeptune.recipe.arms import Arm, ArmName
 from keeptune.recipe.entries import Entry, TargetEntry
+from keeptune.tracking.base import ALWAYS, TRACKERS
 from keeptune.train.loop import TrainConfig
 from keeptune.train.remedies.base import REMEDIES, Need, RemedyConfig
 
@@ -121,6 +122,7 @@ class StudyConfig(MethodSettings):
     requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
     costs: CostsConfig = CostsConfig()
     workers: CountOrAuto = "auto"  # processes that train at the same time
+    trackers: tuple[str, ...] = Field((), exclude=True)  # that also watch; they change no result, so no key has them
     budget: str | None = None  # wall time, "4h" or "30min": trials are dropped in a stated order
     forgetting: Literal["measured", "harmless"] = "measured"  # harmless: retain says none
 
@@ -159,6 +161,17 @@ class StudyConfig(MethodSettings):
         if not names or len(set(names)) < len(names):
             raise ValueError("name each arm once: prompt, full, lora, lora+replay:5%")
         return names
+
+    @field_validator("trackers")
+    @classmethod
+    def _known_trackers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            _ = TRACKERS[name]
+            if name in ALWAYS:
+                raise ValueError(f"'{name}' is always there: name further trackers only")
+        if len(set(value)) < len(value):
+            raise ValueError("name each tracker once")
+        return value
 
     @field_validator("budget")
     @classmethod

@@ -31,6 +31,8 @@ from keeptune.study.seeds import with_seeds
 from keeptune.study.settled import settle, settled
 from keeptune.study.suited import suited_tasks, without
 from keeptune.study.workplace import Workplace
+from keeptune.tracking.base import TRACKERS
+from keeptune.train.microbatch_autotune import MicrobatchMemory
 from keeptune.train.remedies.base import Need
 
 
@@ -155,7 +157,8 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         suites=tuple(suites),
         extras=tuple(extra.name for extra in prepared.extras),
     )
-    return Workplace(config, ledger, lm, lm.parameters, encoder, data, scorer, messages)
+    memory, trackers = MicrobatchMemory(folder / "arms"), tuple(TRACKERS[name]() for name in config.trackers)
+    return Workplace(config, ledger, lm, lm.parameters, encoder, data, scorer, messages, memory, trackers)
 
 
 def _check(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task], held_out: Sequence[Task]) -> None:

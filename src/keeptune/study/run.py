@@ -39,6 +39,7 @@ from keeptune.study.schedule.work import Work
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import choose_rates, finish_arms, further_trials
+from keeptune.study.watching import Watching
 from keeptune.study.workplace import Workplace
 
 TUNED = "tuned"  # a name in the run folder that later commands can use
@@ -73,8 +74,8 @@ def run_study(
     started, began = datetime.now(UTC), time.monotonic()
     prepared, workplace = open_study(config, folder, Messages(console), data_root)
     begin(folder, begun_study(config, data_root))
-    config = prepared.config
-    measured, left = measure(prepared, workplace, lambda: time.monotonic() - began)
+    config, watching = prepared.config, Watching.of(workplace)
+    measured, left = measure(prepared, workplace, watching, lambda: time.monotonic() - began)
     manifest = manifest_of(
         workplace.lm,
         config.model_dump(mode="json"),
@@ -96,11 +97,11 @@ def run_study(
     summary = _with_time_before(folder, summary)
     write_json(folder / "summary.json", summary)
     write_json(folder / "manifest.json", summary.manifest)
+    watching.end(summary)
     page = write_report(folder)
     print_summary(summary, console)
     console.print()
-    kept = link_tuned(folder, summary)
-    if kept is not None:
+    if (kept := link_tuned(folder, summary)) is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
     return summary
@@ -124,12 +125,15 @@ def open_study(
     return replace(prepared, config=workplace.config), workplace
 
 
-def measure(prepared: Prepared, workplace: Workplace, clock: Callable[[], float]) -> tuple[Measured, StudyConfig]:
+def measure(
+    prepared: Prepared, workplace: Workplace, watching: Watching, clock: Callable[[], float]
+) -> tuple[Measured, StudyConfig]:
     """Run every arm that is not finished; what was measured before is read.
 
     Args:
         prepared: the study's tasks.
         workplace: where its jobs are done.
+        watching: told of the arms that are scored on test items.
         clock: seconds since the study started.
 
     Returns:
@@ -138,11 +142,13 @@ def measure(prepared: Prepared, workplace: Workplace, clock: Callable[[], float]
     config, ledger, scorer = prepared.config, workplace.ledger, workplace.scorer
     runner = choose_runner(prepared, workplace)
     work = Work(runner, Everything(config))
+    watching.start()
     try:
         work.do(base_jobs(prepared))
         work.do([MeasureBaseline()])
         baseline = workplace.baseline
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
+        watching.tested(prompting)
         if config.methods:
             planned = plan(workplace, config, runner.workers, clock)
             work = follow(planned, prepared, workplace, runner, clock)
@@ -151,6 +157,7 @@ def measure(prepared: Prepared, workplace: Workplace, clock: Callable[[], float]
         further = [Train(trial) for trial in further_trials(work.recipe, chosen)]
         work.do([*sequence_jobs(work.recipe, scorer.targets), *further])
         tuned = finish_arms(work, ledger, baseline, chosen)
+        watching.tested(arm for each in tuned for arm in each.seeds)
     finally:
         runner.close()
     left = work.recipe

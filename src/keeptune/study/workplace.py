@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from keeptune.study.ledger import Ledger
 from keeptune.study.messages import Messages
 from keeptune.study.records import TextsRecord, finished
 from keeptune.study.scorer import Scorer
+from keeptune.tracking.base import Tracker
+from keeptune.train.microbatch_autotune import MicrobatchMemory
 from keeptune.train.remedies.self_replay import SelfReplayConfig
 
 
@@ -32,6 +35,8 @@ class Workplace:
     data: TrainingData
     scorer: Scorer
     messages: Messages
+    microbatches: MicrobatchMemory  # a study that goes on splits its steps as it did before
+    trackers: Sequence[Tracker]  # that the recipe names
 
     @cached_property
     def baseline(self) -> Baseline:

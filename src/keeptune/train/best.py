@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from keeptune.core.files import readable, writing
+from keeptune.launch.world import ALONE, World
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 
@@ -20,12 +24,17 @@ class Best:
     loss. The base keeps everything and learned nothing, so it goes last, and so does what has a higher loss than it.
     """
 
-    def __init__(self, lm: LanguageModel, method: Method, folder: Path) -> None:
+    def __init__(self, lm: LanguageModel, method: Method, folder: Path, world: World = ALONE) -> None:
         self.lm, self.method, self.folder = lm, method, folder / method.artifact
+        self.world = world
         self.step = 0
         self.loss = self._base_loss = math.inf
         self.tier = LAST
-        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def begin(self) -> None:
+        """Remove what an earlier training left in the folder."""
+        if self.world.is_main:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def offer(self, step: int, loss: float, tier: int = LAST) -> bool:
         """Keep the model as it is now if it is the best so far; says whether it was."""
@@ -53,7 +62,26 @@ class Best:
         self.lm.adapt(self.method)
         self._save()
 
+    def state_dict(self) -> dict[str, Any]:
+        """See `Stateful`; the weights of the best step are in the folder."""
+        known = {"step": self.step, "tier": self.tier}
+        losses = {"loss": self.loss, "base_loss": self._base_loss}
+        return {**known, **{name: loss if math.isfinite(loss) else None for name, loss in losses.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what was the best so far."""
+        self.step, self.tier = state["step"], state["tier"]
+        self.loss, self._base_loss = (
+            math.inf if state[name] is None else state[name] for name in ("loss", "base_loss")
+        )
+
     def _save(self) -> None:
+        """By the main process; no other one goes on before the weights are there."""
+        if self.world.is_main:
+            self._write()
+        self.world.sum(torch.zeros(()))
+
+    def _write(self) -> None:
         """Whole or not at all: written beside, then renamed."""
         partial = self.folder.with_name(self.folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)

@@ -14,20 +14,22 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from keeptune.batching.plan import shuffled_steps
 from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, StepRecord, ValidationRecord, write_json
 from keeptune.data.examples import Encoded
 from keeptune.data.storage.lazy import LazyMap
+from keeptune.launch.world import ALONE, World
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
+from keeptune.tracking.base import Callback, Run, Tracker
+from keeptune.tracking.records import RecordWriter
 from keeptune.train.best import Best
-from keeptune.train.callbacks import Callback, RecordWriter, Run
 from keeptune.train.memory import peak_bytes, reset_peak
-from keeptune.train.microbatch_autotune import FILE, Planned, find_budget, recall, running
+from keeptune.train.microbatch_autotune import FILE, MicrobatchMemory, Planned, running
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
+from keeptune.train.order import Position, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.schedule import learning_rate
 from keeptune.train.step import batches_for, mean_nll, train_step
@@ -82,6 +84,8 @@ def fit(
     order: Sequence[Sequence[int]] | None = None,
     tier: Callable[[], int] | None = None,
     name: str = "",
+    memory: MicrobatchMemory | None = None,
+    world: World = ALONE,
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``.
 
@@ -89,55 +93,131 @@ def fit(
     and holding the checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
     ``lm.restore(method)``. Without validation rows the last step is kept. A loss or gradient that is not finite ends
     the run as diverged, with the best checkpoint so far; a checkpoint that a remedy does not allow ends it, too.
-    ``seed`` decides the order of the rows, dropout and what the method draws; what ran before in the process changes
-    nothing, but for the rounding of another token budget. ``order`` gives the row indices of every step where they
-    are not shuffled epochs (a mixture draws them). ``tier`` says of the model as it is now how well it keeps what must
-    be kept (0: all of it); a checkpoint of a lower tier goes before one of a lower loss. ``name``
-    is the arm's, for callbacks. Of the remedies, `Remedy.method` is the caller's to ask.
+
+    Args:
+        seed: decides the order of the rows, dropout and what the method draws; what ran before in the process changes
+            nothing, but for the rounding of another token budget.
+        remedies: of each, `Remedy.method` is the caller's to ask.
+        order: the row indices of every step where they are not shuffled epochs (a mixture draws them).
+        tier: says of the model as it is now how well it keeps what must be kept (0: all of it); a checkpoint of a
+            lower tier goes before one of a lower loss.
+        name: the arm's, for callbacks.
+        memory: token budgets that earlier trainings decided on.
+        world: the processes that train together; each calls `fit` alike, and the main one writes.
 
     Raises:
         DataError: no training rows, or a row longer than the model's context.
+
+    Example:
+        >>> result = fit(lm, LoraConfig().build(), rows, rows, TrainConfig(epochs=2), folder, lr=1e-3)
+        >>> result.steps, sorted(path.name for path in folder.iterdir())
+        (2, ['adapter', 'engine.json', 'steps.jsonl', 'validation.jsonl'])
     """
     _check_rows(lm, train, validation)
     torch.manual_seed(seed)
     lm.adapt(method)
     with _restored_on_error(lm, method):
-        order_of = order or list(_order(len(train), config, seed))
-        steps: Steps = LazyMap(order_of, lambda indices: [train[i] for i in indices])
-        for remedy in remedies:
-            steps = remedy.steps(steps, seed)
-        objective = Objective([term for remedy in remedies for term in remedy.terms(lm, method)])
-        best = Best(lm, method, folder)
-        engine = _engine(lm, method, Planned(steps, objective, config.engine), config, folder)
-        reset_peak(lm.device)
-        optimizer = MasterAdamW(method.trainable(lm.model).values(), weight_decay=config.weight_decay)
-        run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
+        steps = _steps(train, config, seed, order, remedies)
         epoch = math.ceil(len(train) / config.global_batch) if order is None else len(steps) / config.epochs
-        validate_after = _validation_steps(epoch, len(steps), config)
-        records: list[StepRecord] = []
-        diverged = False
-        mode = running(lm, config.engine, checkpointing=engine.checkpointing)
-        with mode, _watched(run, [RecordWriter(), *hooks]) as callbacks:
-            _validate(run, best, validation, 0, engine, callbacks, tier)
-            for step, rows in enumerate(steps, 1):
-                started = time.perf_counter()
-                rate = learning_rate(step, len(steps), lr, config.warmup)
-                batches = batches_for(lm, rows, engine.token_budget)
-                record = train_step(lm, batches, objective, optimizer, rate, config.clip).to_record(step, rate, started)
-                diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
-                if diverged:
+        run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
+        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory or MicrobatchMemory(), world)
+        return trainer.train(validation_steps(epoch, len(steps), config.validations_per_epoch))
+
+
+class Trainer:
+    """One training of an adapted model. Optimiser, position, best and writer are `Stateful`: what its steps leave."""
+
+    def __init__(
+        self,
+        run: Run,
+        config: TrainConfig,
+        steps: Steps,
+        validation: Sequence[Encoded],
+        hooks: Sequence[Callback],
+        remedies: Sequence[Remedy],
+        tier: Callable[[], int] | None,
+        memory: MicrobatchMemory,
+        world: World,
+    ) -> None:
+        self.run, self.config, self.validation = run, config, validation
+        self.remedies, self.tier, self.world = remedies, tier, world
+        self.objective = Objective([term for remedy in remedies for term in remedy.terms(run.lm, run.method)])
+        self.best = Best(run.lm, run.method, run.folder, world)
+        self.best.begin()
+        self.engine = self._engine(memory, steps)
+        reset_peak(run.lm.device)
+        self.optimizer = MasterAdamW(run.method.trainable(run.lm.model).values(), weight_decay=config.weight_decay)
+        self.position = Position(steps)
+        self.writer = RecordWriter()
+        watching = (self.writer, *hooks)
+        self.callbacks = [each for each in watching if world.is_main or not isinstance(each, Tracker)]
+        self.records: list[StepRecord] = []
+        self.diverged = False
+
+    def train(self, validate_after: set[int]) -> FitResult:
+        """Take all steps that are to come; the model then holds the best checkpoint."""
+        lm = self.run.lm
+        with running(lm, self.config.engine, checkpointing=self.engine.checkpointing), self._watched():
+            self._validate(0)
+            for step, rows in self.position:
+                self._step(step, rows)
+                if self.diverged:
                     break
-                records.append(record)
-                for callback in callbacks:
-                    callback.after_step(run, record)
                 if step in validate_after:
-                    if not all(remedy.allows(lm) for remedy in remedies):
+                    if not all(remedy.allows(lm) for remedy in self.remedies):
                         break
-                    _validate(run, best, validation, step, engine, callbacks, tier)
-            if not validation and not diverged:
-                best.keep(len(steps))
-            best.finish()
-        return _result(records, best, diverged, peak_bytes(lm.device))
+                    self._validate(step)
+        if not self.validation and not self.diverged:
+            self.best.keep(self.run.steps)
+        self.best.finish()
+        return _result(self.records, self.best, self.diverged, peak_bytes(lm.device))
+
+    def _step(self, step: int, rows: Sequence[Encoded]) -> None:
+        """One update, by this process's share of the rows. A step that diverged leaves no record."""
+        started, run, config = time.perf_counter(), self.run, self.config
+        rate = learning_rate(step, run.steps, run.lr, config.warmup)
+        batches = batches_for(run.lm, self.world.shard(rows), self.engine.token_budget)
+        result = train_step(run.lm, batches, self.objective, self.optimizer, rate, config.clip, self.world)
+        record = result.to_record(step, rate, started)
+        self.diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
+        if not self.diverged:
+            self.records.append(record)
+            for callback in self.callbacks:
+                callback.after_step(run, record)
+
+    def _validate(self, step: int) -> None:
+        """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
+        if not self.validation:
+            return
+        loss = mean_nll(self.run.lm, self.validation, self.engine.token_budget)
+        kept = self.best.offer(step, loss, self.tier()) if self.tier and step > 0 else self.best.offer(step, loss)
+        if math.isfinite(loss):
+            record = ValidationRecord(step=step, loss=loss, best=kept)
+            for callback in self.callbacks:
+                callback.after_validation(self.run, record)
+
+    def _engine(self, memory: MicrobatchMemory, steps: Steps) -> EngineRecord:
+        """The token budget that the settings give, or the one that is found; noted in the run's folder."""
+        run, config = self.run, self.config
+        if config.token_budget == "auto":
+            memory.recall([run.folder / FILE])
+            engine = memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
+        else:
+            engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
+        if self.world.is_main:
+            write_json(run.folder / FILE, engine)
+        return engine
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Calls the first and the last hook, whatever happens in between."""
+        for callback in self.callbacks:
+            callback.on_start(self.run)
+        try:
+            yield
+        finally:
+            for callback in self.callbacks:
+                callback.on_end(self.run)
 
 
 @contextmanager
@@ -148,17 +228,6 @@ def _restored_on_error(lm: LanguageModel, method: Method) -> Iterator[None]:
     except BaseException:
         lm.restore(method)
         raise
-
-
-def _engine(lm: LanguageModel, method: Method, planned: Planned, config: TrainConfig, folder: Path) -> EngineRecord:
-    """The token budget that the settings give, or the one that is found; noted in the run's folder."""
-    if config.token_budget == "auto":
-        recall([folder / FILE])
-        engine = find_budget(lm, method, planned)
-    else:
-        engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
-    write_json(folder / FILE, engine)
-    return engine
 
 
 def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
@@ -173,47 +242,19 @@ def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequenc
         )
 
 
-def _order(rows: int, config: TrainConfig, seed: int) -> Iterator[list[int]]:
-    """The row indices of every step of the run."""
-    return itertools.islice(shuffled_steps(rows, config.global_batch, seed), config.steps(rows))
-
-
-def _validation_steps(epoch: float, steps: int, config: TrainConfig) -> set[int]:
-    """Steps after which to validate: evenly over every epoch of so many steps, and the last."""
-    every = epoch / config.validations_per_epoch
-    return {round(i * every) for i in range(1, math.ceil(steps / every) + 1) if round(i * every) <= steps} | {steps}
-
-
-def _validate(
-    run: Run,
-    best: Best,
-    validation: Sequence[Encoded],
-    step: int,
-    engine: EngineRecord,
-    callbacks: Sequence[Callback],
-    tier: Callable[[], int] | None,
-) -> None:
-    """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
-    if not validation:
-        return
-    loss = mean_nll(run.lm, validation, engine.token_budget)
-    kept = best.offer(step, loss, tier()) if tier and step > 0 else best.offer(step, loss)
-    if math.isfinite(loss):
-        record = ValidationRecord(step=step, loss=loss, best=kept)
-        for callback in callbacks:
-            callback.after_validation(run, record)
-
-
-@contextmanager
-def _watched(run: Run, callbacks: list[Callback]) -> Iterator[list[Callback]]:
-    """Calls the first and the last hook, whatever happens in between."""
-    for callback in callbacks:
-        callback.on_start(run)
-    try:
-        yield callbacks
-    finally:
-        for callback in callbacks:
-            callback.on_end(run)
+def _steps(
+    train: Sequence[Encoded],
+    config: TrainConfig,
+    seed: int,
+    order: Sequence[Sequence[int]] | None,
+    remedies: Sequence[Remedy],
+) -> Steps:
+    """The rows of every step, as the remedies want them."""
+    numbers = order or shuffled_epochs(len(train), config.global_batch, config.steps(len(train)), seed)
+    steps: Steps = LazyMap(numbers, lambda indices: [train[i] for i in indices])
+    for remedy in remedies:
+        steps = remedy.steps(steps, seed)
+    return steps
 
 
 def _result(records: Sequence[StepRecord], best: Best, diverged: bool, peak: int | None) -> FitResult:

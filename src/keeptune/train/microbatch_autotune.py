@@ -3,14 +3,14 @@
 Larger micro-batches share more prefixes and start fewer kernels; smaller ones stay in a CPU's caches and fit small
 memories. Results depend on the choice in rounding only, so it is no setting of a study unless somebody makes it one;
 and rounding is enough for no stopwatch to decide it: a busy machine would train another model than a quiet one. A
-decision is kept for the process and in engine.json, where a study that goes on finds it.
+decision is kept by a `MicrobatchMemory` and in engine.json, where a study that goes on finds it.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,11 @@ from keeptune.train.step import batches_for
 
 DEFAULT = 4096  # tokens of a batch that is not trained on
 CANDIDATES = (1024, 2048, 4096, 8192, 16384)
-WANTED = {"cpu": 1024, "cuda": 8192}  # what was fastest or tied on every shape that was timed; caches end, kernels fill
+# What was fastest or tied on every shape that was timed: a CPU's caches end there, a GPU's kernels are full by then.
+WANTED: Mapping[str, int] = {"cpu": 1024, "cuda": 8192}
 FEW_STEPS = 50  # a shorter run is over before a probe of memory pays
 MARGIN = 0.8  # of the available memory may be used
 FILE = "engine.json"
-
-_known: dict[str, EngineRecord] = {}
 
 
 @dataclass(frozen=True)
@@ -46,31 +45,43 @@ class Planned:
     engine: str  # "flat" or "padded"
 
 
-def find_budget(lm: LanguageModel, method: Method, planned: Planned) -> EngineRecord:
-    """The budget that suits the device, or the largest below it that fits, for a model that is adapted.
+class MicrobatchMemory:
+    """What was decided before, so that trainings of one kind split their steps alike.
 
-    Weights and random state stay as they are. Gradient checkpointing is chosen only where nothing fits without.
+    Args:
+        folder: the folders of trainings are directly in it; what other processes decided there counts, too.
     """
-    candidates = _candidates(planned, WANTED.get(lm.device.type, DEFAULT))
-    key = _key(lm, method, planned, candidates)
-    if key not in _known:
-        if len(planned.steps) < FEW_STEPS:
-            why = f"{len(planned.steps)} steps are too few to probe memory"
-            return EngineRecord(key=key, token_budget=candidates[-1], why=why)
-        with torch.random.fork_rng([lm.device] if lm.device.type == "cuda" else []):
-            _known[key] = Probe(lm, method, planned).decide(key, candidates)
-    return _known[key]
 
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._known: dict[str, EngineRecord] = {}
 
-def recall(files: Iterable[Path]) -> None:
-    """Take over what earlier processes decided; a file that is missing or was cut short is passed over."""
-    for file in files:
-        try:
-            record = read_json(file, EngineRecord)
-        except DataError:
-            continue
-        if record.probed:
-            _known.setdefault(record.key, record)
+    def find_budget(self, lm: LanguageModel, method: Method, planned: Planned) -> EngineRecord:
+        """The budget that suits the device, or the largest below it that fits, for a model that is adapted.
+
+        Weights and random state stay as they are. Gradient checkpointing is chosen only where nothing fits without.
+        """
+        candidates = _candidates(planned, WANTED.get(lm.device.type, DEFAULT))
+        key = _key(lm, method, planned, candidates)
+        if self.folder is not None:
+            self.recall(self.folder.glob(f"*/{FILE}"))
+        if key not in self._known:
+            if len(planned.steps) < FEW_STEPS:
+                why = f"{len(planned.steps)} steps are too few to probe memory"
+                return EngineRecord(key=key, token_budget=candidates[-1], why=why)
+            with torch.random.fork_rng([lm.device] if lm.device.type == "cuda" else []):
+                self._known[key] = Probe(lm, method, planned).decide(key, candidates)
+        return self._known[key]
+
+    def recall(self, files: Iterable[Path]) -> None:
+        """Take over what earlier processes decided; a file that is missing or was cut short is passed over."""
+        for file in files:
+            try:
+                record = read_json(file, EngineRecord)
+            except DataError:
+                continue
+            if record.probed:
+                self._known.setdefault(record.key, record)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import Tensor
 
 from keeptune.batching.types import Batch
+from keeptune.launch.world import ALONE, World
 from keeptune.models.forward import gather_logprobs, logits, target_nll
 from keeptune.models.language_model import LanguageModel
 
@@ -43,8 +44,11 @@ class Term:
     ``forward.batch.weight``, and does not ask for logits: without them the likelihood takes less memory.
     """
 
-    def begin(self, lm: LanguageModel, batches: Sequence[Batch]) -> None:
-        """Told all micro-batches of a step (on the CPU) before the first of them is run."""
+    def begin(self, lm: LanguageModel, batches: Sequence[Batch], world: World) -> None:
+        """Told all micro-batches of a step (on the CPU) before the first of them is run.
+
+        These are this process's share; what a term needs of the whole step it has to sum over ``world``.
+        """
 
     def __call__(self, forward: Forward) -> Tensor:
         """The term's sum over this micro-batch."""
@@ -57,10 +61,10 @@ class Objective:
 
     terms: Sequence[Term] = ()
 
-    def begin(self, lm: LanguageModel, batches: Sequence[Batch]) -> None:
+    def begin(self, lm: LanguageModel, batches: Sequence[Batch], world: World = ALONE) -> None:
         """Call before the micro-batches of a step; a lone micro-batch may do without."""
         for term in self.terms:
-            term.begin(lm, batches)
+            term.begin(lm, batches, world)
 
     def __call__(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> tuple[Tensor, Tensor]:
         """(what to differentiate, the likelihood part alone): float32 sums in nats, times ``scale``.

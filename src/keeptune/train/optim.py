@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from keeptune.launch.world import World
 
 
 class MasterAdamW:
@@ -52,6 +55,19 @@ class MasterAdamW:
             parameter.grad = None
 
     @torch.no_grad()
+    def sum_over(self, world: World) -> None:
+        """Add up the gradients of all processes; call once before `step`.
+
+        A parameter that has a gradient in some of them counts as zero in the others; one that has none stands still.
+        """
+        if world.size == 1:
+            return
+        present = world.sum(torch.tensor([float(m.grad is not None) for m in self.masters])).tolist()
+        for master, count in zip(self.masters, present, strict=True):
+            if count:
+                master.grad = world.sum(torch.zeros_like(master) if master.grad is None else master.grad)
+
+    @torch.no_grad()
     def step(self, lr: float, clip: float) -> Tensor:
         """Clip by global norm, update, round into the parameters; returns the norm before clipping (scalar tensor)."""
         norm = _clip([m.grad for m in self.masters if m.grad is not None], clip)
@@ -59,9 +75,30 @@ class MasterAdamW:
             group["lr"] = lr
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
+        self._round()
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Stateful`: of every parameter the exact weight, and what AdamW keeps once it had a gradient."""
+        state: dict[str, Any] = {f"{i}.master": master.detach() for i, master in enumerate(self.masters)}
+        for i, master in enumerate(self.masters):
+            state |= {f"{i}.{name}": kept for name, kept in self._adamw.state.get(master, {}).items()}
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over weights and moments; the parameters get the weights, too."""
+        for i, master in enumerate(self.masters):
+            kept = {name.partition(".")[2]: tensor for name, tensor in state.items() if name.startswith(f"{i}.")}
+            master.copy_(kept.pop("master"))
+            if kept:
+                self._adamw.state[master] = {name: tensor.to(master.device, copy=True) for name, tensor in kept.items()}
+        self._round()
+
+    def _round(self) -> None:
+        """Every parameter of low precision is its master, rounded."""
         if self._low:
             torch._foreach_copy_([self.parameters[i] for i in self._low], [self.masters[i] for i in self._low])
-        return norm
 
 
 def _clip(gradients: list[Tensor], clip: float) -> Tensor:

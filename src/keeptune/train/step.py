@@ -12,6 +12,7 @@ from torch import Tensor
 from keeptune.batching.types import Batch
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
+from keeptune.launch.world import ALONE, World
 from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.objective import Objective
@@ -42,29 +43,36 @@ class StepResult:
 
 
 def batches_for(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
-    """The micro-batches that suit ``lm`` in the mode that it is in."""
-    return lm.engine.train_batches(lm, rows, token_budget)
+    """The micro-batches that suit ``lm`` in the mode that it is in; none of no rows."""
+    return lm.engine.train_batches(lm, rows, token_budget) if rows else []
 
 
 def train_step(
-    lm: LanguageModel, batches: Sequence[Batch], objective: Objective, optimizer: MasterAdamW, lr: float, clip: float
+    lm: LanguageModel,
+    batches: Sequence[Batch],
+    objective: Objective,
+    optimizer: MasterAdamW,
+    lr: float,
+    clip: float,
+    world: World = ALONE,
 ) -> StepResult:
     """Forward and backward over the micro-batches of one global batch, then one update.
 
     The loss is a sum over targets, divided once by the weight of the whole global batch, so that the gradient does not
-    depend on how rows are spread over micro-batches.
+    depend on how rows are spread over micro-batches, or over the processes of ``world``.
     """
-    weight = sum(batch.weight for batch in batches)
+    counts = [sum(batch.weight for batch in batches), sum(batch.tokens for batch in batches)]
+    weight, tokens = world.sum(torch.tensor(counts, dtype=torch.float64)).tolist()
     total = torch.zeros((), device=lm.device)
-    objective.begin(lm, batches)
+    objective.begin(lm, batches, world)
     for batch in batches:
         loss, nll = objective(lm, batch.to(lm.device), 1 / weight)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.accumulate()
         total += nll
+    optimizer.sum_over(world)
     norm = optimizer.step(lr, clip)
-    trained = round(weight)
-    return StepResult(total, norm, sum(batch.tokens for batch in batches), trained)
+    return StepResult(world.sum(total), norm, round(tokens), round(weight))
 
 
 def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> float:

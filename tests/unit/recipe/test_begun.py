@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import pytest
 import yaml
 
 from keeptune.core.config import parse_recipe
+from keeptune.core.errors import ConfigError
 from keeptune.recipe.begun import another, begin, begun_comparison, begun_evaluation, begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.files import named_entries
 from keeptune.recipe.scoring import ScoringConfig
+from keeptune.tracking.base import TRACKERS, Tracker
 
 
 @pytest.fixture
@@ -63,6 +66,32 @@ def test_what_makes_another_study(data: Path, changes: dict[str, Any], other: st
     run(folder, study(), data)
     found = another(folder, begun_study(study(**changes), data))
     assert found == (None if other is None else f"another study (other {other})")
+
+
+def test_trackers_are_in_no_key(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TRACKERS._classes, "lines", Tracker)
+    plain, watched = study(), study(trackers=["lines"])
+    assert watched.trackers == ("lines",)
+    assert pickle.loads(pickle.dumps(watched)).trackers == ("lines",)  # workers are sent it
+    assert begun_study(watched, data) == begun_study(plain, data)
+    assert watched.digest() == plain.digest()  # of plan.json
+    assert watched.model_dump(mode="json") == plain.model_dump(mode="json")  # in the manifest
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["consol"], "'consol' is no tracker; use console"),
+        (["records"], "'records' is always there: name further trackers only"),
+        (["lines", "lines"], "name each tracker once"),
+    ],
+)
+def test_trackers_are_checked_when_a_recipe_is_read(
+    names: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRACKERS._classes, "lines", Tracker)
+    with pytest.raises(ConfigError, match=message):
+        study(trackers=names)
 
 
 def test_data_are_known_by_their_content(data: Path) -> None:

@@ -48,6 +48,14 @@ def test_what_keeps_the_suites_goes_before_a_lower_loss(
     assert best.step == kept
 
 
+def test_what_an_earlier_training_left_is_removed(tiny: LanguageModel, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    best = Best(tiny, FullConfig().build(), tmp_path)
+    assert best.folder.is_dir()
+    best.begin()
+    assert not best.folder.exists()
+
+
 @pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=2)], ids=["full", "lora"])
 def test_saved_weights_are_readable_for_others(tiny: LanguageModel, config: Any, tmp_path: Path) -> None:
     method = config.build()

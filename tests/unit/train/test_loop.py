@@ -16,8 +16,8 @@ from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
+from keeptune.tracking.base import Callback, Run
 from keeptune.train import loop
-from keeptune.train.callbacks import Callback, Run
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.step import mean_nll
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.train import microbatch_autotune as budget
 from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.microbatch_autotune import FILE, Planned, find_budget, recall
+from keeptune.train.microbatch_autotune import FILE, MicrobatchMemory, Planned
 from keeptune.train.objective import Objective
 from keeptune.train.remedies.base import Remedy
 from keeptune.train.remedies.ewc import Ewc, EwcConfig
@@ -26,13 +26,6 @@ from keeptune.train.remedies.l2sp import L2SpConfig
 from keeptune.train.remedies.talr import TalrConfig
 
 Rows = Callable[..., list[Encoded]]
-
-
-@pytest.fixture(autouse=True)
-def forgetful() -> Iterator[None]:
-    budget._known.clear()
-    yield
-    budget._known.clear()
 
 
 @pytest.fixture
@@ -59,10 +52,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch, per_token: float = 0.0) -> list[int
     return tried
 
 
-def find(lm: LanguageModel, planned: Planned, config: Any = None) -> EngineRecord:
+def find(
+    lm: LanguageModel, planned: Planned, config: Any = None, memory: MicrobatchMemory | None = None
+) -> EngineRecord:
     method = (config or LoraConfig(rank=2)).build()
     lm.adapt(method)
-    record = find_budget(lm, method, planned)
+    record = (memory or MicrobatchMemory()).find_budget(lm, method, planned)
     lm.restore(method)
     return record
 
@@ -116,7 +111,7 @@ def test_probing_changes_nothing(tiny: LanguageModel, long_run: Planned, config:
     method = config.build()
     tiny.adapt(method)
     before, random = hash_parameters(tiny.model), torch.get_rng_state()
-    record = find_budget(tiny, method, long_run)
+    record = MicrobatchMemory().find_budget(tiny, method, long_run)
     assert record.probed and record.token_budget in budget.CANDIDATES
     assert hash_parameters(tiny.model) == before
     assert torch.equal(torch.get_rng_state(), random)
@@ -143,7 +138,7 @@ def test_terms_are_probed_too_and_counted(
         tiny.adapt(method)
         terms = remedy.terms(tiny, method)
         before, random = hash_parameters(tiny.model), torch.get_rng_state()
-        record = find_budget(tiny, method, Planned(long_run.steps, Objective(terms), "flat"))
+        record = MicrobatchMemory().find_budget(tiny, method, Planned(long_run.steps, Objective(terms), "flat"))
         assert record.probed
         assert hash_parameters(tiny.model) == before and torch.equal(torch.get_rng_state(), random)
         assert all(p.grad is None for p in tiny.model.parameters()) and not tiny.model.training
@@ -156,20 +151,31 @@ def test_terms_are_probed_too_and_counted(
 def test_arms_of_a_study_probe_once(
     tiny: LanguageModel, long_run: Planned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tried = pretend(monkeypatch)
-    first = find(tiny, long_run)
+    tried, memory = pretend(monkeypatch), MicrobatchMemory()
+    first = find(tiny, long_run, memory=memory)
     count = len(tried)
-    assert find(tiny, long_run) == first
+    assert find(tiny, long_run, memory=memory) == first
     assert len(tried) == count
-    assert find(tiny, long_run, FullConfig()).key != first.key
+    assert find(tiny, long_run, FullConfig(), memory).key != first.key
     assert len(tried) > count
-    write_json(tmp_path / FILE, first)
-    budget._known.clear()
-    (tmp_path / "bad.json").write_text("{")
+
+
+@pytest.mark.usefixtures("small_budgets")
+def test_what_other_processes_decided_counts(
+    tiny: LanguageModel, long_run: Planned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried, late = pretend(monkeypatch), MicrobatchMemory(tmp_path)
+    first = find(tiny, long_run).model_copy(update={"why": "decided before"})
+    write_json(tmp_path / "arm" / FILE, first)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / FILE).write_text("{")
     count = len(tried)
-    recall([tmp_path / FILE, tmp_path / "bad.json", tmp_path / "none.json"])  # as a later process does
-    assert find(tiny, long_run) == first
+    assert find(tiny, long_run, memory=late) == first
+    files = MicrobatchMemory()
+    files.recall([tmp_path / "none.json", tmp_path / "arm" / FILE])
+    assert find(tiny, long_run, memory=files) == first
     assert len(tried) == count
+    assert find(tiny, long_run) != first  # a memory of its own
 
 
 @pytest.mark.usefixtures("small_budgets")

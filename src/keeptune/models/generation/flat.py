@@ -11,7 +11,7 @@ Shapes: B rows, W slots, L tokens of a row, N new tokens, P tokens of the shared
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from keeptune.models.progress import Progress, default_budget
 if TYPE_CHECKING:
     from keeptune.models.language_model import LanguageModel
 
-MAX_ROWS = {"cpu": 128, "cuda": 256}  # rows of a step; beyond, it takes longer in proportion
+MAX_ROWS: Mapping[str, int] = {"cpu": 128, "cuda": 256}  # rows of a step; beyond, it takes longer in proportion
 CPU_CACHE_BYTES = 2**30
 CUDA_CACHE_SHARE = 0.5  # of the memory that is free
 MIN_SHARED = 16  # a shorter common prefix is not worth products of its own

@@ -27,8 +27,8 @@ from keeptune.study.ledger import Ledger
 from keeptune.study.records import KeyedRecord, finished, required
 from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.workplace import Workplace
+from keeptune.tracking.console import Progress
 from keeptune.train.loop import fit
-from keeptune.train.progress import Progress
 from keeptune.train.remedies.base import Need, RemedyInputs
 
 Row = dict[str, tuple[ItemRecord, ...]]  # task -> its test items after a stage
@@ -115,8 +115,9 @@ class TaskSequence(Unplanned):
                 folder / f"lr{lr:g}",
                 lr=lr,
                 seed=self.seed,
-                hooks=[Progress(workplace.messages.console, f"{self.name}, {task}")],
+                hooks=[Progress(workplace.messages.console, f"{self.name}, {task}"), *workplace.trackers],
                 remedies=remedies,
+                memory=workplace.microbatches,
             )
             seconds, label = seconds + result.seconds, arm.describe(remedies)
             try:

@@ -19,11 +19,10 @@ from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.scorer import Scorer
 from keeptune.study.trial import Trial
 from keeptune.study.workplace import Workplace
-from keeptune.train.callbacks import Callback, Run
+from keeptune.tracking.base import Callback, Run
+from keeptune.tracking.console import Progress
 from keeptune.train.drift import drift
 from keeptune.train.loop import FitResult, fit
-from keeptune.train.microbatch_autotune import FILE, recall
-from keeptune.train.progress import Progress
 from keeptune.train.remedies.base import RemedyInputs
 
 
@@ -71,7 +70,6 @@ class Train:
 def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
     """The training's record; its weights are in its folder, and the model is the base again."""
     config, ledger, lm, baseline = workplace.config, workplace.ledger, workplace.lm, workplace.baseline
-    recall(ledger.folder.glob(f"arms/*/{FILE}"))  # a study that goes on splits its steps as it did before
     rows = workplace.data.rows(trial.seed, trial.examples)
     watch = _Watch(workplace.scorer, baseline, checkpoints=config.checkpoints)
     method, remedies = trial.arm.build(
@@ -90,11 +88,12 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         ledger.trial_folder(trial),
         lr=trial.lr,
         seed=trial.seed,
-        hooks=[Progress(workplace.messages.console, trial.name), watch],
+        hooks=[Progress(workplace.messages.console, trial.name), watch, *workplace.trackers],
         remedies=remedies,
         order=rows.order,
         name=trial.arm.name,
         tier=watch.tier if config.checkpoints and baseline.skills else None,
+        memory=workplace.microbatches,
     )
     try:
         return TrialRecord(

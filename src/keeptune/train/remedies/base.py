@@ -44,7 +44,12 @@ class Remedy:
     """Base of all remedies. An instance belongs to one training: it may remember what it made.
 
     Example:
-        >>> fit(lm, method, train, validation, config, folder, lr=1e-4, remedies=[KlConfig(weight=0.5).build()])
+        >>> remedy = KlConfig(weight=0.5).build()
+        >>> remedy.describe()
+        'KL to base 0.5'
+        >>> config = TrainConfig(max_steps=1)
+        >>> fit(lm, LoraConfig().build(), rows, [], config, folder, lr=1e-3, remedies=[remedy]).steps
+        1
     """
 
     def describe(self) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from keeptune.batching.types import Batch
+from keeptune.launch.world import World
 from keeptune.methods.base import Method
 from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel, evaluating
@@ -68,13 +69,16 @@ class TalrTerm(Term):
         self.floor = floor
         self._tau: Tensor | None = None  # None: the one micro-batch at hand is all
 
-    def begin(self, lm: LanguageModel, batches: Sequence[Batch]) -> None:
+    @override
+    def begin(self, lm: LanguageModel, batches: Sequence[Batch], world: World) -> None:
         """Find the mean loss of the step where it takes several micro-batches."""
         self._tau = None
-        if len(batches) > 1:
+        if len(batches) > 1 or world.size > 1:
             with evaluating(lm):
                 losses = [_nll(target_logprobs(lm, moved), moved) for moved in (b.to(lm.device) for b in batches)]
-            self._tau = torch.stack(losses).sum() / sum(batch.weight for batch in batches)
+            loss = torch.stack(losses).sum() if losses else torch.zeros((), device=lm.device)
+            weight = torch.tensor(sum(batch.weight for batch in batches), dtype=torch.float64)
+            self._tau = world.sum(loss) / world.sum(weight).item()
 
     def __call__(self, forward: Forward) -> Tensor:
         """Float32 scalar, in nats."""

@@ -8,23 +8,25 @@ from collections import deque
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from typing_extensions import override
 
 from keeptune.core.records import StepRecord, ValidationRecord
 from keeptune.core.units import human_count
-from keeptune.train.callbacks import Callback, Run
+from keeptune.tracking.base import TRACKERS, Run, Tracker
 
 
-class Progress(Callback):
-    """One bar per run; plain consoles (a file, a CI log) get one line at the end instead."""
+@TRACKERS.register("console")
+class Progress(Tracker):
+    """One bar per training; plain consoles (a file, a CI log) get one line at the end instead."""
 
-    def __init__(self, console: Console, title: str | None = None) -> None:
-        self.console, self.title = console, title
+    def __init__(self, console: Console | None = None, title: str | None = None) -> None:
+        self.console, self.title = console or Console(), title
+
+    @override
+    def on_start(self, run: Run) -> None:
         self._speeds: deque[float] = deque(maxlen=20)  # tokens per second of the latest steps
         self._losses: deque[float] = deque(maxlen=20)
         self._validation = ""
-
-    def on_start(self, run: Run) -> None:
-        """Show the bar."""
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -39,17 +41,18 @@ class Progress(Callback):
         self._task = self._bar.add_task(self.title or run.label, total=run.steps, note="")
         self._bar.start()
 
+    @override
     def after_step(self, run: Run, record: StepRecord) -> None:
-        """Advance by one step."""
         self._speeds.append(record.tokens / record.seconds)
         self._losses.append(record.loss)
         self._bar.update(self._task, advance=1, note=self._note())
 
+    @override
     def after_validation(self, run: Run, record: ValidationRecord) -> None:
-        """Show the validation loss, and whether it is the best so far."""
         self._validation = f" validation {record.loss:.3f}{' (best)' if record.best else ''}"
         self._bar.update(self._task, note=self._note())
 
+    @override
     def on_end(self, run: Run) -> None:
         """Leave the last state of the bar, or its text, on the console."""
         self._bar.stop()

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from keeptune.core.records import StepRecord, ValidationRecord
 from keeptune.models.language_model import LanguageModel
-from keeptune.train.callbacks import Run
-from keeptune.train.progress import Progress
+from keeptune.tracking.base import Run
+from keeptune.tracking.console import Progress
 
 
 def run(lm: LanguageModel, terminal: bool) -> str:

@@ -1,0 +1,1 @@
+"""Which processes train one model together."""

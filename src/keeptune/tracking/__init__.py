@@ -1,0 +1,1 @@
+"""What may watch a training or a study, one tracker per file. Start with `base`."""
