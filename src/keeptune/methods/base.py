@@ -51,6 +51,14 @@ class Method(ABC):
     def restore(self, model: nn.Module) -> nn.Module:
         """The model as it was before `prepare`, bit by bit."""
 
+    def virtual_ids(self, model: nn.Module) -> tuple[int, ...]:
+        """Ids behind the vocabulary that the model embeds now and that stand in front of every row."""
+        return ()
+
+    def rate_factors(self, model: nn.Module) -> dict[str, float]:
+        """Parameters of `trainable` whose learning rate is another, and how many times as large it is."""
+        return {}
+
     @abstractmethod
     def describe(self) -> str:
         """The method in a table or a sentence: 'LoRA r=16'."""
@@ -127,6 +135,14 @@ class Wrapper(WeightDelta):
         return self.inner.restore(model)
 
     @override
+    def virtual_ids(self, model: nn.Module) -> tuple[int, ...]:
+        return self.inner.virtual_ids(model)
+
+    @override
+    def rate_factors(self, model: nn.Module) -> dict[str, float]:
+        return self.inner.rate_factors(model)
+
+    @override
     def describe(self) -> str:
         return self.inner.describe()
 
@@ -159,6 +175,7 @@ class MethodConfig(Dosed):
     """Settings of a method, as a recipe gives them under the method's name, and the rates that a study tries."""
 
     weight_deltas: ClassVar[bool] = True  # whether `build` makes a `WeightDelta`
+    same_input: ClassVar[bool] = True  # whether the base can read what the adapted model reads
     copies_base: ClassVar[bool] = False  # whether the base needs memory of its own beside the tuned model
 
     learning_rates: tuple[float, ...]  # peak learning rates to try

@@ -20,6 +20,7 @@ from keeptune.models.causal import check_causal
 from keeptune.models.engines.base import Engine
 from keeptune.models.engines.choose import choose_engine
 from keeptune.models.engines.padded import PaddedEngine
+from keeptune.models.engines.soft_prompt import SoftPromptEngine
 
 
 @dataclass(eq=False)
@@ -140,6 +141,9 @@ class LanguageModel:
             _refuse_virtual_tokens(self)
             padded = self.base_engine.reference is self.base_engine
             self.adapted_engine = None if padded else choose_engine(self)
+        virtual = method.virtual_ids(self.model)
+        if virtual:
+            self.adapted_engine = SoftPromptEngine(self.adapted_engine or self.base_engine, virtual)
 
     def restore(self, method: Method) -> None:
         """Give the model back as it was before `adapt`, bit by bit."""

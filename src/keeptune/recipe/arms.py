@@ -112,14 +112,13 @@ class Arm:
 
     def _check(self) -> None:
         """Refuse parts that do not go together."""
-        if self.method.weight_deltas:
-            return
-        needing = [remedy.name for remedy in self.remedies if Need.WEIGHT_DELTAS in remedy.needs]
-        needing += [INTERPOLATE] if self.interpolated else []
-        if needing:
-            raise ValueError(
-                f"'{self.name}': {needing[0]} needs {Need.WEIGHT_DELTAS.value}, and {self.method.name} adds nothing"
-            )
+        lacking = {Need.WEIGHT_DELTAS: not self.method.weight_deltas, Need.SAME_INPUT: not self.method.same_input}
+        for need in (need for need, lacks in lacking.items() if lacks):
+            needing = self.needs(need)
+            if need is Need.WEIGHT_DELTAS and self.interpolated:
+                needing.append(INTERPOLATE)
+            if needing:
+                raise ValueError(f"'{self.name}': {needing[0]} needs {need.value}, and {self.method.name} is none")
 
     @property
     def folder(self) -> str:

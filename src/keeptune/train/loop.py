@@ -146,7 +146,10 @@ class Trainer:
         self.best.begin()
         self.engine = self._engine(memory, steps)
         reset_peak(run.lm.device)
-        self.optimizer = MasterAdamW(run.method.trainable(run.lm.model).values(), weight_decay=config.weight_decay)
+        trained, factors = run.method.trainable(run.lm.model), run.method.rate_factors(run.lm.model)
+        self.optimizer = MasterAdamW(
+            trained.values(), factors=[factors.get(name, 1.0) for name in trained], weight_decay=config.weight_decay
+        )
         self.position = Position(steps)
         self.writer = RecordWriter()
         watching = (self.writer, *hooks)

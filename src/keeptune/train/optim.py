@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ class MasterAdamW:
 
     A float32 parameter is its own master. Any other gets a float32 copy that the optimiser updates and that is then
     rounded into the parameter, so that small updates are not lost to bfloat16's eight bits. Weight decay spares
-    vectors (biases, norms).
+    vectors (biases, norms). ``factors``: how many times the learning rate is that of each parameter.
 
     Bytes per bf16 parameter: 2 for the weight, 4 each for master, two moments and summed gradient, and up to 2 for the
     gradient that a backward pass has just made: 20 at the peak.
@@ -26,6 +26,7 @@ class MasterAdamW:
         self,
         parameters: Iterable[nn.Parameter],
         *,
+        factors: Sequence[float] | None = None,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
@@ -33,11 +34,14 @@ class MasterAdamW:
         self.masters = [p if p.dtype == torch.float32 else p.detach().float() for p in self.parameters]
         self._low = [i for i, p in enumerate(self.parameters) if p is not self.masters[i]]
         self._sums: dict[int, Tensor] = {}  # float32 gradients, kept between steps: fresh pages are slow to get
-        groups = [
-            {"params": [m for m in self.masters if m.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [m for m in self.masters if m.ndim < 2], "weight_decay": 0.0},
+        groups: dict[tuple[float, bool], list[Tensor]] = {}
+        for master, factor in zip(self.masters, factors or [1.0] * len(self.masters), strict=True):
+            groups.setdefault((factor, master.ndim >= 2), []).append(master)
+        settings: list[dict[str, Any]] = [
+            {"params": masters, "weight_decay": weight_decay if matrices else 0.0, "factor": factor}
+            for (factor, matrices), masters in groups.items()
         ]
-        self._adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
+        self._adamw = torch.optim.AdamW(settings, lr=0.0, betas=betas, fused=True)
 
     @torch.no_grad()
     def accumulate(self) -> None:
@@ -72,7 +76,7 @@ class MasterAdamW:
         """Clip by global norm, update, round into the parameters; returns the norm before clipping (scalar tensor)."""
         norm = _clip([m.grad for m in self.masters if m.grad is not None], clip)
         for group in self._adamw.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         self._round()

@@ -55,3 +55,28 @@ def test_an_interpolated_arm_rests_on_a_trained_one() -> None:
 def test_what_does_not_exist_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         arm(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dora+l2sp", "'dora\\+l2sp': l2sp needs a method that adds to the base's weights, and dora is none"),
+        ("ia3+interpolate", "interpolate needs a method that adds"),
+        ("prompt-tuning:8+kl", "kl needs a method that leaves the input as the base reads it"),
+        ("last-layers:none", "valid integer"),
+        ("full:2", "'full' has no dose"),
+        ("full+guard:2", "'guard' has no dose"),
+        ("peft:lohra", "peft has no tuner 'lohra'"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        arm(text)
+
+
+def test_a_method_may_have_a_dose() -> None:
+    found = arm("last-layers:3+kl:0.5")
+    assert (found.name, found.folder) == ("last-layers:3+kl:0.5", "last-layers-3+kl-0.5")
+    assert found.parts.dose == 3 and found.parts.remedies[0].dose == 0.5
+    assert found.settings()[:2] == ["last-layers", {"count": 3}]
+    assert arm("last-layers") != found.trained

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -109,3 +111,22 @@ def test_a_parameter_without_a_gradient_stands_still() -> None:
         norm = optimizer.step(0.1, clip=1e6)
         assert float(norm) == pytest.approx((24 if step == 0 else 12) ** 0.5)
     assert torch.equal(optimizer.masters[1], before)
+
+
+def test_factors_are_learning_rates_of_their_own() -> None:
+    torch.manual_seed(0)
+    start = [torch.randn(3, 4), torch.randn(4), torch.randn(2, 2)]
+    gradients = [torch.randn_like(each) for each in start]
+
+    def moved(indices: list[int], lr: float, **settings: Any) -> list[torch.Tensor]:
+        parameters = [torch.nn.Parameter(start[i].clone()) for i in indices]
+        optimizer = MasterAdamW(parameters, weight_decay=0.1, **settings)
+        for parameter, i in zip(parameters, indices, strict=True):
+            parameter.grad = gradients[i].clone()
+        optimizer.accumulate()
+        optimizer.step(lr, clip=1e9)
+        return [parameter.detach() for parameter in parameters]
+
+    slow, fast = moved([0, 1], 1e-3), moved([2], 1.6e-2)
+    both = moved([0, 1, 2], 1e-3, factors=[1.0, 1.0, 16.0])
+    assert all(torch.equal(a, b) for a, b in zip(both, [*slow, *fast], strict=True))

@@ -18,7 +18,7 @@ from keeptune.models import head
 from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.train.objective import Forward, Term
-from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Remedy, RemedyConfig, RemedyInputs
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 
 @REMEDIES.register("kl")
@@ -27,6 +27,7 @@ class KlConfig(RemedyConfig):
 
     dose: ClassVar[str] = "weight"
     base_forwards: ClassVar[float] = 1.0
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.SAME_INPUT})
 
     weight: float = Field(1.0, gt=0)  # nats of likelihood that a nat of divergence is worth
 

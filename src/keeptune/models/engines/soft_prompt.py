@@ -1,0 +1,89 @@
+"""Any engine, with learned tokens in front of every row: prompt learning as plain tokens of the model's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from keeptune.batching.types import Batch
+from keeptune.core.errors import DataError
+from keeptune.data.examples import Encoded
+from keeptune.models.engines.base import Engine, Generation, Scores
+
+if TYPE_CHECKING:
+    from keeptune.models.language_model import LanguageModel
+
+
+class SoftPromptEngine:
+    """See `Engine`. Virtual tokens are ids behind the vocabulary, which the adapted model embeds.
+
+    So they are a prefix like any other: all rows share it, and an engine that shares prefixes computes it once.
+    """
+
+    def __init__(self, inner: Engine, virtual: Sequence[int]) -> None:
+        self.inner, self.virtual = inner, tuple(virtual)
+        self.name = inner.name
+
+    @property
+    def reference(self) -> SoftPromptEngine:
+        """The same in front of the slow reference."""
+        return self if self.inner.reference is self.inner else SoftPromptEngine(self.inner.reference, self.virtual)
+
+    def train_batches(self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+        """Of the longer rows."""
+        return self.inner.train_batches(lm, [self._longer(row, lm.context) for row in rows], token_budget)
+
+    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[Batch]:
+        """Of the longer rows."""
+        return self.inner.score_batches([self._longer(row) for row in rows], token_budget)
+
+    def logits(self, lm: LanguageModel, batch: Batch) -> Tensor:
+        """By the inner engine, whose batches these are."""
+        return self.inner.logits(lm, batch)
+
+    def logprobs(self, lm: LanguageModel, batch: Batch) -> Tensor:
+        """The same."""
+        return self.inner.logprobs(lm, batch)
+
+    def nll(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+        """The same."""
+        return self.inner.nll(lm, batch, scale)
+
+    def score(
+        self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+    ) -> Iterator[Scores]:
+        """Of the longer rows, whose targets are the same."""
+        return self.inner.score(lm, [self._longer(row, lm.context) for row in rows], token_budget, ranks=ranks)
+
+    def generate(self, lm: LanguageModel, asked: Generation) -> list[tuple[int, ...]]:
+        """Behind the longer prompts."""
+        prompts = [(*self.virtual, *prompt) for prompt in asked.prompts]
+        for prompt, limit in zip(prompts, asked.limits, strict=True):
+            self._check(len(prompt) + limit, lm.context, "a prompt and its answer")
+        return self.inner.generate(lm, replace(asked, prompts=prompts))
+
+    def recomputing(self, lm: LanguageModel) -> AbstractContextManager[None]:
+        """As the inner engine does."""
+        return self.inner.recomputing(lm)
+
+    def _longer(self, row: Encoded, context: int | None = None) -> Encoded:
+        """The row behind the virtual tokens; a first token, which the base cannot predict, is not predicted here."""
+        if context is not None:
+            self._check(len(self.virtual) + len(row) - 1, context, "a row")
+        if row.prompt_ids:
+            return replace(row, prompt_ids=(*self.virtual, *row.prompt_ids))
+        first, rest = row.completion_ids[:1], row.completion_ids[1:]
+        gaps = tuple((start - 1, stop - 1) for start, stop in row.gaps)
+        return Encoded(row.id, (*self.virtual, *first), rest, gaps)
+
+    def _check(self, tokens: int, context: int, what: str) -> None:
+        if tokens > context:
+            raise DataError(
+                f"{what} of {tokens - len(self.virtual)} tokens leaves no room for {len(self.virtual)} virtual ones"
+                f" in a window of {context}",
+                remedy="learn fewer virtual tokens, or shorten the rows",
+            )
