@@ -19,7 +19,8 @@ QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_ite
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files, as `pip install` would leave them."""
     files = dict(re.findall(r"```\w+\n# (\S+)[^\n]*\n(.*?)```", PAGE, re.S))
-    assert set(files) == {"pyproject.toml", "my_package/entropy.py", "my_package/queries.py", "recipe.yaml"}
+    modules = {f"my_package/{name}.py" for name in ("entropy", "queries", "table")}
+    assert set(files) == {"pyproject.toml", "recipe.yaml", *modules}
     for name, code in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -37,7 +38,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_a_remedy_and_a_method_of_another_package_are_studied(installed: Path) -> None:
+def test_a_remedy_a_method_and_a_tracker_of_another_package_are_studied(installed: Path) -> None:
     changes = [word for change in QUICK for word in ("--set", change)]
     command = [sys.executable, "-m", "keeptune", "study", "recipe.yaml", "--out", "run", *changes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -51,6 +52,8 @@ def test_a_remedy_and_a_method_of_another_package_are_studied(installed: Path) -
     assert 0 < arms["queries"].costs.trainable_parameters < arms["full"].costs.trainable_parameters / 10
     assert arms["queries+interpolate"].alpha is not None
     assert summary.manifest.config["remedies"]["entropy"]["weight"] == 0.05
+    lines = (installed / "run" / "arms.csv").read_text().splitlines()
+    assert lines[0] == "arm,target" and {line.split(",")[0] for line in lines[1:]} == {arm.name for arm in summary.arms}
 
 
 def test_a_name_that_nobody_registered_is_refused_with_those_there_are(installed: Path) -> None:
