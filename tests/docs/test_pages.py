@@ -136,7 +136,7 @@ def test_the_pages_own_metrics_score(folder: Path) -> None:
     (metadata / "entry_points.txt").write_text(f"[keeptune]\n{entry} = {place}\n")
     (registered,) = re.findall(r"`metric: (\w+)`", text)
     code = (
-        "from keeptune.evaluate.metrics.base import Answer, find_metric\n"
+        "from keeptune.evaluate.metrics.base import Answer\nfrom keeptune.evaluate.metrics.find import find_metric\n"
         f"for name in ({written!r}, {registered!r}):\n"
         "    answers = [Answer('1', 'a dog', ('the cat', 'a cat')), Answer('2', 'no dog', ('a dog',))]\n"
         "    print(find_metric(name).score(answers).values)\n"

@@ -12,8 +12,9 @@ from torch.testing import assert_close
 
 from keeptune.batching.trie import ScoringRequest, choice_batch, flat_batch
 from keeptune.data.examples import Encoded
-from keeptune.models.forward import logits, padded_logits, target_logprobs
+from keeptune.models.forward import padded_logits
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.outputs import logits, target_logprobs
 
 ARCHITECTURES = ["llama", "gpt2", "qwen3", "gemma2"]
 Rows = Callable[..., list[Encoded]]

@@ -16,8 +16,8 @@ from keeptune.batching.trie import flat_batch
 from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
 from keeptune.models.engines.trie import TrieEngine
-from keeptune.models.forward import target_nll
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.outputs import target_nll
 
 Rows = Callable[..., list[Encoded]]
 ARCHITECTURES = ["llama", "qwen3", "gpt2", "gpt_neox", "mistral", "gemma3_text", "gemma2", "cohere", "granite"]

@@ -29,8 +29,9 @@ from keeptune.data.splits.leakage import LeakReport, drop_leaks, keep_together
 from keeptune.data.splits.split import split, split_judged
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
 from keeptune.evaluate.extract import Extractor
-from keeptune.evaluate.metrics.base import Metric, Request, find_metric
+from keeptune.evaluate.metrics.base import Metric, Request
 from keeptune.evaluate.metrics.bits_per_byte import BitsPerByte
+from keeptune.evaluate.metrics.find import find_metric
 from keeptune.evaluate.text import byte_entropy, divide, text_examples
 from keeptune.retention.pairs import Suite
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from keeptune.core.errors import ModelError
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
+from keeptune.models.loaded import LoadedModel
 
 
 @torch.no_grad()
-def check_causal(lm: LanguageModel) -> None:
+def check_causal(lm: LoadedModel) -> None:
     """Run two short rows that begin alike, together and one alone.
 
     Raises:
@@ -38,7 +34,7 @@ def check_causal(lm: LanguageModel) -> None:
         )
 
 
-def draw_tokens(lm: LanguageModel, n: int) -> list[int]:
+def draw_tokens(lm: LoadedModel, n: int) -> list[int]:
     """Tokens that the model knows, drawn from a fixed seed."""
     vocabulary = min(len(lm.tokenizer), min(lm.unembedded, default=len(lm.tokenizer)))
     drawn: list[int] = torch.randint(vocabulary, (n,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -50,16 +46,16 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().mean() / expected.std())
 
 
-def same_logits(lm: LanguageModel, found: Tensor, expected: Tensor) -> bool:
+def same_logits(lm: LoadedModel, found: Tensor, expected: Tensor) -> bool:
     """Whether logits of the model differ by rounding only."""
     return distance(found, expected) < _tolerance(lm, 2e-3, 5e-2)
 
 
-def _tolerance(lm: LanguageModel, fp32: float, bf16: float) -> float:
+def _tolerance(lm: LoadedModel, fp32: float, bf16: float) -> float:
     return fp32 if lm.dtype == torch.float32 else bf16
 
 
-def _logits(lm: LanguageModel, rows: list[list[int]]) -> Tensor:
+def _logits(lm: LoadedModel, rows: list[list[int]]) -> Tensor:
     """[B, L, V] float32, rows padded on the right as everywhere."""
     longest = max(map(len, rows))
     input_ids_BL = torch.full((len(rows), longest), lm.eos_ids[0])

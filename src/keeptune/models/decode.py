@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from keeptune.core.errors import ModelError
 from keeptune.models.attention import flat_attention
 from keeptune.models.cache import KeyValue, Slots
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
+from keeptune.models.loaded import LoadedModel
 
 NAME = "keeptune_decode"
 Ints = NDArray[np.int64]
@@ -70,7 +68,7 @@ def plan_step(slots: Slots, shared: int, positions: Ints) -> Step:
     return Step(slots, shared, there, int(positions.min()), rows, there - shared)
 
 
-def decode_logits(lm: LanguageModel, tokens: Ints, step: Step) -> Tensor:
+def decode_logits(lm: LoadedModel, tokens: Ints, step: Step) -> Tensor:
     """[B, V] next-token logits after ``tokens`` [B], in the model's dtype. Call it within `decoding`."""
     output = lm.model(
         input_ids=torch.from_numpy(tokens).to(lm.device)[None],
@@ -82,7 +80,7 @@ def decode_logits(lm: LanguageModel, tokens: Ints, step: Step) -> Tensor:
     return logits
 
 
-def decoding(lm: LanguageModel) -> Any:
+def decoding(lm: LoadedModel) -> Any:
     """A context within which the model attends with `decode_attention`."""
     return flat_attention(lm.model, NAME)
 

@@ -1,11 +1,8 @@
-"""From a batch to the logits, log-probabilities and loss of its targets.
-
-The first three ask the model's engine; the others are what engines are made of.
-"""
+"""From a batch to logits and log-probabilities of its targets: what engines are made of."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,26 +12,9 @@ from keeptune.batching.arrange import arrange
 from keeptune.batching.padded import unfold
 from keeptune.batching.types import Batch
 from keeptune.models.attention import flat_attention
+from keeptune.models.cache import PromptCache
 from keeptune.models.head import Head, chunks
-
-if TYPE_CHECKING:
-    from keeptune.models.cache import PromptCache
-    from keeptune.models.language_model import LanguageModel
-
-
-def logits(lm: LanguageModel, batch: Batch) -> Tensor:
-    """[U, V] next-token logits at ``batch.rows``, in the model's dtype; batch and model are on one device."""
-    return lm.engine.logits(lm, batch)
-
-
-def target_logprobs(lm: LanguageModel, batch: Batch) -> Tensor:
-    """[S] float32 log-probability (nats) of every target of the batch."""
-    return lm.engine.logprobs(lm, batch)
-
-
-def target_nll(lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
-    """Weighted negative log-likelihood of the batch's targets, times ``scale``: float32 scalar, differentiable."""
-    return lm.engine.nll(lm, batch, scale)
+from keeptune.models.loaded import LoadedModel
 
 
 def gather_logprobs(logits_UV: Tensor, batch: Batch) -> Tensor:
@@ -58,7 +38,7 @@ def _gather(logits_UV: Tensor, sources: Tensor, labels: Tensor) -> Tensor:
 
 
 def hidden_states(
-    lm: LanguageModel, head: Head, batch: Batch, cache: PromptCache | None = None, prefix: int = 0
+    lm: LoadedModel, head: Head, batch: Batch, cache: PromptCache | None = None, prefix: int = 0
 ) -> Tensor:
     """[U, D] what the head sees at ``batch.rows``."""
     with flat_attention(lm.model):
@@ -67,7 +47,7 @@ def hidden_states(
     return states
 
 
-def flat_logits(lm: LanguageModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
+def flat_logits(lm: LoadedModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
     """`logits` by one flat row; the head sees the kept rows only, through the model's own scales and soft caps."""
     with flat_attention(lm.model):
         output = lm.model(logits_to_keep=batch.rows, **_inputs(batch, cache, prefix))
@@ -85,7 +65,7 @@ def _inputs(batch: Batch, cache: PromptCache | None, prefix: int) -> dict[str, A
     return inputs if cache is None else {**inputs, "keeptune_cache": cache}
 
 
-def padded_logits(lm: LanguageModel, batch: Batch) -> Tensor:
+def padded_logits(lm: LoadedModel, batch: Batch) -> Tensor:
     """`logits` by one padded row per sequence with the model's own attention: slower, and the reference."""
     padded = unfold(batch)
     output = lm.model(input_ids=padded.input_ids, attention_mask=padded.attention_mask, use_cache=False)

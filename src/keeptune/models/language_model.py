@@ -21,10 +21,11 @@ from keeptune.models.engines.base import Engine
 from keeptune.models.engines.choose import choose_engine
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.engines.soft_prompt import SoftPromptEngine
+from keeptune.models.loaded import LoadedModel
 
 
 @dataclass(eq=False)
-class LanguageModel:
+class LanguageModel(LoadedModel):
     """A causal language model with its tokenizer. One loaded base serves many arms: see `adapt` and `restore`.
 
     Example:
@@ -38,17 +39,6 @@ class LanguageModel:
         (True, True)
     """
 
-    model: nn.Module  # a transformers causal LM, or a peft wrapper around one
-    tokenizer: Any  # transformers' PreTrainedTokenizerBase
-    name: str
-    context: int  # tokens that fit
-    eos_ids: tuple[int, ...]  # every token that ends a sequence; the tokenizer's own first
-    device: torch.device
-    dtype: torch.dtype
-    unembedded: frozenset[int]  # tokens of the tokenizer that the model does not know
-    hash: str | None  # of weights and tokenizer, by content; None once a method changed them: cache nothing about those
-    chat: bool  # the tokenizer has a chat template
-    base_hash: str | None = None
     base_engine: Engine = field(default_factory=PaddedEngine)  # how the model runs that no method has changed
     adapted_engine: Engine | None = None  # and how it runs adapted, where that was tried anew
     _held_back: bool = False  # see `using`

@@ -22,8 +22,8 @@ from keeptune.core.files import whole
 from keeptune.core.records import Drift
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method, WeightDelta
-from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, evaluating
+from keeptune.models.outputs import logits
 from keeptune.train.microbatch_autotune import DEFAULT
 
 POSITIONS = 256

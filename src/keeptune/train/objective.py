@@ -10,8 +10,9 @@ from torch import Tensor
 
 from keeptune.batching.types import Batch
 from keeptune.launch.world import ALONE, World
-from keeptune.models.forward import gather_logprobs, logits, target_nll
+from keeptune.models.forward import gather_logprobs
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.outputs import logits, target_nll
 
 
 class Forward:

@@ -13,8 +13,8 @@ from keeptune.batching.types import Batch
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
 from keeptune.launch.world import ALONE, World
-from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel, evaluating
+from keeptune.models.outputs import target_logprobs
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 

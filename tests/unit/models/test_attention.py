@@ -13,8 +13,8 @@ from keeptune.batching.trie import flat_batch
 from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.models.attention import check_windows, flat_attention, trie_attention
-from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.outputs import logits
 
 
 def row(length: int) -> Encoded:

@@ -19,9 +19,10 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models import head as head_module
 from keeptune.models.engines.trie import TrieEngine
-from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states, target_logprobs, target_nll
+from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states
 from keeptune.models.head import Head
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.outputs import target_logprobs, target_nll
 
 Rows = Callable[..., list[Encoded]]
 VOCABULARY, WIDTH = 40, 8

@@ -88,6 +88,9 @@ class Prompts:
 
         return get_peft_model(model, self.config).eval()
 
+    def virtual_ids(self, model: Any) -> tuple[int, ...]:
+        return ()
+
     def restore(self, model: Any) -> nn.Module:
         base: nn.Module = model.get_base_model()
         return base

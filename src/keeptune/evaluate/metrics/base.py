@@ -12,7 +12,6 @@ A metric is a class in a file of its own, registered under the name that recipes
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import math
 import sys
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.errors import DataError
 from keeptune.core.registry import Registry
 from keeptune.data.examples import Rendered
 
@@ -121,25 +120,6 @@ class ItemMetric(Metric, ABC):
 
 
 METRICS: Registry[Metric] = Registry("metric", __package__)
-
-
-def find_metric(name: str) -> Metric:
-    """The metric of a name, or the user's own function for 'python:file.py:function'.
-
-    Raises:
-        ConfigError: no such metric (the nearest name is given), no such file, no such function.
-    """
-    if name.startswith("python:"):
-        from keeptune.evaluate.metrics.python_function import PythonFunction  # which imports this module
-
-        return PythonFunction(name)
-    if name in METRICS:
-        return METRICS[name]()
-    if name in ("perplexity", "bits_per_byte"):
-        raise ConfigError(f"'{name}' is measured on free text", where="metric", remedy="use a 'text:' entry for it")
-    near = difflib.get_close_matches(name.replace("-", "_"), METRICS, n=1, cutoff=0.5)
-    remedy = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(METRICS)}, python:file.py:function"
-    raise ConfigError(f"no metric '{name}'", where="metric", remedy=remedy)
 
 
 def from_0_to_1(value: Any) -> float | None:

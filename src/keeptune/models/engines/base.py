@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -13,10 +13,8 @@ from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
 from keeptune.models.generation.choose import Choose
 from keeptune.models.generation.stops import StopTexts
+from keeptune.models.loaded import LoadedModel
 from keeptune.models.progress import Progress
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Engine(Protocol):
         """The slow engine whose results are those of this one up to rounding; itself where it is that one."""
         ...
 
-    def train_batches(self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
         """Micro-batches for a loss, in the mode (training or evaluation) that the model is in; on the CPU.
 
         Equal targets may stand there once, with their weights added up.
@@ -72,28 +70,28 @@ class Engine(Protocol):
         """Batches in which every target stands by itself: ``examples`` number the rows; on the CPU."""
         ...
 
-    def logits(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """[U, V] next-token logits at the kept rows of ``batch``, in the model's dtype."""
         ...
 
-    def logprobs(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """[S] float32 log-probability (nats) of every target of ``batch``."""
         ...
 
-    def nll(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
         """Weighted negative log-likelihood of the targets of ``batch``, times ``scale``: float32 scalar."""
         ...
 
     def score(
-        self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
         """Every target of ``rows`` once, batch by batch; the model is in evaluation mode and builds no graph."""
         ...
 
-    def generate(self, lm: LanguageModel, asked: Generation) -> list[tuple[int, ...]]:
+    def generate(self, lm: LoadedModel, asked: Generation) -> list[tuple[int, ...]]:
         """New tokens of every prompt, an end token included; the model is in evaluation mode and builds no graph."""
         ...
 
-    def recomputing(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def recomputing(self, lm: LoadedModel) -> AbstractContextManager[None]:
         """Within, layers that backward computes again (gradient checkpointing) run as they did in `logits`."""
         ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -20,15 +19,13 @@ from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.engines.trie import TrieEngine
 from keeptune.models.forward import flat_logits, hidden_states, padded_logits
 from keeptune.models.head import Head
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
+from keeptune.models.loaded import LoadedModel
 
 log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def choose_engine(lm: LanguageModel) -> Engine:
+def choose_engine(lm: LoadedModel) -> Engine:
     """The fastest engine that gives the model's own logits on two small trees; a log message says why it is slow."""
     reference = PaddedEngine()
     batch = _probe_batch(lm).to(lm.device)
@@ -45,7 +42,7 @@ def choose_engine(lm: LanguageModel) -> Engine:
         return TrieEngine(reference, plain_head=_has_plain_head(lm, batch))
 
 
-def _has_plain_head(lm: LanguageModel, batch: Batch) -> bool:
+def _has_plain_head(lm: LoadedModel, batch: Batch) -> bool:
     """Whether `Head` makes the model's own logits."""
     head = Head.of(lm.model)
     if head is None:
@@ -67,7 +64,7 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _probe_batch(lm: LanguageModel) -> Batch:
+def _probe_batch(lm: LoadedModel) -> Batch:
     """Two small trees of different size, one of which branches, drawn from a fixed seed."""
     draw = draw_tokens(lm, 64)
     return choice_batch(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -16,9 +15,7 @@ from keeptune.models.engines.base import Generation, Scores
 from keeptune.models.forward import gather_logprobs, padded_logits
 from keeptune.models.generation.beside import answers_together
 from keeptune.models.generation.padded import padded_generate
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
+from keeptune.models.loaded import LoadedModel
 
 
 class PaddedEngine:
@@ -34,7 +31,7 @@ class PaddedEngine:
         """This engine."""
         return self
 
-    def train_batches(self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
         """Rows of similar length together."""
         return row_batches(rows, token_budget, padded=True)
 
@@ -44,20 +41,20 @@ class PaddedEngine:
         for group in plan([len(path.ids) for path in paths], token_budget, padded=True):
             yield build([paths[index] for index in group], share=False)
 
-    def logits(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """Of the padded form of ``batch``."""
         return padded_logits(lm, batch)
 
-    def logprobs(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """From all the logits."""
         return gather_logprobs(self.logits(lm, batch), batch)
 
-    def nll(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
         """From all the logits."""
         return -(self.logprobs(lm, batch) * batch.weights).sum() * scale
 
     def score(
-        self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
         """Batch by batch."""
         for made in self.score_batches(rows, token_budget):
@@ -67,7 +64,7 @@ class PaddedEngine:
             likeliest_S = logits_UV.argmax(-1)[batch.sources] == batch.labels if ranks else None
             yield Scores(batch.examples, logprobs_S, likeliest_S, len(set(made.examples.tolist())))
 
-    def generate(self, lm: LanguageModel, asked: Generation) -> list[tuple[int, ...]]:
+    def generate(self, lm: LoadedModel, asked: Generation) -> list[tuple[int, ...]]:
         """By transformers, one prompt at a time where prompts in one batch would change each other's answers."""
         together = len(asked.prompts) > 1 and self.answers_together(lm)
         return padded_generate(
@@ -77,12 +74,12 @@ class PaddedEngine:
             together=together,
         )
 
-    def answers_together(self, lm: LanguageModel) -> bool:
+    def answers_together(self, lm: LoadedModel) -> bool:
         """As `beside.answers_together`, looked at once."""
         if self._together is None:
             self._together = answers_together(lm)
         return self._together
 
-    def recomputing(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def recomputing(self, lm: LoadedModel) -> AbstractContextManager[None]:
         """The model's own attention is in force everywhere."""
         return nullcontext()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -13,9 +12,7 @@ from keeptune.batching.types import Batch
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
 from keeptune.models.engines.base import Engine, Generation, Scores
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
+from keeptune.models.loaded import LoadedModel
 
 
 class SoftPromptEngine:
@@ -33,7 +30,7 @@ class SoftPromptEngine:
         """The same in front of the slow reference."""
         return self if self.inner.reference is self.inner else SoftPromptEngine(self.inner.reference, self.virtual)
 
-    def train_batches(self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
         """Of the longer rows."""
         return self.inner.train_batches(lm, [self._longer(row, lm.context) for row in rows], token_budget)
 
@@ -41,32 +38,32 @@ class SoftPromptEngine:
         """Of the longer rows."""
         return self.inner.score_batches([self._longer(row) for row in rows], token_budget)
 
-    def logits(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """By the inner engine, whose batches these are."""
         return self.inner.logits(lm, batch)
 
-    def logprobs(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """The same."""
         return self.inner.logprobs(lm, batch)
 
-    def nll(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
         """The same."""
         return self.inner.nll(lm, batch, scale)
 
     def score(
-        self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
         """Of the longer rows, whose targets are the same."""
         return self.inner.score(lm, [self._longer(row, lm.context) for row in rows], token_budget, ranks=ranks)
 
-    def generate(self, lm: LanguageModel, asked: Generation) -> list[tuple[int, ...]]:
+    def generate(self, lm: LoadedModel, asked: Generation) -> list[tuple[int, ...]]:
         """Behind the longer prompts."""
         prompts = [(*self.virtual, *prompt) for prompt in asked.prompts]
         for prompt, limit in zip(prompts, asked.limits, strict=True):
             self._check(len(prompt) + limit, lm.context, "a prompt and its answer")
         return self.inner.generate(lm, replace(asked, prompts=prompts))
 
-    def recomputing(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def recomputing(self, lm: LoadedModel) -> AbstractContextManager[None]:
         """As the inner engine does."""
         return self.inner.recomputing(lm)
 

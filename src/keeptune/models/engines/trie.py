@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +21,7 @@ from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states
 from keeptune.models.generation.flat import flat_generate
 from keeptune.models.head import Head
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
+from keeptune.models.loaded import LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +44,7 @@ class TrieEngine:
         self._dropout: tuple[nn.Module, bool] | None = None  # the model last asked, and whether it draws dropout
         self._said = False
 
-    def train_batches(self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
         """Tries, or rows that share nothing where each needs dropout of its own."""
         if self.shares(lm):
             return micro_batches(rows, token_budget)
@@ -57,7 +54,7 @@ class TrieEngine:
         """Tries."""
         return map(build, plan_tries(row_paths(rows), token_budget))
 
-    def shares(self, lm: LanguageModel) -> bool:
+    def shares(self, lm: LoadedModel) -> bool:
         """Whether a prefix may be computed once for several rows: not where every row needs dropout of its own."""
         if not lm.model.training or not self._drops_out(lm.model):
             return True
@@ -66,18 +63,18 @@ class TrieEngine:
             log.warning("%s trains with dropout: prefixes are computed for every row anew", lm.name)
         return False
 
-    def logits(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """By one flat row."""
         return flat_logits(lm, batch)
 
-    def logprobs(self, lm: LanguageModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
         """By the head in chunks where no gradient is wanted, else from the logits."""
         head = self._head(lm)
         if head is None or torch.is_grad_enabled():
             return gather_logprobs(self.logits(lm, batch), batch)
         return head.logprobs(hidden_states(lm, head, batch), batch)
 
-    def nll(self, lm: LanguageModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
         """By the head in chunks, whose gradient is formed at once."""
         head = self._head(lm)
         if head is None:
@@ -85,7 +82,7 @@ class TrieEngine:
         return head.nll(hidden_states(lm, head, batch), batch, scale)
 
     def score(
-        self, lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
         """Batch by batch; what all rows have in common is computed once for all batches."""
         paths = row_paths(rows)
@@ -96,7 +93,7 @@ class TrieEngine:
             logprobs_S, likeliest_S = self._scored(lm, batch, prefix, ranks)
             yield Scores(batch.examples, logprobs_S, likeliest_S, len(group))
 
-    def generate(self, lm: LanguageModel, asked: Generation) -> list[tuple[int, ...]]:
+    def generate(self, lm: LoadedModel, asked: Generation) -> list[tuple[int, ...]]:
         """From a cache of keys and values, or by the reference where there is no caching them."""
         try:
             return flat_generate(
@@ -108,11 +105,11 @@ class TrieEngine:
             log.warning("%s generates padded, which is slower: %s", lm.name, reason)
         return self.reference.generate(lm, asked)
 
-    def recomputing(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def recomputing(self, lm: LoadedModel) -> AbstractContextManager[None]:
         """Backward runs outside of `flat_logits`, and has to attend as the forward did."""
         return flat_attention(lm.model)
 
-    def _head(self, lm: LanguageModel) -> Head | None:
+    def _head(self, lm: LoadedModel) -> Head | None:
         """The head for chunked work; found anew every time, since methods wrap and unwrap the model."""
         return Head.of(lm.model) if self.plain_head else None
 
@@ -123,7 +120,7 @@ class TrieEngine:
         return self._dropout[1]
 
     def _scored(
-        self, lm: LanguageModel, batch: Batch, prefix: Prefix | None, ranks: bool
+        self, lm: LoadedModel, batch: Batch, prefix: Prefix | None, ranks: bool
     ) -> tuple[Tensor, Tensor | None]:
         """[S] log-probabilities of the targets behind ``prefix``; where asked, [S] whether each is the likeliest."""
         head = self._head(lm)
@@ -134,7 +131,7 @@ class TrieEngine:
         hidden_UD = hidden_states(lm, head, batch, prefix, prefix.length if prefix else 0)
         return head.ranks(hidden_UD, batch) if ranks else (head.logprobs(hidden_UD, batch), None)
 
-    def _kept_prefix(self, lm: LanguageModel, paths: Sequence[Path]) -> Prefix | None:
+    def _kept_prefix(self, lm: LoadedModel, paths: Sequence[Path]) -> Prefix | None:
         """Keys and values of what all of ``paths`` begin with, computed once; None where that is short.
 
         The last token that all share is left to the batches where it predicts a target.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,16 +17,14 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from keeptune.core.errors import ModelError
 from keeptune.models.causal import draw_tokens, same_logits
 from keeptune.models.generation.plain import PlainGreedy, padded_left
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
+from keeptune.models.loaded import LoadedModel
 
 log = logging.getLogger(__name__)
 
 STEPS = 4  # new tokens of the check
 
 
-def answers_together(lm: LanguageModel) -> bool:
+def answers_together(lm: LoadedModel) -> bool:
     """Whether prompts may share a batch; the model is in evaluation mode and builds no graph.
 
     Raises:
@@ -49,7 +47,7 @@ def answers_together(lm: LanguageModel) -> bool:
     )
 
 
-def _whole(lm: LanguageModel, ids: list[int]) -> Tensor:
+def _whole(lm: LoadedModel, ids: list[int]) -> Tensor:
     """[STEPS, V] logits behind the last tokens of one row, without padding and without a cache."""
     input_ids = torch.tensor([ids], device=lm.device)
     output = lm.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)
@@ -57,7 +55,7 @@ def _whole(lm: LanguageModel, ids: list[int]) -> Tensor:
     return logits
 
 
-def _stepwise(lm: LanguageModel, prompts: list[list[int]], forced: list[int]) -> Tensor:
+def _stepwise(lm: LoadedModel, prompts: list[list[int]], forced: list[int]) -> Tensor:
     """[B, STEPS, V] the same logits as generation sees them, whose tokens are ``forced``."""
     model: Any = lm.model
     input_ids_BL, mask_BL = padded_left(prompts, lm.eos_ids[0])

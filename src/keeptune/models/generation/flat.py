@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -26,10 +25,8 @@ from keeptune.models.forward import flat_logits
 from keeptune.models.generation.choose import Choose, Ints, likeliest
 from keeptune.models.generation.rows import Rows
 from keeptune.models.generation.stops import StopTexts
+from keeptune.models.loaded import LoadedModel
 from keeptune.models.progress import Progress, default_budget
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
 
 MAX_ROWS: Mapping[str, int] = {"cpu": 128, "cuda": 256}  # rows of a step; beyond, it takes longer in proportion
 CPU_CACHE_BYTES = 2**30
@@ -39,7 +36,7 @@ TURNOVER = 8  # rows are closed up and slots filled again when one in so many is
 
 
 def flat_generate(
-    lm: LanguageModel,
+    lm: LoadedModel,
     prompts: Sequence[Sequence[int]],
     limits: Sequence[int],
     ends: tuple[int, ...],
@@ -107,7 +104,7 @@ def waves(needs: Sequence[int], held: int, most: int) -> list[list[int]]:
 class _Generation:
     """One wave: prompts in, finished rows out."""
 
-    lm: LanguageModel
+    lm: LoadedModel
     prompts: Sequence[Sequence[int]]
     limits: Sequence[int]
     shared: int  # P

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +20,14 @@ from keeptune.batching.plan import plan
 from keeptune.models.generation.choose import Choose, likeliest
 from keeptune.models.generation.plain import PlainGreedy, padded_left
 from keeptune.models.generation.stops import StopTexts
+from keeptune.models.loaded import LoadedModel
 from keeptune.models.progress import Progress, default_budget
-
-if TYPE_CHECKING:
-    from keeptune.models.language_model import LanguageModel
 
 WIDER = 4  # a step feeds one token per row: batches have to be wider than where all tokens are fed at once
 
 
 def padded_generate(
-    lm: LanguageModel,
+    lm: LoadedModel,
     prompts: Sequence[Sequence[int]],
     limits: Sequence[int],
     ends: tuple[int, ...],
@@ -64,7 +62,7 @@ def padded_generate(
 
 
 def _generate_batch(
-    lm: LanguageModel, prompts: Sequence[Sequence[int]], processors: LogitsProcessorList, ended: _Ended
+    lm: LoadedModel, prompts: Sequence[Sequence[int]], processors: LogitsProcessorList, ended: _Ended
 ) -> list[tuple[int, ...]]:
     """New tokens of prompts that are padded on the left to L."""
     input_ids_BL, mask_BL = padded_left(prompts, ended.ends[0])

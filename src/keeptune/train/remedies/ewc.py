@@ -15,8 +15,8 @@ from keeptune.batching.trie import flat_batch
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method, WeightDelta, total, weight_delta
-from keeptune.models.forward import target_nll
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.outputs import target_nll
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 

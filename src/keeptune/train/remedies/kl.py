@@ -15,8 +15,8 @@ from typing_extensions import override
 from keeptune.batching.types import Batch
 from keeptune.methods.base import Method
 from keeptune.models import head
-from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, evaluating
+from keeptune.models.outputs import logits
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 

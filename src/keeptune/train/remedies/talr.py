@@ -13,8 +13,8 @@ from typing_extensions import override
 from keeptune.batching.types import Batch
 from keeptune.launch.world import World
 from keeptune.methods.base import Method
-from keeptune.models.forward import target_logprobs
 from keeptune.models.language_model import LanguageModel, evaluating
+from keeptune.models.outputs import target_logprobs
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Remedy, RemedyConfig, RemedyInputs
 

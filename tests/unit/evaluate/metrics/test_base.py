@@ -7,7 +7,8 @@ from types import ModuleType
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.evaluate.metrics.base import METRICS, Answer, ItemMetric, find_metric
+from keeptune.evaluate.metrics.base import METRICS, Answer, ItemMetric
+from keeptune.evaluate.metrics.find import find_metric
 from keeptune.evaluate.metrics.rouge import RougeL
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.evaluate.metrics.base import Answer, find_metric
+from keeptune.evaluate.metrics.base import Answer
+from keeptune.evaluate.metrics.find import find_metric
 
 
 def user_file(folder: Path, body: str) -> str:

@@ -33,7 +33,7 @@ answers = [Answer("1", "ant", ("axe", "bee")), Answer("2", "cat", ("dog",))]
 print(task.request, task.metric.kind, task.metric.score(answers).values, task.digest)
 """
 LOAD = "import pickle; print(pickle.load(open('task.pickle', 'rb')).digest)"
-FIND = "from keeptune.evaluate.metrics.base import find_metric; find_metric('first_leter')"
+FIND = "from keeptune.evaluate.metrics.find import find_metric; find_metric('first_leter')"
 
 
 @pytest.fixture

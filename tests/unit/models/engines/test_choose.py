@@ -14,8 +14,8 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.engines.trie import TrieEngine
-from keeptune.models.forward import target_logprobs, target_nll
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.outputs import target_logprobs, target_nll
 
 
 def test_a_model_without_attention_runs_padded_and_says_so_once(

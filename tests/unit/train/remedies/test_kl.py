@@ -14,8 +14,8 @@ from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models import head
 from keeptune.models.engines.padded import PaddedEngine
-from keeptune.models.forward import logits
 from keeptune.models.language_model import LanguageModel, hash_parameters
+from keeptune.models.outputs import logits
 from keeptune.train.drift import DriftBase, drift
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.remedies.freeze import FreezeConfig

@@ -1,0 +1,26 @@
+"""Weights, tokenizer and the facts about them: what an engine is given with every call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@dataclass(eq=False)
+class LoadedModel:
+    """A causal language model as it was loaded; `LanguageModel` adds how it runs and how it is adapted."""
+
+    model: nn.Module  # a transformers causal LM, or a peft wrapper around one
+    tokenizer: Any  # transformers' PreTrainedTokenizerBase
+    name: str
+    context: int  # tokens that fit
+    eos_ids: tuple[int, ...]  # every token that ends a sequence; the tokenizer's own first
+    device: torch.device
+    dtype: torch.dtype
+    unembedded: frozenset[int]  # tokens of the tokenizer that the model does not know
+    hash: str | None  # of weights and tokenizer, by content; None once a method changed them: cache nothing about those
+    chat: bool  # the tokenizer has a chat template
+    base_hash: str | None = None
