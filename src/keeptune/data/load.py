@@ -24,7 +24,7 @@ from keeptune.data.formats.values import UnusableValue, as_choices, as_reference
 from keeptune.data.rows import Row, read_rows, source_files, unread
 from keeptune.data.splits.groups import few_answers, share_clusters
 from keeptune.data.storage.lazy import LazyMap, materialize
-from keeptune.data.storage.spill import Kept
+from keeptune.data.storage.spill import Spill
 
 __all__ = ["Loaded", "Quarantined", "load_examples", "write_quarantine"]
 
@@ -120,8 +120,8 @@ def load_examples(
     builder = _Builder(layout, identifiers(content, layout), cluster, label, said_in, bad)
     for row, part in zip(rows, parts, strict=True):
         builder.add(row, part)
-    refuse_many(builder.quarantined, len(rows) + len(bad), source)
-    examples = builder.examples.materialize()
+    quarantined, examples = builder.quarantined.finish(), builder.examples.finish()
+    refuse_many(quarantined, len(rows) + len(bad), source)
     if cluster is None:
         examples = share_clusters(examples, layout)
     if layout is not None and layout.shape:
@@ -138,17 +138,17 @@ def load_examples(
     if layout is not None and layout.talks:
         notes += _turn_notes(examples, supervise)
         notes += _key_notes(before, shape[1] if shape else ())
-    return Loaded(source, examples, layout, builder.quarantined.materialize(), digest, notes)
+    return Loaded(source, examples, layout, quarantined, digest, notes)
 
 
 def _read(source: str, progress: Callable[[int], None] | None) -> Sequence[Row]:
     """All rows of a source; many of them lie on disk."""
-    rows: Kept[Row] = Kept()
+    rows: Spill[Row] = Spill()
     for row in read_rows(source):
         rows.append(row)
         if progress is not None and len(rows) % SAID_EVERY == 0:
             progress(len(rows))
-    return rows.materialize()
+    return rows.finish()
 
 
 def _labelled(example: Example, column: str) -> Example:
@@ -170,8 +170,8 @@ class _Builder:
     ) -> None:
         self.layout, self.cluster, self.label = layout, cluster, label
         self.left_out = left_out | ({part} if part else set())
-        self.examples: Kept[Example] = Kept()
-        self.quarantined: Kept[Quarantined] = Kept(quarantined)
+        self.examples: Spill[Example] = Spill()
+        self.quarantined: Spill[Quarantined] = Spill(quarantined)
         self.numbers: Counter[str] = Counter()  # column -> rows whose number became a text
 
     def add(self, row: Row, part: Part | None) -> None:

@@ -28,7 +28,7 @@ from keeptune.data.formats.recognise import COMPLETION, ColumnSchema, canonical
 from keeptune.data.formats.values import UnusableValue, as_text
 from keeptune.data.rows import Row
 from keeptune.data.storage.lazy import LazyMap, materialize
-from keeptune.data.storage.spill import Kept
+from keeptune.data.storage.spill import Spill
 
 LOOKED_AT = 100  # rows that a shape is recognised from
 IGNORED = -100  # label of a token that is not trained, as transformers writes it
@@ -83,8 +83,8 @@ def converted(
     rows: Sequence[Row], shape: Shape, taken: Sequence[str], supervise: Supervise | None
 ) -> tuple[Sequence[Row], Sequence[Quarantined]]:
     """The rows with the shape's fields, and those that cannot be read."""
-    made: Kept[Row] = Kept()
-    bad: Kept[Quarantined] = Kept()
+    made: Spill[Row] = Spill()
+    bad: Spill[Quarantined] = Spill()
     for row in rows:
         try:
             for number, fields in enumerate(shape.read(row.fields, taken, supervise)):
@@ -92,7 +92,7 @@ def converted(
                 made.append(replace(row, fields={**rest, **fields}, line=row.line + (number if len(rows) == 1 else 0)))
         except UnusableValue as error:
             bad.append(Quarantined(row.path, row.line, str(error), row.fields))
-    return made.materialize(), bad.materialize()
+    return made.finish(), bad.finish()
 
 
 def from_json(rows: Sequence[Row], columns: Sequence[str]) -> Sequence[Row]:

@@ -31,7 +31,7 @@ from keeptune.data.formats.conversation import asked_turn, own_text
 from keeptune.data.splits.groups import hash_of
 from keeptune.data.splits.minhash import Int, similar_pairs
 from keeptune.data.storage.lazy import Concat, NumberedMap, Subset, materialize, picked, places
-from keeptune.data.storage.spill import Texts
+from keeptune.data.storage.spill import Spill
 
 MAX_NEAR_SHARE = 0.01  # of the test rows; above, the run is refused
 SHARED = 0.5  # a field whose commonest value stands in more than this share of the rows is left out
@@ -273,10 +273,10 @@ def _words(symbols: bool, rare: bool, calculates: bool) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[str, Int], Texts]:
+def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[str, Int], Sequence[str]]:
     """Of every row the hashes of its text, its normalised text and its cluster; and the normalised texts."""
     exact, normalised, cluster = array("q"), array("q"), array("q")
-    plain = Texts()
+    plain: Spill[str] = Spill()
     for example in examples:
         text = _text(example, names)
         plain_text = normalise(text)
@@ -285,7 +285,7 @@ def _looked_at(examples: Sequence[Example], names: Sequence[str]) -> tuple[dict[
         cluster.append(hash(example.cluster))
         plain.append(plain_text)
     arrays = {"exact": exact, "normalised": normalised, "cluster": cluster}
-    return {kind: np.array(values, dtype=np.int64) for kind, values in arrays.items()}, plain
+    return {kind: np.array(values, dtype=np.int64) for kind, values in arrays.items()}, plain.finish()
 
 
 def _answered(examples: Sequence[Example], rank: Int) -> Iterator[tuple[int, int]]:
@@ -340,13 +340,15 @@ def _exchanges(turns: Sequence[Mapping[str, Any]], answers: Iterable[int]) -> It
             yield hash((*words, before if short else "")), 0 if long or not follows else hash(before)
 
 
-def _near(examples: Sequence[Example], plain: Texts, rank: Int, skip: set[int]) -> tuple[list[LeakPair], set[int]]:
-    """For every row outside ``skip`` its closest near-duplicate in a later part; all rows that are such duplicates."""
-    kept = array("q", (row for row in range(len(plain)) if row not in skip))
+def _near(
+    examples: Sequence[Example], plain: Sequence[str], rank: Int, skip: set[int]
+) -> tuple[list[LeakPair], set[int]]:
+    """For every row outside ``skip`` its closest near-duplicate in a later part; all such duplicates."""
+    kept = np.fromiter((row for row in range(len(plain)) if row not in skip), dtype=np.int64)
     found: dict[int, tuple[float, int]] = {}
     touched: set[int] = set()
-    for left, right, similarity in _alike(plain.only(kept), rank[np.asarray(kept)]):
-        row, other = kept[left], kept[right]
+    for left, right, similarity in _alike(Subset(plain, kept), rank[kept]):
+        row, other = int(kept[left]), int(kept[right])
         touched.add(other)
         if similarity > found.get(row, (0.0, 0))[0]:
             found[row] = (similarity, other)

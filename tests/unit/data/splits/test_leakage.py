@@ -19,7 +19,7 @@ from keeptune.data.splits.split import split
 
 
 def benchmark(name: str) -> Any:
-    path = Path(__file__).parents[3] / "benchmarks" / f"{name}.py"
+    path = Path(__file__).parents[4] / "benchmarks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
