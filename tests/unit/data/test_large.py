@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
 from keeptune.data.load import load_examples
-from keeptune.data.splits.leakage import drop_leaks, keep_together
+from keeptune.data.splits.copies import keep_together
+from keeptune.data.splits.drop import drop_leaks
 from keeptune.data.splits.split import split
 from keeptune.data.storage import lazy
 from keeptune.data.storage.lazy import Concat, LazyMap, Subset
