@@ -37,7 +37,8 @@ from keeptune.core.errors import ResourceError
 from keeptune.core.files import whole, write_whole
 from keeptune.core.processes import be_a_worker
 from keeptune.core.units import content_hash
-from keeptune.data.encode.encoder import EncodedSet, Encoder, Overlong
+from keeptune.data.encode.encoder import EncodedSet, Encoder
+from keeptune.data.encode.window import Overlong
 from keeptune.data.examples import Encoded, Rendered
 from keeptune.data.storage.arrow import ArrowRows, Column
 from keeptune.data.storage.lazy import Concat, Subset

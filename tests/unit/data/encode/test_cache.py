@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from keeptune.core.errors import DataError, ResourceError
 from keeptune.data.encode import cache as encoded_cache
 from keeptune.data.encode.cache import INDEX, SHARD_ROWS, cache_key, encoded, tokenizer_digest
-from keeptune.data.encode.encoder import EncodedSet, Encoder, OverlongPolicy
+from keeptune.data.encode.encoder import EncodedSet, Encoder
+from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Conversation, Rendered, Segments, Tokens
 
 WORDS = ("add", "small", "house", "grün", "漢", "it's", "\n", " ", "12", "😀")
