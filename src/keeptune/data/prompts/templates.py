@@ -337,7 +337,7 @@ def default_templates(layout: ColumnSchema) -> tuple[Template, ...]:
 
 
 def whole_row(example: Example) -> Conversation | Segments | Tokens | None:
-    """What a shape (see `shapes`) put into the row beside prompt and completion."""
+    """What a format (see `shapes`) put into the row beside prompt and completion."""
     fields = example.fields
     if "messages" in fields:
         turns = tuple(fields["messages"])
