@@ -29,7 +29,8 @@ from transformers import AutoTokenizer
 from common.mask_classes import UNKNOWN, Comparison, Differ, Ids
 from common.report import versions
 from keeptune.core.errors import DataError
-from keeptune.data.encode.encoder import Encoder, Overlong
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.window import Overlong
 from keeptune.data.load import load_examples
 from keeptune.data.prompts.templates import TemplateSet, default_templates
 from sides.masks_trl import prepared, template

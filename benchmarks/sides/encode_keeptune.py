@@ -20,7 +20,7 @@ def main() -> None:
     """Answer ``load``, then ``encode`` as often as it is asked, every time into a cache of its own."""
     channel = Channel()
     settings = channel.settings
-    tokenizer, _ = load_tokenizer(settings["tokenizer"])
+    tokenizer, *_ = load_tokenizer(settings["tokenizer"])
     encoder = Encoder(tokenizer, context=settings["context"])
 
     def load() -> dict[str, Any]:

@@ -23,7 +23,7 @@ _HOMES = {
     "compare_models": "keeptune.compare.models",
     "compare_samples": "keeptune.compare.samples",
     "exit_code": "keeptune.compare.gate",
-    "drop_leaks": "keeptune.data.splits.leakage",
+    "drop_leaks": "keeptune.data.splits.drop",
     "judge": "keeptune.retention.verdict",
     "load_examples": "keeptune.data.load",
     "pair": "keeptune.retention.pairs",

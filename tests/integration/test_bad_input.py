@@ -23,7 +23,7 @@ import yaml
 from keeptune.core.errors import ConfigError, DataError, KeeptuneError, ModelError, ResourceError
 from keeptune.data.load import load_examples
 from keeptune.data.rows import read_rows
-from keeptune.data.storage.spill import Texts
+from keeptune.data.storage.spill import Spill
 
 Run = Callable[..., Any]
 Rows = list[dict[str, Any]]
@@ -819,10 +819,13 @@ def test_a_full_disk_while_scores_are_cached(
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_a_full_disk_while_rows_are_kept_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b", buffering=0))  # noqa: SIM115
-    with pytest.raises(ResourceError, match="No space left on device.*-> free disk space.*TMPDIR"):
-        list(Texts(["a", "b"], in_memory=1))
+def test_a_full_disk_while_rows_are_kept_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")  # a link, since the file is removed in the end
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (os.open(full, os.O_WRONLY), str(full)))
+    with pytest.raises(ResourceError, match=r"file \(No space left on device\).*-> free disk space.*TMPDIR"):
+        Spill(["a", "b"], in_memory=1).finish()
+    assert not full.is_symlink()
 
 
 def test_a_folder_that_may_not_be_written_to(

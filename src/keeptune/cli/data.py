@@ -12,7 +12,8 @@ from rich.console import Console
 from keeptune.core.errors import ConfigError
 
 if TYPE_CHECKING:  # commands start fast
-    from keeptune.data.encode.encoder import Encoder, OverlongPolicy
+    from keeptune.data.encode.encoder import Encoder
+    from keeptune.data.encode.window import OverlongPolicy
     from keeptune.data.formats.conversation import Supervise
 
 app = typer.Typer(

@@ -16,15 +16,16 @@ from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
 from keeptune.data.formats.columns import identifiers, part_column, renamed, renamings, template_names
 from keeptune.data.formats.conversation import Supervise, unread_keys
-from keeptune.data.formats.detect import find_shape
+from keeptune.data.formats.convert import converted, from_json
+from keeptune.data.formats.detect import find_format
 from keeptune.data.formats.quarantine import Quarantined, refuse_many, write_quarantine
 from keeptune.data.formats.recognise import COMPLETION, ColumnSchema, columns_of, listed, recognise
-from keeptune.data.formats.shapes import LOOKED_AT, converted, from_json
+from keeptune.data.formats.shapes.base import LOOKED_AT
 from keeptune.data.formats.values import UnusableValue, as_choices, as_references, as_text, chosen
 from keeptune.data.rows import Row, read_rows, source_files, unread
 from keeptune.data.splits.groups import few_answers, share_clusters
 from keeptune.data.storage.lazy import LazyMap, materialize
-from keeptune.data.storage.spill import Kept
+from keeptune.data.storage.spill import Spill
 
 __all__ = ["Loaded", "Quarantined", "load_examples", "write_quarantine"]
 
@@ -73,7 +74,7 @@ def load_examples(
         label: column to stratify by; otherwise the answer, where answers are few.
         templated: the caller has templates, so columns that fit no layout are no error.
         as_is: the caller's wordings were written for these columns: nothing is recognised, and values keep their types.
-        format: one of `formats.FORMATS`, where several fit or the wrong one was found.
+        format: one of `format_names`, where several fit or the wrong one was found.
         supervise: which assistant turns of a conversation are learned from: all, the last, or those whose weight
             is not 0. By default the weights decide where rows bring some, and all are learned from where not.
         progress: called with the number of rows read so far, now and then.
@@ -91,28 +92,22 @@ def load_examples(
         rows = materialize(LazyMap(rows, partial(renamed, names=names)))
     columns = list(names.values())
     fields = None if fields is None else {role: names.get(column, column) for role, column in fields.items()}
-    cluster, label = (column and names.get(column, column) for column in (cluster, label))
-    for option, column in (("cluster", cluster), ("label", label)):
-        if column is not None and column not in columns:
-            raise ConfigError(
-                f"{option} names the column '{column}', which {source} does not have",
-                remedy=f"columns seen: {', '.join(columns)}",
-            )
+    cluster, label = _known("cluster", cluster, names, source), _known("label", label, names, source)
     digest = _sha256(source, rows)
     if not as_is:
         rows = from_json(rows, columns)
-    shape = None if as_is else find_shape(rows, columns, name=format, mapped=fields is not None, path=source)
+    found = None if as_is else find_format(rows, columns, name=format, mapped=fields is not None, path=source)
     bad: Sequence[Quarantined] = ()
     before = rows
-    if shape is not None:
-        rows, bad = converted(rows, *shape, supervise)
+    if found is not None:
+        rows, bad = converted(rows, *found, supervise)
         columns = columns_of(row.fields for row in rows)
         refuse_many(bad, len(rows) + len(bad), source)
     parts, said_in = part_column(rows, columns)
     content = [column for column in columns if column != said_in]
     layout = None
-    if shape is not None:
-        layout = shape[0].layout(content)
+    if found is not None:
+        layout = found[0].layout(content)
     elif not as_is:
         layout = _layout(content, fields, source, templated, format)
     if supervise is not None and not (layout and layout.talks):
@@ -120,35 +115,55 @@ def load_examples(
     builder = _Builder(layout, identifiers(content, layout), cluster, label, said_in, bad)
     for row, part in zip(rows, parts, strict=True):
         builder.add(row, part)
-    refuse_many(builder.quarantined, len(rows) + len(bad), source)
-    examples = builder.examples.materialize()
+    quarantined, examples = builder.quarantined.finish(), builder.examples.finish()
+    refuse_many(quarantined, len(rows) + len(bad), source)
     if cluster is None:
         examples = share_clusters(examples, layout)
-    if layout is not None and layout.shape:
-        layout = replace(layout, part=said_in)
-    elif layout is not None:
-        layout = replace(layout, part=said_in, choices=few_answers(examples, layout))
-        if label is None and layout.choices is not None:
-            examples = materialize(LazyMap(examples, partial(_labelled, column=layout.completion)))
+    if layout is not None:
+        examples, layout = _with_choices(examples, replace(layout, part=said_in), labelled=label is not None)
     notes = (*renamings(names), *builder.notes())
     notes += tuple(f"'{name}' is not read: its name names no part" for name in unread(source))
-    unused = [c for c in layout.metadata if c not in builder.left_out] if layout and not layout.shape else []
-    if unused and not templated:
-        notes += (f"columns that the model is not shown: {listed(unused)}",)
+    if layout is not None and not templated:
+        notes += _unused_note(layout, builder.left_out)
     if layout is not None and layout.talks:
         notes += _turn_notes(examples, supervise)
-        notes += _key_notes(before, shape[1] if shape else ())
-    return Loaded(source, examples, layout, builder.quarantined.materialize(), digest, notes)
+        notes += _key_notes(before, found[1] if found else ())
+    return Loaded(source, examples, layout, quarantined, digest, notes)
+
+
+def _known(option: str, column: str | None, names: Mapping[str, str], source: str) -> str | None:
+    """The column that an option names, as templates name it.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    column = column and names.get(column, column)
+    if column is not None and column not in names.values():
+        raise ConfigError(
+            f"{option} names the column '{column}', which {source} does not have",
+            remedy=f"columns seen: {', '.join(names.values())}",
+        )
+    return column
+
+
+def _with_choices(
+    examples: Sequence[Example], layout: ColumnSchema, labelled: bool
+) -> tuple[Sequence[Example], ColumnSchema]:
+    """Where answers are few, the layout with them as choices, and the examples with theirs as label."""
+    choices = None if layout.shape else few_answers(examples, layout)
+    if choices is not None and not labelled:
+        examples = materialize(LazyMap(examples, partial(_labelled, column=layout.completion)))
+    return examples, replace(layout, choices=choices)
 
 
 def _read(source: str, progress: Callable[[int], None] | None) -> Sequence[Row]:
     """All rows of a source; many of them lie on disk."""
-    rows: Kept[Row] = Kept()
+    rows: Spill[Row] = Spill()
     for row in read_rows(source):
         rows.append(row)
         if progress is not None and len(rows) % SAID_EVERY == 0:
             progress(len(rows))
-    return rows.materialize()
+    return rows.finish()
 
 
 def _labelled(example: Example, column: str) -> Example:
@@ -170,8 +185,8 @@ class _Builder:
     ) -> None:
         self.layout, self.cluster, self.label = layout, cluster, label
         self.left_out = left_out | ({part} if part else set())
-        self.examples: Kept[Example] = Kept()
-        self.quarantined: Kept[Quarantined] = Kept(quarantined)
+        self.examples: Spill[Example] = Spill()
+        self.quarantined: Spill[Quarantined] = Spill(quarantined)
         self.numbers: Counter[str] = Counter()  # column -> rows whose number became a text
 
     def add(self, row: Row, part: Part | None) -> None:
@@ -257,6 +272,11 @@ def _layout(
         if templated and name is None:
             return None
         raise
+
+
+def _unused_note(layout: ColumnSchema, left_out: set[str]) -> tuple[str, ...]:
+    unused = [] if layout.shape else [column for column in layout.metadata if column not in left_out]
+    return (f"columns that the model is not shown: {listed(unused)}",) if unused else ()
 
 
 def _turn_notes(examples: Sequence[Example], supervise: Supervise | None) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example, Splits
 from keeptune.data.prompts.templates import Template, TemplateSet
-from keeptune.data.splits.leakage import LeakReport, drop_leaks
+from keeptune.data.splits.drop import drop_leaks
+from keeptune.data.splits.leakage import LeakReport
 from keeptune.evaluate.config import HARNESS, HarnessConfig, parse_margin
 from keeptune.evaluate.harness_adapter import Document, LmEvalAdapter, texts_of
 from keeptune.evaluate.harness_load import load_leaves

@@ -23,9 +23,12 @@ from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example, Rendered, Splits
 from keeptune.data.formats.recognise import ColumnSchema
 from keeptune.data.load import Loaded, load_examples
-from keeptune.data.prompts.templates import Template, TemplateSet, default_templates, load_pack
+from keeptune.data.prompts.pack import load_pack
+from keeptune.data.prompts.templates import Template, TemplateSet, default_templates
 from keeptune.data.prompts.wordings import load_wordings
-from keeptune.data.splits.leakage import LeakReport, drop_leaks, keep_together
+from keeptune.data.splits.copies import keep_together
+from keeptune.data.splits.drop import drop_leaks
+from keeptune.data.splits.leakage import LeakReport
 from keeptune.data.splits.split import split, split_judged
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig, parse_margin
 from keeptune.evaluate.extract import Extractor

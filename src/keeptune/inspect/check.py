@@ -21,8 +21,9 @@ from keeptune.data.formats.quarantine import Quarantined, reasons
 from keeptune.data.formats.recognise import COMPLETION, ColumnSchema
 from keeptune.data.load import Loaded, load_examples
 from keeptune.data.rows import read_from
+from keeptune.data.splits.copies import keep_together
 from keeptune.data.splits.groups import hash_of, hashes_of
-from keeptune.data.splits.leakage import LeakPair, LeakReport, find_leaks, keep_together
+from keeptune.data.splits.leakage import LeakPair, LeakReport, find_leaks
 from keeptune.data.splits.split import split
 from keeptune.inspect.outliers import SHOWN, Outliers, outliers
 from keeptune.inspect.preview import wordings

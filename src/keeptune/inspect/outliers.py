@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keeptune.data.examples import Example
+from keeptune.data.splits.compared import TELLING
 from keeptune.data.splits.groups import hash_of
-from keeptune.data.splits.leakage import TELLING
 
 FAR = 8.0  # robust standard deviations from the median
 RARE = 0.05  # share of the rows; more that are alike are a kind of their own

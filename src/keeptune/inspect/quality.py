@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from keeptune.data.examples import Example, Splits
 from keeptune.data.formats.recognise import ColumnSchema
 from keeptune.data.load import load_examples
-from keeptune.data.splits.leakage import LeakPair, find_leaks, location, own_fields
+from keeptune.data.splits.compared import location, own_fields
+from keeptune.data.splits.leakage import LeakPair, find_leaks
 from keeptune.data.storage.lazy import LazyMap, materialize
 from keeptune.inspect.outliers import SHOWN
 

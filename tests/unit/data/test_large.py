@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
 from keeptune.data.load import load_examples
-from keeptune.data.splits.leakage import drop_leaks, keep_together
+from keeptune.data.splits.copies import keep_together
+from keeptune.data.splits.drop import drop_leaks
 from keeptune.data.splits.split import split
 from keeptune.data.storage import lazy
-from keeptune.data.storage.lazy import Concat, Lazy, LazyMap, Subset
-from keeptune.data.storage.spill import Kept
+from keeptune.data.storage.lazy import Concat, LazyMap, Subset
+from keeptune.data.storage.spill import Spill
 from keeptune.inspect.check import check
 from keeptune.inspect.clean import clean
 
@@ -132,8 +133,8 @@ def test_split_follows_its_rule(rows: list[tuple[int, str | None]], seed: int) -
 
 
 def test_sequences_that_are_made_on_access() -> None:
-    kept = Kept(range(9), in_memory=4)
-    views: list[tuple[Lazy[int], list[int]]] = [
+    kept = Spill(range(9), in_memory=4).finish()
+    views: list[tuple[Sequence[int], list[int]]] = [
         (kept, list(range(9))),
         (LazyMap(kept, lambda n: n * n), [n * n for n in range(9)]),
         (Subset(kept, np.array([8, 0, 5])), [8, 0, 5]),
@@ -148,4 +149,3 @@ def test_sequences_that_are_made_on_access() -> None:
         for outside in (n, -n - 1):
             with pytest.raises(IndexError):
                 view[outside]
-    assert kept.materialize() is kept and Kept([1, 2], in_memory=4).materialize() == [1, 2]

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from keeptune.core.tokens import Token
-from keeptune.data.encode.encoder import Encoder, OverlongPolicy
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.token_texts import excerpt, row_tokens, token_texts
+from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Example
 from keeptune.data.formats.recognise import recognise
 from keeptune.inspect import token_view
 from keeptune.inspect.preview import wordings
-from keeptune.inspect.token_view import excerpt, long_rows, row_tokens, token_rows, token_texts
+from keeptune.inspect.token_view import long_rows, token_rows
 
 LAYOUT = recognise(["instruction", "input", "output"])
 EXAMPLES = [

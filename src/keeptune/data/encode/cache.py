@@ -6,12 +6,9 @@ and, once all of them are there, ``index.json``: the folder counts from then on.
 and two processes that build one folder write the same bytes, so the last one wins and nothing is lost. Shards of a
 build that was interrupted are used when it is started again.
 
-A shard is one array of little-endian int32 words:
-
-- HEADER words: rows N, rows whose prompt was cut, bytes of the list of dropped rows, words in all;
-- N entries of ENTRY words: where the row begins, prompt tokens P, completion tokens C, gaps G, bytes of its id;
-- of every row P + C ids, 2 G borders of gaps, and the id as UTF-8, filled up to whole words;
-- the dropped rows as JSON, filled up likewise.
+A shard is an Arrow IPC file of one record batch. Its columns are ``id`` (bytes), ``prompt_ids``, ``completion_ids`` and
+``gaps`` (both borders of every gap); the metadata of its schema hold ``truncated``, how many prompts were cut, and
+``dropped``, the rows that were left out, as JSON.
 
 The reference is `Encoder.encode_all`: the same rows, dropped rows and errors.
 """
@@ -23,36 +20,36 @@ import json
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from typing_extensions import override
 
 from keeptune import __version__
 from keeptune.core.errors import ResourceError
 from keeptune.core.files import whole, write_whole
 from keeptune.core.processes import be_a_worker
 from keeptune.core.units import content_hash
-from keeptune.data.encode.encoder import EncodedSet, Encoder, Overlong
+from keeptune.data.encode.encoder import EncodedSet, Encoder
+from keeptune.data.encode.window import Overlong
 from keeptune.data.examples import Encoded, Rendered
-from keeptune.data.storage.lazy import Concat, Lazy
+from keeptune.data.storage.arrow import ArrowRows, Column
+from keeptune.data.storage.lazy import Concat, Subset
 
 SMALL = 20_000  # rows below which neither files nor processes pay: they are encoded within seconds
 SHARDS, SHARD_ROWS = 256, 2048  # at most so many shards, of at least so many rows
 INDEX = "index.json"
-_FORMAT = 1  # of the files
-_HEADER, _ENTRY = 4, 5
-_WORD = np.dtype("<i4")
+_FORMAT = 2  # of the files
 
 Progress = Callable[[int, int], None]
-Words = NDArray[np.int32]
+Parts = Mapping[Path, Sequence[Rendered]]  # rows of every shard
 
 
 def encoded(
@@ -82,18 +79,16 @@ def encoded(
     if len(rows) < small:
         return encoder.encode_batch(rows)
     place = folder / "encoded" / cache_key(encoder, [key, len(rows)])
-    if not _published(place):
-        try:
-            _build(place, encoder, rows, processes or _processors(), progress)
-        except (OSError, ResourceError) as error:  # the latter from `whole`
-            told = error.message if isinstance(error, ResourceError) else error.strerror or error
-            raise ResourceError(
-                f"encoded rows cannot be kept ({told})",
-                where=str(place),
-                remedy="free disk space there, or name another folder in the variable KEEPTUNE_CACHE; "
-                "what is finished is used when you start again",
-            ) from error
-    return _opened(place)
+    try:
+        return _published(place) or _build(place, encoder, rows, processes or _processors(), progress)
+    except (OSError, ResourceError) as error:  # the latter from `whole`
+        told = error.message if isinstance(error, ResourceError) else error.strerror or error
+        raise ResourceError(
+            f"encoded rows cannot be kept ({told})",
+            where=str(place),
+            remedy="free disk space there, or name another folder in the variable KEEPTUNE_CACHE; "
+            "what is finished is used when you start again",
+        ) from error
 
 
 def cache_key(encoder: Encoder, key: Any) -> str:
@@ -121,54 +116,45 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _build(place: Path, encoder: Encoder, rows: Sequence[Rendered], processes: int, progress: Progress | None) -> None:
+def _build(
+    place: Path, encoder: Encoder, rows: Sequence[Rendered], processes: int, progress: Progress | None
+) -> EncodedSet:
     """Make the shards that are missing, then the index."""
     place.mkdir(parents=True, exist_ok=True)
     size = max(SHARD_ROWS, -(-len(rows) // SHARDS))
-    starts = range(0, len(rows), size)
-    paths = [place / f"{number:03}.bin" for number in range(len(starts))]
-    missing = [(start, path) for start, path in zip(starts, paths, strict=True) if not _is_whole(path)]
-    done = len(rows) - sum(min(size, len(rows) - start) for start, _ in missing)
+    parts = {
+        place / f"{number:03}.arrow": Subset(rows, np.arange(start, min(start + size, len(rows))))
+        for number, start in enumerate(range(0, len(rows), size))
+    }
+    missing = _missing(parts)
+    done = len(rows) - sum(map(len, missing.values()))
 
-    def finished(start: int) -> None:
+    def finished(part: Sequence[Rendered]) -> None:
         nonlocal done
-        done += min(size, len(rows) - start)
+        done += len(part)
         if progress is not None:
             progress(done, len(rows))
 
     if min(processes, len(missing)) > 1:
-        try:
-            _in_processes(encoder, rows, size, missing, min(processes, len(missing)), finished)
-        except BrokenProcessPool:  # no processes to be had here: this one does what is left
-            missing = [(start, path) for start, path in missing if not _is_whole(path)]
-            _here(encoder, rows, size, missing, finished)
-    else:
-        _here(encoder, rows, size, missing, finished)
-    write_whole(place / INDEX, json.dumps({"shards": [path.name for path in paths]}))
+        with suppress(BrokenProcessPool):  # no processes to be had here: this one does what is left
+            _in_processes(encoder, missing, min(processes, len(missing)), finished)
+        missing = _missing(missing)
+    for path, part in missing.items():
+        _write(path, encoder.encode_batch(part))
+        finished(part)
+    write_whole(place / INDEX, json.dumps({"shards": [path.name for path in parts]}))
+    return _joined(parts)
 
 
-def _here(
-    encoder: Encoder,
-    rows: Sequence[Rendered],
-    size: int,
-    missing: Sequence[tuple[int, Path]],
-    finished: Callable[[int], None],
-) -> None:
-    for start, path in missing:
-        _write(path, encoder.encode_batch(rows[start : start + size]))
-        finished(start)
+def _missing(parts: Parts) -> Parts:
+    return {path: part for path, part in parts.items() if not _is_whole(path)}
 
 
 def _in_processes(
-    encoder: Encoder,
-    rows: Sequence[Rendered],
-    size: int,
-    missing: Sequence[tuple[int, Path]],
-    processes: int,
-    finished: Callable[[int], None],
+    encoder: Encoder, parts: Parts, processes: int, finished: Callable[[Sequence[Rendered]], None]
 ) -> None:
     """The shards in order; one more than there are processes is rendered ahead. The first error ends it."""
-    waiting: deque[tuple[int, Future[None]]] = deque()
+    waiting: deque[tuple[Sequence[Rendered], Future[None]]] = deque()
     pool = ProcessPoolExecutor(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
@@ -177,13 +163,13 @@ def _in_processes(
     )
 
     def take() -> None:
-        start, future = waiting.popleft()
+        part, future = waiting.popleft()
         future.result()
-        finished(start)
+        finished(part)
 
     try:
-        for start, path in missing:
-            waiting.append((start, pool.submit(_shard, path, rows[start : start + size])))
+        for path, part in parts.items():
+            waiting.append((part, pool.submit(_shard, path, list(part))))
             if len(waiting) > processes:
                 take()
         while waiting:
@@ -213,102 +199,53 @@ def _write(path: Path, made: EncodedSet) -> None:
     Raises:
         ResourceError: it cannot be written; nothing is left of it.
     """
-    words: list[int] = []
-    entries = np.empty((len(made.rows), _ENTRY), dtype=np.int64)
-    start = _HEADER + entries.size
-    pieces: list[Words] = []
-    for number, row in enumerate(made.rows):
-        name = row.id.encode("utf-8", "surrogatepass")
-        entries[number] = (
-            start + len(words),
-            len(row.prompt_ids),
-            len(row.completion_ids),
-            len(row.gaps),
-            len(name),
-        )
-        words += row.prompt_ids
-        words += row.completion_ids
-        for gap in row.gaps:
-            words += gap
-        words += _as_words(name).tolist()
-        if len(words) > 1 << 20:  # a list of ints is eight times as large
-            pieces.append(np.array(words, dtype=_WORD))
-            start += len(words)
-            words = []
-    pieces.append(np.array(words, dtype=_WORD))
-    dropped = json.dumps([asdict(row) for row in made.dropped]).encode()
-    pieces.append(_as_words(dropped))
-    total = _HEADER + entries.size + sum(map(len, pieces))
-    header = np.array([len(entries), made.truncated, len(dropped), total])
-    if total >= 1 << 31:
-        raise ResourceError("a shard of over two thousand million tokens", remedy="give fewer rows")
-    with whole(path) as partial, partial.open("wb") as file:
-        for piece in (header.astype(_WORD), entries.astype(_WORD), *pieces):
-            file.write(piece.tobytes())
+    import pyarrow as pa
 
-
-def _as_words(data: bytes) -> Words:
-    return np.frombuffer(data + bytes(-len(data) % _WORD.itemsize), dtype=_WORD)
+    ids = pa.large_list(pa.int32())
+    columns = {
+        "id": pa.array([row.id.encode("utf-8", "surrogatepass") for row in made.rows], pa.large_binary()),
+        "prompt_ids": pa.array([row.prompt_ids for row in made.rows], ids),
+        "completion_ids": pa.array([row.completion_ids for row in made.rows], ids),
+        "gaps": pa.array([[border for gap in row.gaps for border in gap] for row in made.rows], ids),
+    }
+    dropped = json.dumps([asdict(row) for row in made.dropped])
+    batch = pa.record_batch(columns, metadata={"truncated": str(made.truncated), "dropped": dropped})
+    with whole(path) as partial, pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the shard is there with all the words that its header promises."""
     try:
-        with path.open("rb") as file:
-            header = np.frombuffer(file.read(_HEADER * _WORD.itemsize), dtype=_WORD)
-        return len(header) == _HEADER and path.stat().st_size == int(header[3]) * _WORD.itemsize
-    except OSError:
+        return bool(Shard(path).file.num_record_batches)
+    except (OSError, ValueError):
         return False
 
 
-def _published(place: Path) -> bool:
+def _published(place: Path) -> EncodedSet | None:
+    """The rows of a folder that is complete."""
     try:
-        names = json.loads((place / INDEX).read_text(encoding="utf-8"))["shards"]
+        paths = [place / name for name in json.loads((place / INDEX).read_text(encoding="utf-8"))["shards"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return all(_is_whole(place / name) for name in names)
+        return None
+    return _joined(paths) if all(map(_is_whole, paths)) else None
 
 
-def _opened(place: Path) -> EncodedSet:
-    names = json.loads((place / INDEX).read_text(encoding="utf-8"))["shards"]
-    shards = [Shard(place / name) for name in names]
-    dropped = tuple(row for shard in shards for row in shard.dropped)
-    return EncodedSet(Concat(shards), dropped, sum(shard.truncated for shard in shards))
+def _joined(paths: Iterable[Path]) -> EncodedSet:
+    shards = [Shard(path) for path in paths]
+    told = [shard.file.schema.metadata for shard in shards]
+    dropped = tuple(Overlong(**row) for each in told for row in json.loads(each[b"dropped"]))
+    return EncodedSet(Concat(shards), dropped, sum(int(each[b"truncated"]) for each in told))
 
 
-class Shard(Lazy[Encoded]):
+class Shard(ArrowRows[Encoded]):
     """The rows of one shard, each made when it is looked at."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        header = np.fromfile(path, dtype=_WORD, count=_HEADER)
-        self._rows, self.truncated, self._dropped_bytes, self._total = header.tolist()
-
-    def __len__(self) -> int:
-        return int(self._rows)
-
-    @cached_property
-    def _words(self) -> Words:
-        return np.memmap(self.path, dtype=_WORD, mode="r")
-
-    @property
-    def dropped(self) -> list[Overlong]:
-        """Rows that do not fit the window."""
-        words = -(-self._dropped_bytes // _WORD.itemsize)
-        data = np.fromfile(self.path, dtype=_WORD, count=words, offset=(self._total - words) * _WORD.itemsize)
-        return [Overlong(**row) for row in json.loads(data.tobytes()[: self._dropped_bytes])]
-
-    def make(self, number: int) -> Encoded:
-        """The row as `Encoder.encode` gave it."""
-        at = _HEADER + number * _ENTRY
-        start, prompt, completion, gaps, name = self._words[at : at + _ENTRY].tolist()
-        end = start + prompt + completion + 2 * gaps
-        ids = self._words[start:end].tolist()
-        borders = ids[prompt + completion :]
-        text = self._words[end : end - (-name // _WORD.itemsize)].tobytes()[:name]
+    @override
+    def of_columns(self, columns: Sequence[Column], number: int) -> Encoded:
+        name, prompt, completion, gaps = (column(number) for column in columns)
         return Encoded(
-            text.decode("utf-8", "surrogatepass"),
-            tuple(ids[:prompt]),
-            tuple(ids[prompt : prompt + completion]),
-            tuple(zip(borders[::2], borders[1::2], strict=True)),
+            str(name, "utf-8", "surrogatepass"),
+            tuple(prompt),
+            tuple(completion),
+            tuple(zip(gaps[::2], gaps[1::2], strict=True)),
         )

@@ -9,7 +9,8 @@ from typing import Any
 
 from keeptune.core.errors import DataError
 from keeptune.data.encode.chat import REFUSALS, template_of, tokenizer_name
-from keeptune.data.encode.encoder import ANOTHER_MODEL, Encoder
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.texts import ANOTHER_MODEL
 from keeptune.data.encode.vocabulary import KNOWN_ENDS, KNOWN_TOKENS, pattern_of
 from keeptune.data.encode.vocabulary import spelled as spelled_in
 from keeptune.data.examples import Conversation, Example, Rendered

@@ -1,4 +1,4 @@
-"""Which format a source has: a shape, or a layout of columns. Exactly one must fit, or the user says which."""
+"""Which format a source has: one of `shapes`, or a layout of columns. Exactly one must fit, or the user says which."""
 
 from __future__ import annotations
 
@@ -6,53 +6,57 @@ from collections.abc import Mapping, Sequence
 
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.formats.recognise import PATTERNS, fitting, foreign, listed
-from keeptune.data.formats.shapes import SHAPES, Columns, Shape
+from keeptune.data.formats.shapes.base import FORMATS, Columns, Format, formats
 from keeptune.data.rows import Row
 
-FORMATS = (*(shape.name for shape in SHAPES), *(pattern.name for pattern in PATTERNS))
 ANSWERED = ("messages", "conversations", "completion", "completions")  # what a label may judge
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 
 
-def find_shape(
+def format_names() -> tuple[str, ...]:
+    """What `--format` may name: formats, and layouts of columns."""
+    return (*(each.name for each in formats()), *(pattern.name for pattern in PATTERNS))
+
+
+def find_format(
     rows: Sequence[Row],
     columns: Sequence[str],
     *,
     name: str | None = None,
     mapped: bool = False,
     path: str | None = None,
-) -> tuple[Shape, Sequence[str]] | None:
-    """The shape of the rows and the columns that it takes; None where columns of text decide.
+) -> tuple[Format, Sequence[str]] | None:
+    """The format of the rows and the columns that it takes; None where columns of text decide.
 
     Args:
         rows: all rows of the source; the first hundred are looked at.
         columns: all column names.
         name: the user's word for the format; it then decides alone.
-        mapped: the user maps columns by hand, so that no shape is looked for.
+        mapped: the user maps columns by hand, so that no format is looked for.
         path: named in errors.
 
     Raises:
         ConfigError: no such format.
         DataError: the rows do not have the named format, or fit two; rows that this tool does not train on.
     """
-    if name is not None and name not in FORMATS:
-        raise ConfigError(f"there is no format '{name}'", remedy=f"formats: {', '.join(FORMATS)}")
+    if name is not None and name not in format_names():
+        raise ConfigError(f"there is no format '{name}'", remedy=f"formats: {', '.join(format_names())}")
     seen = Columns.of(rows, columns)
     _refuse(seen, columns, path)
     if name is None and mapped:
         return None
-    found = [(shape, taken) for shape in SHAPES if (taken := shape.find(seen))]
+    found = [(each, taken) for each in formats() if (taken := each.find(seen))]
     if name is not None:
         chosen = [pair for pair in found if pair[0].name == name]
-        if not chosen and name in {shape.name for shape in SHAPES}:
+        if not chosen and name in FORMATS:
             raise DataError(
                 f"the rows are not of the format '{name}'",
                 path=path,
                 remedy=f"columns seen: {listed(columns)}; " + _nearest(found, columns),
             )
         return chosen[0] if chosen else None
-    covered = {layout for shape, _ in found for layout in shape.covers}
-    names = [shape.name for shape, _ in found] + [each for each in fitting(columns) if each not in covered]
+    covered = {layout for each, _ in found for layout in each.covers}
+    names = [each.name for each, _ in found] + [layout for layout in fitting(columns) if layout not in covered]
     if found and len(names) > 1:
         raise DataError(
             f"the columns {listed(columns)} fit {len(names)} formats: {', '.join(names)}",
@@ -62,8 +66,8 @@ def find_shape(
     return found[0] if found else None
 
 
-def _nearest(found: Sequence[tuple[Shape, Sequence[str]]], columns: Sequence[str]) -> str:
-    names = [shape.name for shape, _ in found] or fitting(columns)
+def _nearest(found: Sequence[tuple[Format, Sequence[str]]], columns: Sequence[str]) -> str:
+    names = [each.name for each, _ in found] or fitting(columns)
     return f"they fit {', '.join(names)}" if names else "they fit no format"
 
 

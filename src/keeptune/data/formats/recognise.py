@@ -101,7 +101,7 @@ PATTERNS: tuple[SchemaPattern, ...] = (
     ),
 )
 
-# Columns that belong to a shape (see `shapes`): where one is there and the shape is not, its cells are wrong.
+# Columns of the formats in `shapes`: where one is there and the rows are not of its format, its cells are wrong.
 NEARLY: Mapping[str, tuple[str, str]] = {
     "messages": ("messages", 'lists of {"role": ..., "content": ...}'),
     "conversations": ("sharegpt", 'lists of {"from": ..., "value": ...}'),
@@ -137,7 +137,7 @@ class ColumnSchema:
     custom              what the user's field map says
     ==================  ==========================================  =========================================
 
-    Rows of a shape (see `shapes`) have the fields that the shape made of them, mostly prompt and completion.
+    Rows of a format (see `shapes`) have the fields that it made of them, mostly prompt and completion.
 
     ``references`` are further columns that hold accepted completions in some rows ("outputs" beside "output",
     "summary2"). After loading, the completion's column holds a text, or a list of texts where a row has several

@@ -21,10 +21,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
-import yaml
 from jinja2 import Template as CompiledTemplate
 from jinja2.exceptions import TemplateError, UndefinedError
 
@@ -44,7 +42,7 @@ class InapplicableError(DataError):
     """A wording that is not for this row: promptsource's print nothing there."""
 
 
-class ScoringRequest(list[str]):
+class AnswerChoices(list[str]):
     """Answer choices by number, as promptsource has labels, or by their own text.
 
     A negative number is refused: -1 marks rows without a label, and would be the last choice. (With a ValueError:
@@ -126,7 +124,7 @@ class Template:
         variables: dict[str, Any] = {**example.fields, "fields": example.fields}
         answers = self._answers(example, variables, choices)
         if answers is not None:
-            variables["answer_choices"] = ScoringRequest(answers)
+            variables["answer_choices"] = AnswerChoices(answers)
         prompt, completions = self._sides(example, variables)
         if chat:
             prompt, space = prompt.strip(), ""
@@ -339,7 +337,7 @@ def default_templates(layout: ColumnSchema) -> tuple[Template, ...]:
 
 
 def whole_row(example: Example) -> Conversation | Segments | Tokens | None:
-    """What a shape (see `shapes`) put into the row beside prompt and completion."""
+    """What a format (see `shapes`) put into the row beside prompt and completion."""
     fields = example.fields
     if "messages" in fields:
         turns = tuple(fields["messages"])
@@ -351,60 +349,14 @@ def whole_row(example: Example) -> Conversation | Segments | Tokens | None:
     return None
 
 
-def packs() -> tuple[str, ...]:
-    """Names of the packs that come with keeptune."""
-    files = (resources.files("keeptune.data.prompts") / "packs").iterdir()
-    return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
-
-
-def load_pack(
-    name: str, layout: ColumnSchema | None = None, fields: Mapping[str, str] | None = None
-) -> tuple[Template, ...]:
-    """The wordings of a pack; with a layout, those whose fields the layout has.
-
-    Args:
-        name: one of `packs`.
-        layout: its roles take the places of the pack's fields of the same name, its completion that of the
-            pack's completion.
-        fields: pack field -> column, where the names differ; wins over the layout.
-
-    Raises:
-        ConfigError: no such pack, or none of its wordings can be filled.
-    """
-    if name not in packs():
-        raise ConfigError(f"there is no template pack '{name}'", remedy=f"packs: {', '.join(packs())}")
-    file = resources.files("keeptune.data.prompts") / "packs" / f"{name}.yaml"
-    pack = yaml.safe_load(file.read_text(encoding="utf-8"))
-    columns: dict[str, str] = {}
-    if layout is not None:
-        columns = {role: column for role, column in layout.roles.items() if role != "completion"}
-        columns[pack["completion"]] = layout.completion
-    columns |= fields or {}
-    wordings = pack["templates"]
-    if layout is not None:
-        wordings = [wording for wording in wordings if set(wording["fields"]) <= {*columns, *layout.metadata}]
-    if not wordings:
-        needed = sorted({field for wording in pack["templates"] for field in wording["fields"]})
-        raise ConfigError(
-            f"no wording of the pack '{name}' can be filled from the columns of this data",
-            remedy=f"map the pack's fields {', '.join(needed)} to columns",
-        )
-    return tuple(_wording(wording, f"{name}/{wording['name']}", columns) for wording in wordings)
-
-
-def _wording(wording: Mapping[str, Any], name: str, columns: Mapping[str, str]) -> Template:
-    head = renaming({field: columns.get(field, field) for field in wording["fields"]})
-    return Template.parse(head + wording["text"].strip("\n"), name, wording.get("answer_choices"))
+def _frozen(choices: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
+    return choices if choices is None or isinstance(choices, str) else tuple(str(choice) for choice in choices)
 
 
 def renaming(columns: Mapping[str, str]) -> str:
     """Jinja in front of a template that gives columns the names that it uses: name -> column."""
     others = ((name, column) for name, column in columns.items() if name != column)
     return "".join(f"{{% set {name} = fields[{column!r}] %}}" for name, column in others)
-
-
-def _frozen(choices: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
-    return choices if choices is None or isinstance(choices, str) else tuple(str(choice) for choice in choices)
 
 
 @lru_cache(maxsize=512)

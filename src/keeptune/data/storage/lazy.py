@@ -10,6 +10,7 @@ from typing import Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 IN_MEMORY = 50_000  # items; ordinary sets are lists and never touch the disk
 
@@ -49,8 +50,8 @@ class LazyMap(Lazy[T], Generic[S, T]):
     def __len__(self) -> int:
         return len(self.items)
 
+    @override
     def make(self, number: int) -> T:
-        """LazyMap anew every time."""
         return self.make_of(self.items[number])
 
     def __iter__(self) -> Iterator[T]:
@@ -66,8 +67,8 @@ class NumberedMap(Lazy[T], Generic[S, T]):
     def __len__(self) -> int:
         return len(self.items)
 
+    @override
     def make(self, number: int) -> T:
-        """LazyMap anew every time."""
         return self.make_of(number, self.items[number])
 
     def __iter__(self) -> Iterator[T]:
@@ -83,8 +84,8 @@ class Subset(Lazy[T]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @override
     def make(self, number: int) -> T:
-        """Looked up."""
         return self.items[int(self.rows[number])]
 
 
@@ -98,8 +99,8 @@ class Concat(Lazy[T]):
     def __len__(self) -> int:
         return self.ends[-1] if self.ends else 0
 
+    @override
     def make(self, number: int) -> T:
-        """From the part that it stands in."""
         part = bisect_right(self.ends, number)
         return self.parts[part][number - (self.ends[part - 1] if part else 0)]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
-from keeptune.models import forward
+from keeptune.models import outputs
 from keeptune.models.language_model import LanguageModel
 from keeptune.train import objective
 from keeptune.train.loop import TrainConfig, fit
@@ -37,7 +37,7 @@ def test_a_pull_on_weights_makes_no_logits(
     make_case: Callable[..., Any], rows: list[Encoded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = make_case("full", L2SpConfig().build())
-    for module in (objective, forward):
+    for module in (objective, outputs):
         monkeypatch.setattr(module, "logits", None)
     case.gradients(rows)
 

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from keeptune.core.errors import DataError
-from keeptune.data.encode.encoder import Encoder, Overlong
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.window import Overlong
 from keeptune.data.examples import Encoded, Example, Rendered
 from keeptune.data.load import load_examples
 from keeptune.data.prompts.templates import TemplateSet, default_templates

@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from keeptune.core.errors import DataError, ModelError
-from keeptune.data.encode.encoder import Encoder, Overlong
+from keeptune.data.encode.encoder import Encoder
+from keeptune.data.encode.window import Overlong
 from keeptune.data.examples import Encoded, Example, Rendered, Segments
 from keeptune.data.prompts.templates import Template, TemplateSet
 

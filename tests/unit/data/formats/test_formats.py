@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keeptune.core.errors import ConfigError, DataError
-from keeptune.data.formats.detect import FORMATS
+from keeptune.data.formats.detect import format_names
 from keeptune.data.load import Loaded, load_examples
 
 TALK = [("user", "What is 2 + 2?"), ("assistant", "4"), ("user", "And 3 + 3?"), ("assistant", "6")]
@@ -261,7 +261,7 @@ def test_a_format_that_is_not_there(tmp_path: Path) -> None:
     assert "they fit messages" in str(error.value.remedy)
     with pytest.raises(ConfigError, match="no format 'alpaca'") as unknown:
         load(tmp_path, [{"messages": OPENAI}], format="alpaca")
-    assert all(name in str(unknown.value.remedy) for name in FORMATS)
+    assert all(name in str(unknown.value.remedy) for name in format_names())
     with pytest.raises(DataError, match="no layout fits"):
         load(tmp_path, [{"question": "a", "answer": "b"}], format="summary")
     with pytest.raises(ConfigError, match="turns of conversations"):

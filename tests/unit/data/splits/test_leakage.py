@@ -13,13 +13,16 @@ import pytest
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Example, Splits
-from keeptune.data.splits.leakage import asked_elsewhere, drop_leaks, find_leaks, keep_together, normalise, own_fields
+from keeptune.data.splits.compared import normalise
+from keeptune.data.splits.copies import keep_together
+from keeptune.data.splits.drop import drop_leaks
+from keeptune.data.splits.leakage import asked_elsewhere, find_leaks
 from keeptune.data.splits.minhash import similar_pairs
 from keeptune.data.splits.split import split
 
 
 def benchmark(name: str) -> Any:
-    path = Path(__file__).parents[3] / "benchmarks" / f"{name}.py"
+    path = Path(__file__).parents[4] / "benchmarks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -71,12 +74,6 @@ def test_normalised_copy_is_refused() -> None:
         drop_leaks(parts(TRAIN, [*TEST, shouted]))
 
 
-def test_a_mark_belongs_to_its_letter_in_either_spelling() -> None:
-    assert normalise("मेल") != normalise("माल") != normalise("मूल")
-    assert normalise("Où est le café?") == normalise("ou\u0300 est le cafe\u0301")
-    assert normalise("Où est le café?") != normalise("ou est le cafe")
-
-
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -91,10 +88,6 @@ def test_symbols_make_a_difference(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
     assert normalise(one) == normalise(f"  {one.upper()}!!")
     assert not find_leaks(parts([*TRAIN, row(one, 300)], [*TEST, row(other, 2000)])).copies
-
-
-def test_signs_of_punctuation_make_none() -> None:
-    assert normalise("- well-known: `x`, 'y'") == normalise("well known x y")
 
 
 def talk(line: int, *said: str, system: str = "") -> Example:
@@ -259,21 +252,6 @@ def test_two_answers_to_one_question_inside_train_both_stay() -> None:
 def test_a_part_that_repeats_another_whole() -> None:
     with pytest.raises(DataError, match="every row of train repeats"):
         drop_leaks(Splits(TRAIN[:5], [], [row(text(i), 2000 + i) for i in range(5)]), on_leak="drop")
-
-
-def test_own_fields_leave_out_what_rows_share_and_the_label() -> None:
-    rows = [
-        Example.make({"task": "t", "kind": "xy"[i % 2], "text": f"row {i}", "label": "ab"[i % 2]}, label="ab"[i % 2])
-        for i in range(100)
-    ]
-    assert own_fields(rows) == ("text",)
-    assert own_fields(rows, among=("task", "text")) == ("text",)
-    assert own_fields([Example.make({"a": "x"}), Example.make({"a": "x"})]) == ("a",)
-
-
-def test_normalise() -> None:
-    assert normalise("  Don't  SHOUT,\nÉmile! ") == "don t shout émile"
-    assert normalise("?!") == "?!"
 
 
 def jaccard(one: Counter[str], other: Counter[str]) -> float:

@@ -83,11 +83,11 @@ def test_the_supervised_tokens_are_the_answers_and_their_ends(
     fields, answers = FORMATS[name]
     end = encoder.tokenizer.convert_ids_to_tokens(encoder.end_id)
     (row,) = encoded(tmp_path / "rows.json", encoder, [fields])
-    said = [encoder._decode(row.completion_ids[start:stop]) for start, stop in row.spans]
+    said = [encoder.texts.decode(row.completion_ids[start:stop]) for start, stop in row.spans]
     talks = layout == "plain" and any(key in fields for key in ("messages", "conversations", "conversation", "history"))
     space = " " if talks or (layout == "plain" and name == "prompt-completion-messages") else ""
     assert said == [f"{space}{answer}{end}" for answer in answers]
-    assert row.trained == sum(len(encoder._ids(text)) for text in said)
+    assert row.trained == sum(len(encoder.texts.ids(text)) for text in said)
 
 
 def rendered(whole: Conversation | Segments | Tokens) -> Rendered:
@@ -97,7 +97,7 @@ def rendered(whole: Conversation | Segments | Tokens) -> Rendered:
 @pytest.mark.parametrize("whole", ["tokens", "segments"])
 def test_a_row_without_supervised_tokens(tokenizer: Any, whole: str) -> None:
     encoder = Encoder(tokenizer, context=100)
-    ids = encoder._ids("the house is red")
+    ids = encoder.texts.ids("the house is red")
     row = Tokens(ids, (False,) * len(ids)) if whole == "tokens" else Segments((("the house is red", False),))
     with pytest.raises(DataError, match=r"rows\.jsonl:7: no token of the row is supervised: the house is red"):
         encoder.encode(rendered(row))
@@ -111,14 +111,14 @@ def test_an_empty_answer_is_shown_with_its_prompt(tokenizer: Any) -> None:
 
 def test_an_end_that_is_not_supervised(tokenizer: Any) -> None:
     encoder = Encoder(tokenizer, context=100)
-    ids = encoder._ids("Is it? yes")
+    ids = encoder.texts.ids("Is it? yes")
     with pytest.raises(DataError, match=r"rows\.jsonl:7: an answer ends in .*never learn to stop: Is it\? ⟦yes⟧"):
-        encoder.encode(rendered(Tokens(ids, tuple(n >= len(encoder._ids("Is it? ")) for n in range(len(ids))))))
+        encoder.encode(rendered(Tokens(ids, tuple(n >= len(encoder.texts.ids("Is it? ")) for n in range(len(ids))))))
 
 
 def test_an_end_that_was_masked_because_it_is_the_padding(tmp_path: Path, padding_is_eos: Any) -> None:
     encoder = Encoder(padding_is_eos, context=100)
-    ids = [*encoder._ids("Is it? yes"), encoder.end_id]
+    ids = [*encoder.texts.ids("Is it? yes"), encoder.end_id]
     fields = {"input_ids": [*ids, encoder.end_id], "attention_mask": [1] * len(ids) + [0]}
     labels = [-100] * (len(ids) - 2) + ids[-2:]
     (row,) = encoded(tmp_path / "right.json", encoder, [{**fields, "labels": [*labels, -100]}])

@@ -25,7 +25,7 @@ def encoder(tokenizer: Any) -> Encoder:
 
 @pytest.fixture
 def proof(encoder: Encoder) -> Proof:
-    return encoder._proof
+    return encoder.proof
 
 
 def ids(encoder: Encoder, text: str) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ def test_segments_say_what_they_are(encoder: Encoder) -> None:
     whole = Segments((("Is it?", False), (" yes", True), (" no", True), (" Is it?", False), (" no", True)))
     result = encoder.encode(Rendered("a", "a", "", "", ("",), whole=whole))
     assert isinstance(result, Encoded)
-    assert [encoder._said(result.completion_ids[a:b]) for a, b in result.spans] == [
+    assert [encoder.texts.said(result.completion_ids[a:b]) for a, b in result.spans] == [
         " yes no",
         " no" + encoder.tokenizer.eos_token,
     ]
@@ -121,5 +121,5 @@ def test_every_row_of_a_set_is_proven(tmp_path: Path, encoder: Encoder) -> None:
     done = encoder.encode_all(wordings.fixed(example) for example in loaded.examples)
     assert len(done.rows) == 30
     for n, row in enumerate(done.rows):
-        said = [encoder._said(row.completion_ids[a : b - 1]) for a, b in row.spans]
+        said = [encoder.texts.said(row.completion_ids[a : b - 1]) for a, b in row.spans]
         assert said == [f" it is {n}"] * (1 + n % 3)

@@ -9,7 +9,8 @@ import pytest
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.data.examples import Example
 from keeptune.data.formats.recognise import ColumnSchema
-from keeptune.data.prompts.templates import Template, TemplateSet, load_pack, packs
+from keeptune.data.prompts.pack import load_pack, packs
+from keeptune.data.prompts.templates import Template, TemplateSet
 
 FIELDS: dict[str, dict[str, object]] = {
     "classification": {"text": "The match ended in a draw.", "label": "sports"},

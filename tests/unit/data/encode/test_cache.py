@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import multiprocessing
+import pickle
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,8 @@ from hypothesis import strategies as st
 from keeptune.core.errors import DataError, ResourceError
 from keeptune.data.encode import cache as encoded_cache
 from keeptune.data.encode.cache import INDEX, SHARD_ROWS, cache_key, encoded, tokenizer_digest
-from keeptune.data.encode.encoder import EncodedSet, Encoder, OverlongPolicy
+from keeptune.data.encode.encoder import EncodedSet, Encoder
+from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Conversation, Rendered, Segments, Tokens
 
 WORDS = ("add", "small", "house", "grün", "漢", "it's", "\n", " ", "12", "😀")
@@ -98,6 +101,21 @@ def test_equals_encode_all(tokenizer: Any, rows: list[Rendered], policy: Overlon
     assert len(found.rows) == len(kept) and found.rows[1:] == kept[1:] and found.rows[-1:] == kept[-1:]
 
 
+def test_rows_are_sent_to_other_processes_as_a_path(encoder: Encoder, tmp_path: Path) -> None:
+    found = cached(encoder, plain(200), tmp_path)
+    assert list(found.rows) == list(encoder.encode_all(plain(200)).rows)  # the file is mapped by now
+    sent = pickle.dumps(found)
+    assert len(sent) < 2_000 and whole_set(pickle.loads(sent)) == whole_set(found)
+
+
+def test_the_file_can_be_read_by_others(encoder: Encoder, tmp_path: Path) -> None:
+    (row,) = cached(encoder, plain(1), tmp_path).rows
+    with pa.ipc.open_file(next(tmp_path.rglob("*.arrow"))) as file:
+        (read,) = file.read_all().to_pylist()
+    expected = {"id": b"r0", "prompt_ids": list(row.prompt_ids), "completion_ids": list(row.completion_ids), "gaps": []}
+    assert read == expected
+
+
 def test_few_rows_leave_no_files(encoder: Encoder, tmp_path: Path) -> None:
     found = encoded(encoder, plain(5), "key", tmp_path)
     assert whole_set(found) == whole_set(encoder.encode_all(plain(5))) and not [*tmp_path.iterdir()]
@@ -113,7 +131,7 @@ class Unread(Sequence[Rendered]):
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        places = range(*index.indices(len(self)))
+        places = range(*index.indices(len(self))) if isinstance(index, slice) else range(index, index + 1)
         if places.stop > self.readable:
             raise KeyboardInterrupt
         self.read.update(places)
@@ -131,7 +149,7 @@ def test_what_an_interrupted_build_finished_is_used(encoder: Encoder, tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         cached(encoder, Unread(18, readable=9), tmp_path)
     (folder,) = (tmp_path / "encoded").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["000.bin", "001.bin"]
+    assert sorted(path.name for path in folder.iterdir()) == ["000.arrow", "001.arrow"]
     seen: list[tuple[int, int]] = []
     rows = Unread(18, readable=18)
     found = cached(encoder, rows, tmp_path, progress=lambda done, total: seen.append((done, total)))
@@ -140,10 +158,10 @@ def test_what_an_interrupted_build_finished_is_used(encoder: Encoder, tmp_path: 
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("damage", [lambda data: data[:-4], lambda data: b"", None])
+@pytest.mark.parametrize("damage", [lambda data: data[:-4], lambda data: data[:99], lambda data: b"", None])
 def test_a_shard_that_is_damaged_is_made_again(encoder: Encoder, tmp_path: Path, damage: Any) -> None:
     expected = whole_set(cached(encoder, plain(10), tmp_path))
-    path = next((tmp_path / "encoded").rglob("001.bin"))
+    path = next((tmp_path / "encoded").rglob("001.arrow"))
     if damage is None:
         path.unlink()
     else:
@@ -217,7 +235,7 @@ def test_two_builds_at_once(tokenizer: Any, encoder: Encoder, tmp_path: Path) ->
         expected = whole_set(encoder.encode_all(rows))
         assert [each.result() for each in found] == [expected] * 2
     (folder,) = (tmp_path / "encoded").iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["000.bin", "001.bin", "002.bin", INDEX]
+    assert sorted(path.name for path in folder.iterdir()) == ["000.arrow", "001.arrow", "002.arrow", INDEX]
 
 
 @pytest.mark.slow
