@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -19,13 +20,15 @@ QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_ite
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files, as `pip install` would leave them."""
     files = dict(re.findall(r"```\w+\n# (\S+)[^\n]*\n(.*?)```", PAGE, re.S))
-    modules = {f"my_package/{name}.py" for name in ("entropy", "queries", "table")}
+    modules = {f"my_package/{name}.py" for name in ("entropy", "queries", "table", "tagged")}
     assert set(files) == {"pyproject.toml", "recipe.yaml", *modules}
     for name, code in files.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(code, encoding="utf-8")
     (tmp_path / "my_package" / "__init__.py").touch()
+    rows = [{"exchange": f"<q>What is {i} plus {3 * i}?<a> {4 * i}", "split": "test"} for i in range(30)]
+    (tmp_path / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     metadata = tmp_path / "my_package-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
@@ -38,7 +41,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-def test_a_remedy_a_method_and_a_tracker_of_another_package_are_studied(installed: Path) -> None:
+def test_what_another_package_brings_is_studied(installed: Path) -> None:
     changes = [word for change in QUICK for word in ("--set", change)]
     command = [sys.executable, "-m", "keeptune", "study", "recipe.yaml", "--out", "run", *changes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -52,6 +55,7 @@ def test_a_remedy_a_method_and_a_tracker_of_another_package_are_studied(installe
     assert 0 < arms["queries"].costs.trainable_parameters < arms["full"].costs.trainable_parameters / 10
     assert arms["queries+interpolate"].alpha is not None
     assert summary.manifest.config["remedies"]["entropy"]["weight"] == 0.05
+    assert {each.task for each in summary.held_out} == {"tagged"} and summary.held_out[0].before.n == 20
     lines = (installed / "run" / "arms.csv").read_text().splitlines()
     assert lines[0] == "arm,target" and {line.split(",")[0] for line in lines[1:]} == {arm.name for arm in summary.arms}
 
