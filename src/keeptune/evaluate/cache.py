@@ -16,7 +16,8 @@ from keeptune.core.errors import DataError
 from keeptune.core.records import Part, read_json, write_json
 from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import Encoder
-from keeptune.evaluate.runner import Evaluation, Wording, evaluate
+from keeptune.evaluate.prompts import Wording
+from keeptune.evaluate.runner import Evaluation, evaluate
 from keeptune.evaluate.task import Task
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress

@@ -12,27 +12,16 @@ from keeptune.batching.trie import ScoringRequest
 from keeptune.data.encode.encoder import SHOT_SEPARATOR, Encoder
 from keeptune.data.examples import Rendered
 from keeptune.evaluate.metrics.base import Answer
-from keeptune.evaluate.shots import Prompt, stop_texts
+from keeptune.evaluate.prompts import Item
+from keeptune.evaluate.shots import stop_texts
 from keeptune.inference.generate import generate
 from keeptune.inference.score import choice_logprobs
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item as it is asked: the text and its token ids."""
-
-    rendered: Rendered
-    prompt: Prompt
-
-
 class RequestKind(Protocol):
     """How items are asked."""
-
-    def room(self, encoder: Encoder, rendered: Rendered) -> int:
-        """Tokens that the window must hold beside the prompt."""
-        ...
 
     def answer(
         self,
@@ -55,10 +44,6 @@ class ChoiceScoring:
     """
 
     per_byte: bool = False
-
-    def room(self, encoder: Encoder, rendered: Rendered) -> int:
-        """The longest choice."""
-        return max(len(encoder.choice(choice)) for choice in _choices(rendered))
 
     def answer(
         self,
@@ -88,10 +73,6 @@ class Generation:
     """Greedy text up to the end token, a stop text after demonstrations, or ``max_new_tokens``."""
 
     max_new_tokens: int
-
-    def room(self, encoder: Encoder, rendered: Rendered) -> int:
-        """The new tokens."""
-        return self.max_new_tokens
 
     def answer(
         self,
