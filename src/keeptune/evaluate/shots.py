@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import Encoder
-from keeptune.data.examples import Example, Rendered
+from keeptune.data.examples import Example, Rendered, Segments, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ def draw_shots(pool: Sequence[Example], k: int, draw: int, seed: int = 0) -> tup
     return tuple(sorted(pool, key=lambda example: content_hash([seed, draw, example.id]))[:k])
 
 
+def takes_shots(rendered: Rendered) -> bool:
+    """Whether demonstrations can stand in front of this row: not before segments and tokens, which are as they are."""
+    return not isinstance(rendered.whole, Segments | Tokens)
+
+
 def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], room: int) -> Prompt | None:
     """The prompt with as many of the first ``shots`` as the window holds beside ``room`` tokens for the answer.
 
@@ -55,7 +60,7 @@ def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], 
         if any(encoder.lacks(ids) is not None for ids in asked):
             return None
     limit = encoder.context - room
-    for kept in range(len(shots), -1, -1):
+    for kept in range(len(shots) if takes_shots(rendered) else 0, -1, -1):
         ids = encoder.prompt(rendered, shots[:kept])
         if len(ids) <= limit and encoder.lacks(ids) is None:
             return Prompt(ids, kept, len(shots) - kept)

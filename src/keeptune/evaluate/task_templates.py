@@ -36,7 +36,9 @@ def task_templates(config: TaskConfig, layout: ColumnSchema | None, rows: Sequen
     return with_known_choices(TemplateSet(wordings, None, system), layout, own)
 
 
-def plain_templates(layout: ColumnSchema | None, texts: Sequence[str], rows: Sequence[Example] = ()) -> TemplateSet:
+def plain_templates(
+    layout: ColumnSchema | None, texts: Sequence[str] = (), rows: Sequence[Example] = ()
+) -> TemplateSet:
     """The wordings in ``texts``, or the neutral one of the layout, as a task of these ``rows`` has them.
 
     Raises:

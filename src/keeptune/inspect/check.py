@@ -24,8 +24,8 @@ from keeptune.data.rows import read_from
 from keeptune.data.splits.groups import hash_of, hashes_of
 from keeptune.data.splits.leakage import LeakPair, LeakReport, find_leaks, keep_together
 from keeptune.data.splits.split import split
+from keeptune.evaluate.task_templates import plain_templates
 from keeptune.inspect.outliers import SHOWN, Outliers, outliers
-from keeptune.inspect.preview import wordings
 from keeptune.inspect.quality import Contamination, Hint, contamination, hints, quoted_pairs
 
 PARTS = ("train", "validation", "test")
@@ -103,7 +103,7 @@ def check(
     say(f"comparing the parts of {len(loaded.examples):,} rows")
     leaks = find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None
     say(f"looking at {len(loaded.examples):,} rows")
-    found = survey(encoder, wordings(loaded.layout).for_chat(encoder.chat), loaded.examples) if encoder else None
+    found = survey(encoder, plain_templates(loaded.layout).for_chat(encoder.chat), loaded.examples) if encoder else None
     ends, tokens = (Spelled(), Spelled()) if encoder else known_tokens(loaded.examples, loaded.layout)
     return CheckReport(
         source=source,
