@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from keeptune.core.records import UNSETTLED, Interval, Recommendation, SuiteVerdict
-from keeptune.report.wording import interval_text, metric_number
-from keeptune.retention.wording import arm_sentence
+from keeptune.report.formatting import interval_text, metric_number
+from keeptune.retention.sentences import arm_sentence
 
 RETAINED, HARMED, UNDECIDED = 0, 10, 11
 

@@ -19,7 +19,7 @@ from keeptune.recipe.begun import begin, begun_evaluation
 from keeptune.recipe.files import named_entries
 from keeptune.recipe.scoring import ScoringConfig
 from keeptune.recipe.tasks import build_entry
-from keeptune.report.wording import scored_in
+from keeptune.report.formatting import scored_in
 from keeptune.retention.scores import score
 from keeptune.study.manifest import manifest_of
 from keeptune.study.messages import progress

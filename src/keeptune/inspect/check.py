@@ -113,10 +113,7 @@ def check(
         examples=len(loaded.examples),
         clusters=_distinct(example.cluster for example in loaded.examples),
         most_references=max(len(_references(example, loaded.layout)) for example in loaded.examples),
-        parts=tuple(
-            PartCount(name, len(rows), _distinct(row.cluster for row in rows), name in carved)
-            for name, rows in parts.items()
-        ),
+        parts=_counted(parts, carved),
         lengths=_lengths(loaded.examples, loaded.layout),
         labels=_labels(parts),
         copies=_copies(loaded.examples, loaded.layout),
@@ -127,15 +124,22 @@ def check(
         hints=hints(loaded.examples),
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
         alike=alike,
-        outliers=outliers(
-            loaded.examples,
-            partial(prompt_text, layout=loaded.layout),
-            partial(answer_text, layout=loaded.layout),
-            partial(asked_about, layout=loaded.layout),
-        ),
+        outliers=_outliers(loaded.examples, loaded.layout),
         survey=found,
         ends=ends,
     )
+
+
+def _counted(parts: Mapping[str, Sequence[Example]], carved: set[str]) -> tuple[PartCount, ...]:
+    return tuple(
+        PartCount(name, len(rows), _distinct(row.cluster for row in rows), name in carved)
+        for name, rows in parts.items()
+    )
+
+
+def _outliers(examples: Sequence[Example], layout: ColumnSchema) -> tuple[Outliers, ...]:
+    texts = (partial(text, layout=layout) for text in (prompt_text, answer_text, asked_about))
+    return outliers(examples, *texts)
 
 
 def _token_notes(found: Survey | None, encoder: Encoder | None, known: Spelled) -> tuple[str, ...]:

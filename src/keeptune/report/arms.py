@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.records import ArmSummary, SuiteVerdict, Summary
+from keeptune.report.formatting import change_tick, known, metric_unit
 from keeptune.report.svg import Axis
-from keeptune.report.wording import change_tick, known, metric_unit
 
 SHAPES = {"prompt": "circle", "full": "square", "lora": "diamond"}
 MANY = 6  # more arms than this are numbered in charts and have tables of narrow cells

@@ -12,8 +12,7 @@ from rich.text import Text
 from keeptune.core.records import ArmSummary, SuiteVerdict, Summary
 from keeptune.core.units import human_bytes, human_count, human_seconds
 from keeptune.report.arms import MANY, not_run
-from keeptune.report.sections.sequences import SequenceTable, sequences
-from keeptune.report.wording import (
+from keeptune.report.formatting import (
     MISSING,
     change_interval,
     change_text,
@@ -27,6 +26,7 @@ from keeptune.report.wording import (
     scored_in,
     size_text,
 )
+from keeptune.report.sections.sequences import SequenceTable, sequences
 
 STYLES = {
     "Retained": "green",

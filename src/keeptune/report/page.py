@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from keeptune.core.tokens import visible
 from keeptune.core.units import human_seconds, over_seeds
-from keeptune.report import arms, wording
+from keeptune.report import arms, formatting
 from keeptune.report.plots import change_strip
 
 FILTERS = (
@@ -42,7 +42,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({name: getattr(wording, name) for name in FILTERS})
+    environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
     environment.filters.update(
         change_strip=change_strip,
         human_seconds=human_seconds,

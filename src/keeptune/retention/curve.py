@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from keeptune.core.errors import DataError
 from keeptune.retention.change import Change, change_of_scores
 from keeptune.retention.pairs import PairedScores
-from keeptune.retention.wording import points
+from keeptune.retention.sentences import points
 
 ASKED = (500, 1_000)  # "a few hundred examples": the sizes that people ask about
 

@@ -29,7 +29,7 @@ from keeptune.core.records import Interval, Matched
 from keeptune.core.units import minus
 from keeptune.retention.clusters import FloatArray, IntArray
 from keeptune.retention.intervals import MIN_SEEDS
-from keeptune.retention.wording import points
+from keeptune.retention.sentences import points
 
 RESAMPLES = 400
 

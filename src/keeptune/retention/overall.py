@@ -21,7 +21,7 @@ from scipy.optimize import brentq
 from keeptune.core.records import Interval, Overall, SuiteVerdict
 from keeptune.retention.change import Change, change_of
 from keeptune.retention.pairs import PairedScores, Suite
-from keeptune.retention.wording import overall_sentence
+from keeptune.retention.sentences import overall_sentence
 
 SMALLEST_P = 1e-9
 

@@ -9,7 +9,7 @@ from keeptune.core.errors import DataError
 from keeptune.retention.change import MIN_CLUSTERS
 from keeptune.retention.pairs import Suite
 from keeptune.retention.power import items_needed, smallest_decidable_margin
-from keeptune.retention.wording import margin_text, unit
+from keeptune.retention.sentences import margin_text, unit
 
 SPREAD_GUESS = 0.15  # standard deviation of a paired difference of ROUGE-like scores
 

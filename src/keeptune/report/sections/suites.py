@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keeptune.core.records import Drift, SuiteVerdict
 from keeptune.report.arms import ArmView, ran, records_file, with_suites
-from keeptune.report.wording import plain
+from keeptune.report.formatting import plain
 
 WIDE_COLUMNS = 4  # arms that fit side by side with their strips
 

@@ -1,4 +1,4 @@
-"""One layout for two models: what they are asked in must not be what tells them apart."""
+"""One chat template for two models: what they are asked in must not be what tells them apart."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class SharedTemplate:
     notes: tuple[str, ...] = ()  # what the reader has to know
 
     def put_on(self, lm: LanguageModel) -> None:
-        """Ask ``lm`` in this layout.
+        """Ask ``lm`` in this chat template.
 
         Raises:
-            ModelError: its tokenizer cannot be asked so.
+            ModelError: its tokenizer cannot use it.
         """
         if self.template is None or lm.tokenizer.chat_template == self.template:
             return
@@ -46,7 +46,7 @@ class SharedTemplate:
             ) from error
 
 
-def one_layout(base: str, tuned: str) -> SharedTemplate:
+def shared_template(base: str, tuned: str) -> SharedTemplate:
     """The tuned side's chat template where it has one, for it was trained in that; else the base's.
 
     Raises:
