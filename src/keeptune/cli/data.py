@@ -155,7 +155,7 @@ def preview_command(
 
 
 def _preview(config: TaskConfig, encoder: Encoder, shots: int, seed: int) -> TrainingRows | AskedItems:
-    """Training rows; with worked examples the items that evaluation asks behind them."""
+    """Shows training rows, or with worked examples the items that evaluation asks behind them."""
     if shots:
         from keeptune.evaluate.task import build_task
         from keeptune.inspect.asked import AskedItems
@@ -167,7 +167,7 @@ def _preview(config: TaskConfig, encoder: Encoder, shots: int, seed: int) -> Tra
 
 
 def _encoder(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
-    """Encodes as training with this model does; loads no weights."""
+    """An encoder that works as training with this model does; no weights are loaded."""
     from keeptune.data.encode.encoder import Encoder
     from keeptune.inspect.preview import load_tokenizer
 
@@ -182,20 +182,20 @@ def _refuse_folder(html: Path | None, example: str) -> None:
 
 
 def supervised_turns(text: str | None) -> Supervise | None:
-    """The option's value."""
+    """The value of --supervise, checked."""
     return None if text is None else cast("Supervise", _one_of("supervise", text, ("all", "last", "weights")))
 
 
 def overlong_policy(text: str) -> OverlongPolicy:
-    """The option's value."""
+    """The value of --overlong, checked."""
     return cast("OverlongPolicy", _one_of("overlong", text, ("drop", "truncate_prompt", "error")))
 
 
 def _one_of(option: str, text: str, known: Sequence[str]) -> str:
-    """The text.
+    """The text, if the option knows it.
 
     Raises:
-        ConfigError: it is none of those that the option knows.
+        ConfigError: the option does not know it.
     """
     if text not in known:
         raise ConfigError(f"--{option} {text} is unknown", remedy=f"write {', '.join(known[:-1])} or {known[-1]}")

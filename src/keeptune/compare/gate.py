@@ -58,7 +58,7 @@ def gate(
 
 
 def _fall(gain: tuple[float, Interval] | None, metric: str) -> str:
-    """That the target score is lower than before, with its interval; nothing where it is not."""
+    """A sentence that the target score is lower than before, with its interval; empty where it is not."""
     if gain is None or gain[0] >= 0:
         return ""
     change, interval = gain

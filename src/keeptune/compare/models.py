@@ -124,7 +124,7 @@ def _ask_both(
 
 
 class _Answers:
-    """What a model answers, item by item; never asked twice."""
+    """Asks a model for its answers, item by item, and keeps them so that nothing is asked twice."""
 
     def __init__(self, console: Console, limit: int | None) -> None:
         self.console, self.limit = console, limit
@@ -138,7 +138,7 @@ class _Answers:
 def _asked_of_both(
     task: str, before: dict[str, tuple[ItemRecord, ...]], after: dict[str, tuple[ItemRecord, ...]]
 ) -> list[str]:
-    """Leave, in place, the items of a task that both models were asked; says how many others there are.
+    """Keep, in place, the items of a task that both models were asked, and say how many others there are.
 
     A tokenizer may not know the characters of an item that the other one knows.
     """

@@ -85,7 +85,7 @@ def score_tasks(
 
 
 def scores_table(rows: Sequence[Row]) -> Table:
-    """The scores as people read them."""
+    """The scores as a table for the terminal."""
     scored = "; ".join(dict.fromkeys(scored_in(row.precision) for row in rows))
     table = Table(title="Scores", caption=f"95 % intervals; tokens are those of the prompt; {scored}")
     for name in ("task", "shots", "metric", "score", "interval", "items", "tokens", "window"):

@@ -20,7 +20,7 @@ PROBE = "What is 27 + 15?\nÉtude: naïve, 你好."  # a text that shows how a t
 
 @dataclass(frozen=True)
 class SharedTemplate:
-    """The chat template that both models are asked in; None: each in its own, which is the same."""
+    """The chat template that both models are asked in; None if both already have the same one."""
 
     template: str | None
     notes: tuple[str, ...] = ()  # what the reader has to know
@@ -47,7 +47,7 @@ class SharedTemplate:
 
 
 def shared_template(base: str, tuned: str) -> SharedTemplate:
-    """The tuned side's chat template where it has one, for it was trained in that; else the base's.
+    """The tuned model's chat template if it has one, because it was trained in it; otherwise the base's.
 
     Raises:
         ModelError: a tokenizer or an adapter that cannot be read.

@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def verdicts(self) -> tuple[SuiteVerdict, ...]:
-        """Of the retained suites; `keeptune.compare.gate.exit_code` makes them an exit code."""
+        """The verdicts on the retained suites; `keeptune.compare.gate.exit_code` turns them into an exit code."""
         return self.summary.arms[1].suites
 
     def save(self, run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tokens as they are shown: what data prepares and pages draw, without either knowing the other."""
+"""Tokens as they are shown: `inspect` prepares what pages draw, and neither knows the other."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class PromptBuilder:
 def prompt_builders(
     task: Task, encoder: Encoder, *, shots: int = 0, draw: int = 0, template: Wording = "fixed"
 ) -> list[PromptBuilder]:
-    """One builder for every wording that the items are asked in; arguments as those of `evaluate`.
+    """One builder for every wording that the items are asked in; see `evaluate` for the arguments.
 
     Raises:
         ConfigError: more shots than the train part has examples.

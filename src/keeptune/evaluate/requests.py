@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from keeptune.batching.trie import ScoringRequest
 from keeptune.data.encode.encoder import SHOT_SEPARATOR, Encoder
@@ -21,7 +22,7 @@ from keeptune.models.progress import Progress
 
 
 class RequestKind(Protocol):
-    """How items are asked."""
+    """How items are put to a model."""
 
     def answer(
         self,
@@ -36,8 +37,8 @@ class RequestKind(Protocol):
 
 
 @dataclass(frozen=True)
-class ChoiceScoring:
-    """The most likely of the given choices.
+class ChoiceScoring(RequestKind):
+    """The most likely of the given choices; its reference is the right choice.
 
     Log-probabilities are summed over a choice's tokens without the end token; with ``per_byte`` the sum is divided
     by the UTF-8 bytes of the choice's text (white space around it not counted). Ties go to the first choice.
@@ -45,6 +46,7 @@ class ChoiceScoring:
 
     per_byte: bool = False
 
+    @override
     def answer(
         self,
         lm: LanguageModel,
@@ -53,7 +55,6 @@ class ChoiceScoring:
         shots: Sequence[Rendered],
         progress: Progress | None,
     ) -> list[Answer]:
-        """The chosen text of every item; its reference is the right choice."""
         requests = [
             ScoringRequest(item.prompt.ids, [encoder.choice(choice) for choice in _choices(item.rendered)])
             for item in items
@@ -69,11 +70,12 @@ class ChoiceScoring:
 
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(RequestKind):
     """Greedy text up to the end token, a stop text after demonstrations, or ``max_new_tokens``."""
 
     max_new_tokens: int
 
+    @override
     def answer(
         self,
         lm: LanguageModel,
@@ -82,7 +84,6 @@ class Generation:
         shots: Sequence[Rendered],
         progress: Progress | None,
     ) -> list[Answer]:
-        """The generated text of every item, without white space around it, and its references."""
         stop = stop_texts(encoder, shots, SHOT_SEPARATOR)
         generated = generate(
             lm,

@@ -1,4 +1,4 @@
-"""A task, built: examples in three parts, their wordings, the metric and how to ask. And a free text, likewise.
+"""A task: examples in three parts, their wordings, the metric and how to ask. Free text is a task as well.
 
 What a recipe leaves out is found out from the data:
 
@@ -46,7 +46,7 @@ _LOOKED_AT = 500  # rows of a part that the limit is taken from
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How a retained suite is divided whose rows no remedy trains on: validation, and all others are test.
+    """How a retained suite is divided if no remedy trains on its rows: a validation part, and the rest is test.
 
     A recipe's own shares come first.
     """
@@ -243,7 +243,7 @@ def build_task(config: TaskConfig, judged: Judged | None = None) -> Task:
 
 
 def _refuse_unasked(layout: ColumnSchema | None, source: str) -> None:
-    """Nothing, unless the rows hold nothing that a model could be asked.
+    """Refuse rows that hold nothing that a model could be asked.
 
     Raises:
         DataError: whole texts, or token ids.
@@ -263,7 +263,7 @@ def _refuse_unasked(layout: ColumnSchema | None, source: str) -> None:
 
 
 def build_text(config: TextConfig, judged: Judged | None = None) -> Task:
-    """Free text as a retained suite; ``judged``: nothing trains on it (see `Judged`).
+    """Build free text as a retained suite; with ``judged`` nothing trains on it (see `Judged`).
 
     Raises:
         DataError: no such file, no text, or too little of it to divide.
@@ -320,10 +320,10 @@ def _states_choices(config: TaskConfig, templates: TemplateSet) -> bool:
 
 
 def _request(metric: Metric, row: Rendered, stated: bool) -> Request:
-    """How to ask.
+    """Whether the answers are chosen or generated.
 
     Raises:
-        ConfigError: the metric does not fit.
+        ConfigError: the metric does not fit the task.
     """
     if row.choices is not None and "choices" in metric.requests:
         return "choices"

@@ -44,7 +44,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was found; `findings.check_page` puts it into words."""
+    """What a check found, as data; `findings.check_page` puts it into words."""
 
     source: str
     sha256: str
@@ -198,7 +198,7 @@ def _distinct(texts: Iterable[str]) -> int:
 
 
 def _lengths(examples: Sequence[Example], layout: ColumnSchema) -> tuple[Lengths, ...]:
-    """Of prompts and completions, in words; in characters where 'words' are longer than 15 characters on average."""
+    """Lengths of prompts and completions, in words; in characters where 'words' have more than 15 on average."""
     sizes = array("q")
     for example in examples:
         for text in (prompt_text(example, layout), answer_text(example, layout)):

@@ -52,7 +52,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Rule:
-    """Which of some arms to take, by validation items. The steps stand in `recommend`."""
+    """Chooses one of several arms by validation items. `recommend` describes the steps."""
 
     validation: Validation
     indifference: float

@@ -205,7 +205,7 @@ def _overall(arm: ArmSummary) -> Text | None:
 
 
 def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
-    """For many arms: intervals left out, and what is not measurable, which is the base's doing, said once."""
+    """The same lines for many arms: without intervals, and with suites that cannot be measured named only once."""
     lines = [
         _line(
             arm,

@@ -61,7 +61,7 @@ def _text(environment: Environment, name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing may be fetched; only this page's own style and script may act."""
+    """The content security policy: nothing may be fetched, and only the page's own style and script may act."""
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -33,7 +33,7 @@ def render_preview(page: TokenPage) -> str:
 
 
 def _looks(page: TokenPage) -> set[str]:
-    """What the legend has to explain: only what is on the page."""
+    """The kinds of token on the page, which are those that the legend has to explain."""
     tokens = [token for row in (*page.rows, *page.long) for view in row.views for token in view.tokens]
     looks = {word for token in tokens for word in token.look.split()}
     return looks | ({"part"} if any(not token.text for token in tokens) else set())

@@ -54,12 +54,12 @@ class Change:
 
     @property
     def enough(self) -> bool:
-        """True where there are clusters enough for a verdict, or nothing changed at all where every text would."""
+        """Whether there are enough clusters for a verdict, or nothing changed on a suite where anything would."""
         return self.exact or self.clusters >= MIN_CLUSTERS or self.unchanged
 
     @property
     def unchanged(self) -> bool:
-        """True where every score of a continuous, unbounded suite stayed as it was: to the bit the same predictions."""
+        """Whether every score of a continuous, unbounded suite stayed as it was, and so did every prediction."""
         return not self.exact and math.isinf(self.limits[0]) and self.lost + self.gained == 0
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
@@ -96,7 +96,7 @@ class Change:
 
     @property
     def variance(self) -> float:
-        """Of one unit's change, with what was not seen to change: what power is computed with, per unit of `n`."""
+        """The variance of one unit's change, per unit of `n`, including unseen changes; power is computed with it."""
         spread = self.n * self.se**2
         floor = flip_rate(0, self.n) if self.exact or self.sparse else 0.0
         return max(spread, floor * self.seen * self.possible)
@@ -132,7 +132,7 @@ def unskewed(t: float, skew: float) -> float:
 
 
 def skewed(x: float, skew: float) -> float:
-    """Its inverse."""
+    """The inverse of `unskewed`."""
     if abs(skew) < 1e-6:
         return x
     return 3 / skew * (float(np.cbrt(1 + skew * (x - skew / 6))) - 1)

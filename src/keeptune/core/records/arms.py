@@ -10,7 +10,7 @@ from keeptune.core.records.verdicts import Overall, SuiteLosses, SuiteVerdict
 
 
 class Costs(Record):
-    """What one arm costs. None: does not apply or was not measured."""
+    """What one arm costs. A field is None where it does not apply or was not measured."""
 
     trainable_parameters: int = 0
     total_parameters: int = 0
@@ -73,7 +73,7 @@ class ArmSummary(Record):
     """One row of the table."""
 
     name: str  # of the arm's folder: "prompt-4shot", "lora-lr0.003-seed0"
-    label: str  # as people read it: "LoRA r=16, replay 5 %, lr 0.003"
+    label: str  # on pages and in tables: "LoRA r=16, replay 5 %, lr 0.003"
     family: str  # "prompt" or the method's name
     arm: str = ""  # as the recipe names it: "lora+replay:5%"
     parts: ArmParts | None = None  # of an arm that trains
@@ -100,7 +100,7 @@ class ArmSummary(Record):
 
     @property
     def prompting(self) -> bool:
-        """The base model as it is, with demonstrations or without."""
+        """Whether the arm is the base model as it is, with demonstrations or without."""
         return self.family == PROMPTING
 
 

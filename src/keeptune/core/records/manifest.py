@@ -1,4 +1,4 @@
-"""What made a run."""
+"""The manifest of a run."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class DataCard(Record):
 
 
 class Summary(Record):
-    """summary.json: all that the report and the console table say."""
+    """Everything that the report and the console table say (summary.json)."""
 
     title: str
     model: str

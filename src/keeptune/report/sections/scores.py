@@ -40,7 +40,7 @@ class Scores:
 
     @property
     def many(self) -> bool:
-        """True where the chart takes the whole width and arms are numbered."""
+        """Whether the chart takes the whole width and arms are numbered."""
         return len(self.rows) > MANY
 
 

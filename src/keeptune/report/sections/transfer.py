@@ -69,7 +69,7 @@ class Sides:
 
     @classmethod
     def of(cls, found: Sequence[HeldOut]) -> Sides:
-        """Counted over the tasks of one arm."""
+        """The counts over the tasks of one arm."""
         ends = [both for one in found if (both := spread(one.interval)) is not None]
         return cls(
             above=sum(one.change > 0 for one in found),
