@@ -54,6 +54,13 @@ def compare_models(
     Raises:
         ConfigError: nothing to compare on.
         KeeptuneError: a model or data that cannot be used.
+
+    Example:
+        >>> from keeptune import compare_models, exit_code
+        >>> silent = Console(quiet=True)
+        >>> comparison = compare_models("builtin", "builtin", ["builtin:addition"], limit=8, console=silent)
+        >>> [verdict.verdict for verdict in comparison.verdicts], exit_code(comparison.verdicts)
+        (['Retained'], 0)
     """
     if not retain:
         raise ConfigError("nothing to compare on", where="--retain", remedy="name a task, a data file or a text file")

@@ -8,7 +8,7 @@ nothing of this; only the program does, and only where its user has not tuned th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # parameters of mallopt(3)
 SETTINGS = (
@@ -22,22 +22,22 @@ SETTINGS = (
 NOTE = "KEEPTUNE_KEEPS_MEMORY"
 
 
-def keep_memory(environment: MutableMapping[str, str] = os.environ) -> None:
+def keep_memory() -> None:
     """Let glibc keep freed memory; nothing happens with another C library or where the user chose an allocator."""
-    if not _chosen_by_user(environment) and _is_glibc() and _set():
-        environment[NOTE] = str(os.getpid())
+    if not _chosen_by_user(os.environ) and _is_glibc() and _set():
+        os.environ[NOTE] = str(os.getpid())
 
 
-def kept(environment: Mapping[str, str] = os.environ) -> bool:
+def kept() -> bool:
     """Whether this process keeps freed memory."""
-    return environment.get(NOTE) == str(os.getpid())
+    return os.environ.get(NOTE) == str(os.getpid())
 
 
-def state(environment: Mapping[str, str] = os.environ) -> str:
+def state() -> str:
     """The setting in one line, for `keeptune doctor`."""
-    if kept(environment):
+    if kept():
         return "glibc, freed memory is kept for what comes next"
-    chosen = _chosen_by_user(environment)
+    chosen = _chosen_by_user(os.environ)
     return f"as {chosen} says" if chosen else "the system's own"
 
 

@@ -101,6 +101,17 @@ def evaluate(
     Raises:
         DataError: the part is empty, or nothing of it fits the window.
         ConfigError: more shots than the train part has examples.
+
+    Example:
+        >>> from keeptune.builtin import task_path
+        >>> from keeptune.evaluate.config import TaskConfig
+        >>> from keeptune.evaluate.task import build_task
+        >>> from keeptune.models.load import load
+        >>> rows = task_path("addition").with_suffix(".jsonl")
+        >>> task = build_task(TaskConfig(data=str(rows), fields={"prompt": "sum", "completion": "answer"}))
+        >>> result = evaluate(load("builtin"), task, "test", shots=2, limit=20)
+        >>> len(result.items), result.metric, 0 <= result.value <= 1
+        (20, 'exact_match', True)
     """
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)

@@ -141,6 +141,21 @@ def recommend(
         chance: target score of guessing.
         forgetting_matters: False where it was declared harmless: suites then decide nothing.
         matched: comparisons at equal target score; the one of choice and runner-up is quoted.
+
+    Example:
+        >>> from keeptune.core.records import ArmSummary, Interval, Score
+        >>> def arm(name, family, mean):
+        ...     interval = Interval(low=mean - 0.02, high=mean + 0.02)
+        ...     score = Score(metric="accuracy", mean=mean, interval=interval, n=500, clusters=500)
+        ...     return ArmSummary(name=name, label=name, family=family, target=score)
+        >>> means = {"prompt-4shot": 0.61, "lora-lr0.003-seed0": 0.84}
+        >>> def difference(a, b):
+        ...     gap = means[a] - means[b]
+        ...     return gap, Interval(low=gap - 0.03, high=gap + 0.03)
+        >>> arms = [arm("prompt-4shot", "prompt", 0.61), arm("lora-lr0.003-seed0", "lora", 0.84)]
+        >>> validation = Validation(means, dict.fromkeys(means, 0), difference)
+        >>> recommend(arms, difference, validation, indifference=0.01, requests=10_000).arm
+        'lora-lr0.003-seed0'
     """
     gap = cache(validation.difference)  # the rule asks again under other costs and margins
     rule = Rule(replace(validation, difference=gap), indifference, requests, forgetting_matters)

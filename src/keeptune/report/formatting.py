@@ -88,11 +88,11 @@ def change_unit(verdict: SuiteVerdict | SuiteLosses) -> str:
     return "%" if verdict.relative else "pt"
 
 
-def change_text(value: float | None, *, digits: int = 1) -> str:
+def change_text(value: float | None) -> str:
     """A change with its sign, in points or per cent: '−3.1'."""
     if value is None or not math.isfinite(value):
         return MISSING
-    return signed_zero(points(value, signed=True, digits=digits))
+    return signed_zero(points(value, signed=True))
 
 
 def margins_text(value: float | None) -> str:

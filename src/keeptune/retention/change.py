@@ -141,12 +141,14 @@ def skewed(x: float, skew: float) -> float:
 def change_of(suite: Suite, scores: PairedScores) -> Change:
     """The change of a suite over paired items.
 
-    >>> suite = Suite("addition", "exact_match", "binary", margin=0.02)
-    >>> change = change_of(suite, pair(base_items, tuned_items))
-    >>> change.lower_bound() > -suite.margin  # Retained
-
     Raises:
         DataError: scores outside [0, 1], or other than 0 and 1 where the suite is binary.
+
+    Example:
+        >>> suite = Suite("addition", "exact_match", "binary", margin=0.02)
+        >>> change = change_of(suite, PairedScores.of(np.repeat([1.0, 0.0], 500), np.repeat([1.0, 0.0], [498, 502])))
+        >>> change.estimate, change.lower_bound() > -suite.margin
+        (-0.002, True)
     """
     if suite.relative:
         bits = scores.before * scores.weights

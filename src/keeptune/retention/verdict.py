@@ -59,15 +59,25 @@ def judge(
 ) -> tuple[SuiteVerdict, ...]:
     """Verdicts on all suites of one arm, in the order given.
 
-    >>> verdicts = judge([(suite, pair(base_items, tuned_items))], base={suite.name: base_validation_items})
-    >>> verdicts[0].verdict, verdicts[0].sentence
-
     Args:
         suites: every suite of the arm; Holm's corrections run over those that can be tested.
         base: validation items of the base by suite, which decide what can be measured; a suite that is not named is
             decided by its judged items, and says so.
         alpha: one-sided level of all tests; intervals are two-sided at 1 - alpha.
         same_weights: both sides are the same model, by content: then every suite is Retained.
+
+    Example:
+        >>> from keeptune import ItemRecord, Suite, judge, pair
+        >>> suite = Suite("addition", "exact_match", "binary", margin=0.02)
+        >>> def item(number, score):
+        ...     return ItemRecord(suite="addition", id=f"{number}", cluster=f"{number}", score=score)
+        >>> before = [item(number, 1.0 if number < 900 else 0.0) for number in range(1000)]
+        >>> after = [item(number, 1.0 if number < 800 else 0.0) for number in range(1000)]
+        >>> (verdict,) = judge([(suite, pair(before, after))], base={"addition": before})
+        >>> verdict.verdict, verdict.lost
+        ('Harmed', 100)
+        >>> verdict.sentence
+        'lost at least 8.5 pt on addition, more than the margin of 2 pt (...)'
     """
     skills = [_skill(suite, scores, (base or {}).get(suite.name, ())) for suite, scores in suites]
     changes = [change_of(suite, scores) for suite, scores in suites]

@@ -76,19 +76,18 @@ def test_the_users_choice_stands(monkeypatch: pytest.MonkeyPatch, environment: d
 def test_other_tunables_are_no_choice_of_an_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_is_glibc", lambda: True)
     monkeypatch.setattr(allocator, "_set", lambda: True)
-    environment = {"GLIBC_TUNABLES": "glibc.cpu.x86_ibt=off"}
-    allocator.keep_memory(environment)
-    assert "kept" in allocator.state(environment)
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.x86_ibt=off")
+    allocator.keep_memory()
+    assert "kept" in allocator.state()
 
 
 def test_a_process_does_not_inherit_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_is_glibc", lambda: True)
     monkeypatch.setattr(allocator, "_set", lambda: True)
-    environment: dict[str, str] = {}
-    allocator.keep_memory(environment)
-    assert allocator.kept(environment)
+    allocator.keep_memory()
+    assert allocator.kept()
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert not allocator.kept(environment)
+    assert not allocator.kept()
 
 
 @pytest.mark.parametrize("error", [AttributeError, ValueError, OSError])
