@@ -74,7 +74,7 @@ def side_by_side(
     """Judge what the second model lost against the first.
 
     Args:
-        models: names of the two, as people read them.
+        models: names of the two in tables.
         suites: what both have answered.
         manifest: how the answers came about.
         target: name of the suite that was trained for; it is reported and not judged.

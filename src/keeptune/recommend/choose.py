@@ -46,7 +46,7 @@ class Validation:
     """What validation items say of the arms, by their names: all that the choice among them is made of."""
 
     scores: Mapping[str, float]  # mean target score
-    tiers: Mapping[str, int]  # of what they keep: `arms.ValidationScores.tier`; prompting keeps everything
+    tiers: Mapping[str, int]  # see `Rule.tier`; prompting keeps everything
     difference: Difference  # in target score, paired
 
 

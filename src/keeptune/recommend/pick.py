@@ -18,7 +18,7 @@ class Candidate:
     cost: float  # what to prefer less of among ties: the rate, the number of shots, the way from the base
     scores: NDArray[np.float64]  # per-item validation scores, the same items in the same order for all
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # nats of every validation row, if known
-    tier: int = 0  # of what it keeps: `arms.ValidationScores.tier`
+    tier: int = 0  # of what it keeps: see `choose.Rule.tier`
     room: float = 0.0  # smallest change of a suite, in margins
     diverged: bool = False
 

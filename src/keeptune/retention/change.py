@@ -23,7 +23,7 @@ from scipy.special import ndtr, stdtr, stdtrit
 from keeptune.retention.binary import mcnemar_mid_p, tango_lower, tango_z, z_quantile
 from keeptune.retention.clusters import Ratio, is_unclustered, ratio
 from keeptune.retention.pairs import PairedScores, Suite, check_bounded, flip_counts, is_binary
-from keeptune.retention.power import flip_rate
+from keeptune.retention.power import unseen_flips
 
 MIN_CLUSTERS = 30  # with fewer, clustered or continuous scores carry no verdict
 MACRO_F1 = "macro_f1"  # its items weigh as their classes are rare
@@ -98,7 +98,7 @@ class Change:
     def variance(self) -> float:
         """The variance of one unit's change, per unit of `n`, including unseen changes; power is computed with it."""
         spread = self.n * self.se**2
-        floor = flip_rate(0, self.n) if self.exact or self.sparse else 0.0
+        floor = unseen_flips(self.n) if self.exact or self.sparse else 0.0
         return max(spread, floor * self.seen * self.possible)
 
     def _low(self, tail: float) -> float:
