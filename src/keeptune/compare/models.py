@@ -73,16 +73,8 @@ def compare_models(
     for note in template.notes:
         console.print(Text(note, style="yellow"))
     both = _ask_both(base, tuned, template, tasks, aim, precision, _Answers(console, limit))
-    settings = {
-        "base": base,
-        "tuned": tuned,
-        "retain": list(retain),
-        "target": target,
-        "margin": margin,
-        "limit": limit,
-        "precision": precision,
-        "layout": list(template.notes),
-    }
+    asked = {"retain": list(retain), "target": target, "margin": margin, "limit": limit, "precision": precision}
+    settings = {"base": base, "tuned": tuned, **asked, "layout": list(template.notes)}
     return side_by_side(
         (_short(base), _short(tuned)),
         both.pairs,

@@ -144,18 +144,14 @@ def recommend(
 
     Example:
         >>> from keeptune.core.records import ArmSummary, Interval, Score
-        >>> def arm(name, family, mean):
-        ...     interval = Interval(low=mean - 0.02, high=mean + 0.02)
-        ...     score = Score(metric="accuracy", mean=mean, interval=interval, n=500, clusters=500)
-        ...     return ArmSummary(name=name, label=name, family=family, target=score)
-        >>> means = {"prompt-4shot": 0.61, "lora-lr0.003-seed0": 0.84}
-        >>> def difference(a, b):
-        ...     gap = means[a] - means[b]
+        >>> score = Score(metric="accuracy", mean=0.83, interval=Interval(low=0.8, high=0.86), n=500, clusters=500)
+        >>> arms = [ArmSummary(name=name, label=name, family=name, target=score) for name in ("prompt", "lora")]
+        >>> def difference(a, b):  # LoRA scores 10 points more on validation items
+        ...     gap = 0.1 * ((a == "lora") - (b == "lora"))
         ...     return gap, Interval(low=gap - 0.03, high=gap + 0.03)
-        >>> arms = [arm("prompt-4shot", "prompt", 0.61), arm("lora-lr0.003-seed0", "lora", 0.84)]
-        >>> validation = Validation(means, dict.fromkeys(means, 0), difference)
+        >>> validation = Validation({"prompt": 0.72, "lora": 0.82}, {"prompt": 0, "lora": 0}, difference)
         >>> recommend(arms, difference, validation, indifference=0.01, requests=10_000).arm
-        'lora-lr0.003-seed0'
+        'lora'
     """
     gap = cache(validation.difference)  # the rule asks again under other costs and margins
     rule = Rule(replace(validation, difference=gap), indifference, requests, forgetting_matters)
