@@ -20,7 +20,7 @@ from typing import Any
 from keeptune.core.errors import DataError
 from keeptune.core.records import ArmSummary, Summary, read_json, write_json
 from keeptune.core.units import human_seconds
-from keeptune.report.wording import score_text
+from keeptune.report.formatting import score_text
 from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables
 
 DOCS = Path(__file__).parent

@@ -9,10 +9,7 @@ from itertools import chain
 from keeptune.core.records import ArmSummary, HeldOut, Interval, Score, SuiteVerdict, Summary
 from keeptune.core.units import human_bytes, human_count, human_seconds, over_seeds, points
 from keeptune.report.arms import not_run, verdict_counts, worst
-from keeptune.report.sections.equal_score import matched as matched_pairs
-from keeptune.report.sections.sequences import sequences as sequence_tables
-from keeptune.report.sections.transfer import Sides
-from keeptune.report.wording import (
+from keeptune.report.formatting import (
     MISSING,
     change_interval,
     change_text,
@@ -23,6 +20,9 @@ from keeptune.report.wording import (
     score_text,
     share,
 )
+from keeptune.report.sections.equal_score import matched as matched_pairs
+from keeptune.report.sections.sequences import sequences as sequence_tables
+from keeptune.report.sections.transfer import Sides
 from keeptune.retention.intervals import seed_t_interval
 
 MANY_ARMS = 4  # more trained arms than this are rows, and the whole table is folded

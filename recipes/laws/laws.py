@@ -30,7 +30,7 @@ from keeptune.core.errors import DataError, KeeptuneError
 from keeptune.core.records import FrontierPoint, ItemRecord, Summary, read_json, read_records, write_json
 from keeptune.core.units import human_seconds
 from keeptune.data.encode.encoder import SHOT_SEPARATOR
-from keeptune.evaluate.runner import chosen_items
+from keeptune.evaluate.prompts import chosen_items
 from keeptune.evaluate.shots import draw_shots
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.messages import Messages

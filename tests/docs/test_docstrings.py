@@ -11,20 +11,17 @@ import pytest
 import torch
 
 from keeptune.data.examples import Encoded
-from keeptune.evaluate.runner import evaluate
 from keeptune.launch.world import World
 from keeptune.methods.base import Method
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
-from keeptune.recipe.entries import TaskFile
-from keeptune.recipe.tasks import build_entry
 from keeptune.tracking.base import TRACKERS, Callback, Tracker
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.remedies.base import Remedy
 from keeptune.train.remedies.kl import KlConfig
 
-EXPLAINED = [fit, load, evaluate, LanguageModel, Method, Remedy, Callback, Tracker, World]
+EXPLAINED = [fit, load, LanguageModel, Method, Remedy, Callback, Tracker, World]
 
 
 @pytest.mark.parametrize("explained", EXPLAINED, ids=lambda each: each.__name__)
@@ -36,7 +33,7 @@ def test_its_example_is_true(explained: Any, tmp_path: Path, monkeypatch: pytest
         "folder": tmp_path,
         "torch": torch,
     }
-    known = (fit, load, evaluate, build_entry, TaskFile, TrainConfig, LoraConfig, KlConfig, Callback, Tracker, World)
+    known = (fit, load, TrainConfig, LoraConfig, KlConfig, Callback, Tracker, World)
     names |= {each.__name__: each for each in known} | {"TRACKERS": TRACKERS}
     text = inspect.getdoc(explained) or ""
     example = doctest.DocTestParser().get_doctest(text, names, explained.__name__, None, 0)

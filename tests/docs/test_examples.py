@@ -1,26 +1,31 @@
-"""Each script in examples/ does what its first line says."""
+"""The examples in docstrings are true."""
 
 from __future__ import annotations
 
-import runpy
+import doctest
+import importlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+SOURCE = Path(__file__).parents[2] / "src"
+ROOMS = ("compare", "core", "evaluate", "inspect", "recommend", "report", "retention")
+MODULES = sorted(
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    for room in ROOMS
+    for path in (SOURCE / "keeptune" / room).rglob("*.py")
+    if ">>>" in path.read_text(encoding="utf-8")
+)
 
 
-def test_every_example_is_run_here() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"verdict_from_scores.py", "see_the_tokens.py"}
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    assert found.attempted > 0
+    assert found.failed == 0
 
 
-def test_verdict_from_scores(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(EXAMPLES / "verdict_from_scores.py"), run_name="__main__")
-    assert capsys.readouterr().out.startswith("Retained: ")
-
-
-def test_see_the_tokens(tiny: Any) -> None:
-    shown = runpy.run_path(str(EXAMPLES / "see_the_tokens.py"))["show"](tiny.tokenizer)
-    assert shown.endswith(f"[{tiny.tokenizer.eos_token}]")
-    assert "[" not in shown.split("Summary:")[0].replace(str(tiny.tokenizer.bos_token), "")
+def test_what_people_start_from_has_an_example() -> None:
+    starts = ("compare.models", "evaluate.metrics.base", "evaluate.runner", "evaluate.shots", "recommend.choose")
+    expected = {*starts, "retention.arm", "retention.verdict"}
+    assert {f"keeptune.{name}" for name in expected} <= set(MODULES)

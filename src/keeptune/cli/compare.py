@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from keeptune.compare.side_by_side import Comparison
     from keeptune.recipe.entries import Entry
 
 
@@ -62,21 +63,9 @@ def compare(
     console = Console()
     command = shlex.join(["keeptune", *sys.argv[1:]])
     if samples:
-        from keeptune.compare.samples import compare_samples
-
-        comparison = compare_samples(
-            before,
-            after,
-            metrics=metric or (),
-            margin=None if margin is None else margin / 100,
-            cluster=cluster,
-            target=target,
-            command=command,
-        )
+        comparison = _of_samples(before, after, metric, margin, cluster, target, command)
     else:
-        from keeptune.compare.models import (
-            compare_models,  # imports torch: what is wrong with the command is said before
-        )
+        from keeptune.compare.models import compare_models  # imports torch: a wrong command is refused before
 
         comparison = compare_models(
             before,
@@ -95,6 +84,28 @@ def compare(
     print_summary(comparison.summary, console)
     console.print(f"report: {page}", highlight=False)
     raise typer.Exit(exit_code(comparison.verdicts))
+
+
+def _of_samples(
+    before: str,
+    after: str,
+    metric: list[str] | None,
+    margin: float | None,
+    cluster: str | None,
+    target: str | None,
+    command: str,
+) -> Comparison:
+    from keeptune.compare.samples import compare_samples
+
+    return compare_samples(
+        before,
+        after,
+        metrics=metric or (),
+        margin=None if margin is None else margin / 100,
+        cluster=cluster,
+        target=target,
+        command=command,
+    )
 
 
 def _check(

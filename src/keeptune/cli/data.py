@@ -15,9 +15,12 @@ if TYPE_CHECKING:  # commands start fast
     from keeptune.data.encode.encoder import Encoder
     from keeptune.data.encode.window import OverlongPolicy
     from keeptune.data.formats.conversation import Supervise
+    from keeptune.evaluate.config import TaskConfig
+    from keeptune.inspect.asked import AskedItems
+    from keeptune.inspect.token_view import TrainingRows
 
 app = typer.Typer(
-    help="ValidationScores at data before training: what is in it, and what the model will see.", no_args_is_help=True
+    help="Look at data before training: what is in it, and what the model will see.", no_args_is_help=True
 )
 
 Source = Annotated[
@@ -104,12 +107,16 @@ def preview_command(
     source: Source,
     model: Annotated[str, typer.Option(help="Model folder or hub name, or builtin; only its tokenizer is loaded.")],
     rows: Annotated[int, typer.Option(min=1, help="How many rows to print.")] = 3,
-    shots: Annotated[int, typer.Option(min=0, help="Worked examples in front of each prompt.")] = 0,
+    shots: Annotated[
+        int, typer.Option(min=0, help="Show test items as evaluation asks them, behind so many worked examples.")
+    ] = 0,
     template: Annotated[
         list[str] | None, typer.Option("--template", help="A wording: 'prompt ||| completion'. May be repeated.")
     ] = None,
     fields: FieldMap = None,
-    seed: Annotated[int, typer.Option(help="Seed of the wordings and of the worked examples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the wordings; with --shots the number of the draw of worked examples.")
+    ] = 0,
     format: Format = None,
     supervise: Turns = None,
     html: Annotated[
@@ -120,42 +127,48 @@ def preview_command(
         str, typer.Option(help="Rows longer than the window on the page: drop, truncate_prompt or error.")
     ] = "drop",
 ) -> None:
-    """Show rows as the model sees them, with the tokens that are trained on marked."""
+    """Show rows as the model sees them, with the tokens that are trained on or expected marked."""
     from keeptune.cli.data_view import print_preview
-    from keeptune.data.encode.survey import survey_notes
-    from keeptune.data.encode.turns import PLAIN_NOTE
-    from keeptune.data.load import load_examples
-    from keeptune.inspect.preview import preview_rows, wordings
+    from keeptune.evaluate.config import SplitConfig, TaskConfig
 
     policy = overlong_policy(overlong)
     _refuse_folder(html, "preview.html")
-    loaded = load_examples(
-        source,
+    config = TaskConfig(
+        data=source,
         fields=field_map(fields),
-        templated=bool(template),
+        templates=tuple(template) if template else None,
         format=format,
         supervise=supervised_turns(supervise),
+        split=SplitConfig(on_leak="drop"),
     )
     encoder = _encoder(model, policy)
-    templates = wordings(loaded.layout, template or ()).for_chat(encoder.chat)
-    notes = [PLAIN_NOTE] if loaded.layout and loaded.layout.talks and not encoder.chat else []
-    notes += survey_notes(encoder, templates, loaded.examples)
-    if html is not None:
-        from keeptune.inspect.token_view import token_page
-        from keeptune.report.preview import write_preview
-
-        page = token_page(loaded, templates, encoder, model=model, rows=rows, shots=shots, seed=seed, notes=notes)
-        write_preview(page, html)
-        typer.echo(
-            f"{len(page.rows):,} rows in {html}; {page.long_count:,} of {page.looked_at:,} are too long for the window"
-        )
+    preview = _preview(config, encoder, shots, seed)
+    if html is None:
+        print_preview(preview.shown(rows), encoder.context, Console(), preview.layout, preview.notes())
         return
-    shown = preview_rows(loaded.examples, templates, encoder, rows=rows, shots=shots, seed=seed)
-    print_preview(shown, encoder.context, Console(), loaded.layout, notes)
+    from keeptune.report.preview import write_preview
+
+    page = preview.page(model=model, rows=rows)
+    write_preview(page, html)
+    typer.echo(
+        f"{len(page.rows):,} rows in {html}; {page.long_count:,} of {page.looked_at:,} are too long for the window"
+    )
+
+
+def _preview(config: TaskConfig, encoder: Encoder, shots: int, seed: int) -> TrainingRows | AskedItems:
+    """Shows training rows, or with worked examples the items that evaluation asks behind them."""
+    if shots:
+        from keeptune.evaluate.task import build_task
+        from keeptune.inspect.asked import AskedItems
+
+        return AskedItems(build_task(config), encoder, shots=shots, draw=seed)
+    from keeptune.inspect.token_view import TrainingRows
+
+    return TrainingRows.read(config, encoder, seed)
 
 
 def _encoder(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
-    """Encodes as training with this model does; loads no weights."""
+    """An encoder that works as training with this model does; no weights are loaded."""
     from keeptune.data.encode.encoder import Encoder
     from keeptune.inspect.preview import load_tokenizer
 
@@ -170,20 +183,20 @@ def _refuse_folder(html: Path | None, example: str) -> None:
 
 
 def supervised_turns(text: str | None) -> Supervise | None:
-    """The option's value."""
+    """The value of --supervise, checked."""
     return None if text is None else cast("Supervise", _one_of("supervise", text, ("all", "last", "weights")))
 
 
 def overlong_policy(text: str) -> OverlongPolicy:
-    """The option's value."""
+    """The value of --overlong, checked."""
     return cast("OverlongPolicy", _one_of("overlong", text, ("drop", "truncate_prompt", "error")))
 
 
 def _one_of(option: str, text: str, known: Sequence[str]) -> str:
-    """The text.
+    """The text, if the option knows it.
 
     Raises:
-        ConfigError: it is none of those that the option knows.
+        ConfigError: the option does not know it.
     """
     if text not in known:
         raise ConfigError(f"--{option} {text} is unknown", remedy=f"write {', '.join(known[:-1])} or {known[-1]}")

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from keeptune.core.findings import CheckPage, Finding, Lengths
-from keeptune.core.tokens import printable, visible
+from keeptune.core.tokens import Token, printable, visible
 from keeptune.data.formats.recognise import ColumnSchema
-from keeptune.inspect.preview import Segment, Shown
+from keeptune.inspect.preview import Shown
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
 BAR = 24  # characters of the longest bar
@@ -127,42 +127,44 @@ def print_preview(
     for row in shown:
         title = Text.assemble((row.place, "bold"), f"  {row.part}")
         console.print(Panel(Group(*_body(row, context)), title=title, title_align="left", border_style="dim"))
-    kind = "expected" if any(row.shots for row in shown) else "trained"
+    kind = "expected" if any(row.view.asked for row in shown) else "trained"
     legend = {"trained": "⟦trained on⟧", "expected": "⟦expected answer, not trained on⟧"}[kind]
     console.print(Text.assemble("prompt   ", (legend, STYLES[kind]), "   ", ("<special token>", SPECIAL_STYLE)))
 
 
 def _body(row: Shown, context: int) -> list[RenderableType]:
-    kind = "expected" if row.shots else "trained"
-    share = (row.prompt_tokens + row.completion_tokens) / context
-    counts = f"{row.prompt_tokens:,} prompt + {row.completion_tokens:,} {kind} tokens"
+    view = row.view
+    kind = "expected" if view.asked else "trained"
+    share = (view.prompt_tokens + view.completion_tokens) / context
+    counts = f"{view.prompt_tokens:,} prompt + {view.completion_tokens:,} {kind} tokens"
     facts = f"{counts} · {share:.1%} of the window ({context:,})"
-    if row.shots:
-        facts += f" · {row.shots} worked examples"
-    parts: list[RenderableType] = [model_text(row.segments), Text(""), Text(facts, style="dim")]
+    if view.asked:
+        facts += f" · {view.shots} worked examples"
+    parts: list[RenderableType] = [model_text(view.tokens), Text(""), Text(facts, style="dim")]
     parts.append(Text.assemble(("boundary ", "dim"), row.boundary))
-    parts.append(Text.assemble(("wording  ", "dim"), row.wording))
+    parts.append(Text.assemble(("wording  ", "dim"), view.name))
     if row.choices:
         parts.append(Text.assemble(("choices  ", "dim"), " / ".join(visible(choice) for choice in row.choices)))
     for reference in row.references:
         parts.append(Text.assemble(("also     ", "dim"), printable(reference.strip())))
-    if row.problem:
-        parts.append(Text.assemble(("left out ", "bold red"), printable(row.problem)))
+    if view.problem:
+        label = "window   " if view.asked and view.tokens else "left out "
+        parts.append(Text.assemble((label, "bold red"), printable(view.problem)))
     return parts
 
 
-def model_text(segments: Sequence[Segment]) -> Text:
+def model_text(tokens: Sequence[Token]) -> Text:
     """The text that the model reads; what it is trained on stands in brackets, underlined."""
     text = Text()
     previous = "prompt"
-    for segment in segments:
-        if previous == "prompt" and segment.kind != "prompt":
-            text.append("⟦", style=STYLES[segment.kind])
-        elif previous != "prompt" and segment.kind == "prompt":
+    for token in tokens:
+        if previous == "prompt" and token.kind != "prompt":
+            text.append("⟦", style=STYLES[token.kind])
+        elif previous != "prompt" and token.kind == "prompt":
             text.append("⟧", style=STYLES[previous])
-        previous = segment.kind
-        style = f"{STYLES[segment.kind]} {SPECIAL_STYLE}".strip() if segment.special else STYLES[segment.kind]
-        text.append(printable(segment.text), style=style)
+        previous = token.kind
+        style = f"{STYLES[token.kind]} {SPECIAL_STYLE}".strip() if token.special else STYLES[token.kind]
+        text.append(printable(token.text), style=style)
     if previous != "prompt":
         text.append("⟧", style=STYLES[previous])
     return text

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from keeptune.core.records import UNSETTLED, Interval, Recommendation, SuiteVerdict
-from keeptune.report.wording import interval_text, metric_number
-from keeptune.retention.wording import arm_sentence
+from keeptune.report.formatting import interval_text, metric_number
+from keeptune.retention.sentences import arm_sentence
 
 RETAINED, HARMED, UNDECIDED = 0, 10, 11
 
@@ -58,7 +58,7 @@ def gate(
 
 
 def _fall(gain: tuple[float, Interval] | None, metric: str) -> str:
-    """That the target score is lower than before, with its interval; nothing where it is not."""
+    """A sentence that the target score is lower than before, with its interval; empty where it is not."""
     if gain is None or gain[0] >= 0:
         return ""
     change, interval = gain

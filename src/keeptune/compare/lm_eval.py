@@ -223,7 +223,7 @@ def _choices(fields: dict[str, Any]) -> int:
 
 
 def _results_beside(path: Path) -> dict[str, Any]:
-    """The aggregated results of the same run, where they lie beside the log; else nothing."""
+    """The aggregated results of the same run if they lie beside the log, otherwise an empty mapping."""
     _, date = task_and_date(path)
     results = path.with_name(f"results_{date}.json")
     if not date or not results.is_file():

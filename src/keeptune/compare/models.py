@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from keeptune.compare.layout import one_layout
+from keeptune.compare.shared_template import SharedTemplate, shared_template
 from keeptune.compare.side_by_side import Comparison, SuitePair, side_by_side
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, Part
@@ -53,6 +54,13 @@ def compare_models(
     Raises:
         ConfigError: nothing to compare on.
         KeeptuneError: a model or data that cannot be used.
+
+    Example:
+        >>> from keeptune import compare_models, exit_code
+        >>> silent = Console(quiet=True)
+        >>> comparison = compare_models("builtin", "builtin", ["builtin:addition"], limit=8, console=silent)
+        >>> [verdict.verdict for verdict in comparison.verdicts], exit_code(comparison.verdicts)
+        (['Retained'], 0)
     """
     if not retain:
         raise ConfigError("nothing to compare on", where="--retain", remedy="name a task, a data file or a text file")
@@ -61,55 +69,75 @@ def compare_models(
     judged = Judged(divide_test=False)
     tasks = [build_entry(entry, judged=judged) for entry in named_entries(retain, "drop", margin)]
     aim = build_entry(named_entries([target], "drop")[0]) if target else None
-    everything = [*tasks, *([aim] if aim else [])]
-    cache = EvaluationCache(cache_folder())
-
-    def answers(lm: LanguageModel, task: Task, part: Part = "test") -> tuple[ItemRecord, ...]:
-        with progress(console, f"{lm.name}: {task.name}") as update:
-            return cache.evaluate(lm, task, part, limit=limit, progress=update).items
-
-    layout = one_layout(base, tuned)
-    for note in layout.notes:
+    template = shared_template(base, tuned)
+    for note in template.notes:
         console.print(Text(note, style="yellow"))
+    both = _ask_both(base, tuned, template, tasks, aim, precision, _Answers(console, limit))
+    asked = {"retain": list(retain), "target": target, "margin": margin, "limit": limit, "precision": precision}
+    settings = {"base": base, "tuned": tuned, **asked, "layout": list(template.notes)}
+    return side_by_side(
+        (_short(base), _short(tuned)),
+        both.pairs,
+        manifest_of(both.before, settings, [*tasks, *([aim] if aim else [])], command=command, started=started),
+        target=aim.name if aim else None,
+        wall_seconds=time.monotonic() - clock,
+        same_weights=both.same_weights,
+        notes=(*template.notes, *both.notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Both:
+    """What both models answered."""
+
+    before: LanguageModel
+    pairs: list[SuitePair]
+    same_weights: bool
+    notes: list[str]  # how many items were asked of one model alone
+
+
+def _ask_both(
+    base: str,
+    tuned: str,
+    template: SharedTemplate,
+    tasks: Sequence[Task],
+    aim: Task | None,
+    precision: str,
+    answers: _Answers,
+) -> _Both:
+    """Load one model after the other, and ask each every task; the base also the validation items of the retained."""
+    everything = [*tasks, *([aim] if aim else [])]
     before_lm = load(base, precision=precision)
-    layout.put_on(before_lm)
+    template.put_on(before_lm)
     before = {task.name: answers(before_lm, task) for task in everything}
     able = {task.name: answers(before_lm, task, "validation") for task in tasks if task.splits.validation}
     adapted = is_adapter(tuned)
     after_lm = load(base if adapted else tuned, adapter=tuned if adapted else None, precision=precision)
-    layout.put_on(after_lm)
+    template.put_on(after_lm)
     after = {task.name: answers(after_lm, task) for task in everything}
-    lone = [line for task in everything for line in _asked_of_both(task.name, before, after)]
+    notes = [line for task in everything for line in _asked_of_both(task.name, before, after)]
     pairs = [
         SuitePair(task.suite(), before[task.name], after[task.name], able.get(task.name, ())) for task in everything
     ]
-    equal = hash_parameters(before_lm.model) == hash_parameters(after_lm.model)
-    settings = {
-        "base": base,
-        "tuned": tuned,
-        "retain": list(retain),
-        "target": target,
-        "margin": margin,
-        "limit": limit,
-        "precision": precision,
-        "layout": list(layout.notes),
-    }
-    manifest = manifest_of(before_lm, settings, everything, command=command, started=started)
-    return side_by_side(
-        (_short(base), _short(tuned)),
-        pairs,
-        manifest,
-        target=aim.name if aim else None,
-        wall_seconds=time.monotonic() - clock,
-        same_weights=equal,
-        notes=(*layout.notes, *lone),
-    )
+    return _Both(before_lm, pairs, hash_parameters(before_lm.model) == hash_parameters(after_lm.model), notes)
+
+
+class _Answers:
+    """Asks a model for its answers, item by item, and keeps them so that nothing is asked twice."""
+
+    def __init__(self, console: Console, limit: int | None) -> None:
+        self.console, self.limit = console, limit
+        self.cache = EvaluationCache(cache_folder())
+
+    def __call__(self, lm: LanguageModel, task: Task, part: Part = "test") -> tuple[ItemRecord, ...]:
+        with progress(self.console, f"{lm.name}: {task.name}") as update:
+            return self.cache.evaluate(lm, task, part, limit=self.limit, progress=update).items
 
 
 def _asked_of_both(
     task: str, before: dict[str, tuple[ItemRecord, ...]], after: dict[str, tuple[ItemRecord, ...]]
 ) -> list[str]:
-    """Leave, in place, the items of a task that both models were asked; says how many others there are.
+    """Keep, in place, the items of a task that both models were asked, and say how many others there are.
 
     A tokenizer may not know the characters of an item that the other one knows.
     """

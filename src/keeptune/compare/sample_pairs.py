@@ -118,7 +118,7 @@ def choose(before: SampleLog, after: SampleLog, wanted: Sequence[str]) -> tuple[
 
 
 def _label(metric: str, name: str) -> str:
-    """As lm-eval's results name it, without the filter that does nothing."""
+    """The metric as lm-eval's results name it, without the filter that changes nothing."""
     return metric if name == "none" else f"{metric},{name}"
 
 

@@ -19,7 +19,7 @@ from keeptune.recipe.begun import begin, begun_evaluation
 from keeptune.recipe.files import named_entries
 from keeptune.recipe.scoring import ScoringConfig
 from keeptune.recipe.tasks import build_entry
-from keeptune.report.wording import scored_in
+from keeptune.report.formatting import scored_in
 from keeptune.retention.scores import score
 from keeptune.study.manifest import manifest_of
 from keeptune.study.messages import progress
@@ -85,7 +85,7 @@ def score_tasks(
 
 
 def scores_table(rows: Sequence[Row]) -> Table:
-    """The scores as people read them."""
+    """The scores as a table for the terminal."""
     scored = "; ".join(dict.fromkeys(scored_in(row.precision) for row in rows))
     table = Table(title="Scores", caption=f"95 % intervals; tokens are those of the prompt; {scored}")
     for name in ("task", "shots", "metric", "score", "interval", "items", "tokens", "window"):

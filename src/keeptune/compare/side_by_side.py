@@ -49,7 +49,7 @@ class Comparison:
 
     @property
     def verdicts(self) -> tuple[SuiteVerdict, ...]:
-        """Of the retained suites; `keeptune.compare.gate.exit_code` makes them an exit code."""
+        """The verdicts on the retained suites; `keeptune.compare.gate.exit_code` turns them into an exit code."""
         return self.summary.arms[1].suites
 
     def save(self, run: Path) -> None:
@@ -74,7 +74,7 @@ def side_by_side(
     """Judge what the second model lost against the first.
 
     Args:
-        models: names of the two, as people read them.
+        models: names of the two in tables.
         suites: what both have answered.
         manifest: how the answers came about.
         target: name of the suite that was trained for; it is reported and not judged.

@@ -17,28 +17,28 @@ SETTINGS = (
     (TOP_PAD, 64 * 2**20),  # it grows by steps that are worth a system call
 )
 
-_KEPT = "glibc, freed memory is kept for what comes next"
-_state = "the system's own"
+# glibc cannot be asked what it was told, so the process notes it for itself: the variable holds the id of the process,
+# because the processes that it starts inherit the variable and not the setting.
+NOTE = "KEEPTUNE_KEEPS_MEMORY"
 
 
-def keep_memory(environment: Mapping[str, str] = os.environ) -> None:
+def keep_memory() -> None:
     """Let glibc keep freed memory; nothing happens with another C library or where the user chose an allocator."""
-    global _state
-    chosen = _chosen_by_user(environment)
-    if chosen:
-        _state = f"as {chosen} says"
-    elif _is_glibc() and _set():
-        _state = _KEPT
+    if not _chosen_by_user(os.environ) and _is_glibc() and _set():
+        os.environ[NOTE] = str(os.getpid())
 
 
 def kept() -> bool:
     """Whether this process keeps freed memory."""
-    return _state == _KEPT
+    return os.environ.get(NOTE) == str(os.getpid())
 
 
 def state() -> str:
     """The setting in one line, for `keeptune doctor`."""
-    return _state
+    if kept():
+        return "glibc, freed memory is kept for what comes next"
+    chosen = _chosen_by_user(os.environ)
+    return f"as {chosen} says" if chosen else "the system's own"
 
 
 def _chosen_by_user(environment: Mapping[str, str]) -> str | None:

@@ -146,7 +146,7 @@ def _lines(node: yaml.Node, prefix: Location) -> Iterator[tuple[Location, int]]:
 
 
 def _as_written(lines: dict[Location, int], location: Location) -> Location:
-    """The location without the positions that the file does not have: one task may be written without a list."""
+    """The location without positions that the file does not have, because one task may be written without a list."""
     written: Location = ()
     for part in location:
         if part != 0 or (*written, part) in lines:

@@ -35,7 +35,7 @@ class KeeptuneError(Exception):
         super().__init__(" ".join(parts))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors cross from process to process: made anew without asking constructors, which differ."""
+        """Let errors cross from process to process: they are rebuilt without their constructors, which differ."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
 

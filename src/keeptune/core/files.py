@@ -18,7 +18,7 @@ _REFUSALS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, err
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Within, write to what is yielded; it takes the name ``path`` at the end, unless an error ended it.
+    """A context that yields a temporary path to write to; the file is renamed to ``path`` unless an error ends it.
 
     Processes may write the same file at the same time: each writes its own, and the last one stays.
 
@@ -41,7 +41,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Within, a library writes below ``place``; that the disk is full or read-only is one line, in whatever words.
+    """A context in which a library writes below ``place``; a full or read-only disk becomes an error of one line.
 
     Raises:
         ResourceError: it cannot be written.
@@ -68,7 +68,7 @@ def _unwritable(place: Path, reason: str) -> ResourceError:
 
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
-    """Within, a library fills ``folder``, which is made; its files get what the umask allows.
+    """A context in which a library fills ``folder``, which is made; its files get what the umask allows.
 
     Raises:
         ResourceError: it cannot be written.

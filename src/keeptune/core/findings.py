@@ -1,4 +1,4 @@
-"""What a check of data found, as people read it: `data` fills it, terminals and pages show it."""
+"""What a check of data found, in words: `inspect` fills it, terminals and pages show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens as they are shown: what data prepares and pages draw, without either knowing the other."""
+"""Tokens as they are shown: `inspect` prepares what pages draw, and neither knows the other."""
 
 from __future__ import annotations
 
@@ -38,8 +38,14 @@ class TokenView:
     completion_tokens: int  # end token included
     tokens: tuple[Token, ...]
     drawn: bool = False  # the wording that training takes for this row
-    shots: int = 0  # worked examples in front; nothing is then trained on
+    shots: int = 0  # worked examples in front
+    dropped: int = 0  # worked examples that found no room
     problem: str = ""  # why the row cannot be used as it is, and what becomes of it
+
+    @property
+    def asked(self) -> bool:
+        """Whether this is a prompt of evaluation: nothing of it is trained on."""
+        return self.shots + self.dropped > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,14 @@ class TokenPage:
     layout: str
     window: int
     policy: str  # what becomes of rows that are longer than the window
-    seed: int
+    seed: int  # of the wordings; number of the draw of worked examples where there are some
     rows: tuple[TokenRow, ...]
-    long: tuple[TokenRow, ...]  # the first rows that do not fit, in the wording that training takes
+    long: tuple[TokenRow, ...]  # the first rows that do not fit, in the wording that training or evaluation takes
     long_count: int
     looked_at: int  # rows among which those were looked for
     total: int
     notes: tuple[str, ...] = ()
+    shots: int = 0  # worked examples in front of the items of evaluation; 0: these are training rows
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Numbers as people read them. Scores are fractions in the code and points (x100) on the page."""
+"""Numbers in words and short forms. Scores are fractions in the code and points (x100) on the page."""
 
 from __future__ import annotations
 

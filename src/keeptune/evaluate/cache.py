@@ -16,7 +16,8 @@ from keeptune.core.errors import DataError
 from keeptune.core.records import Part, read_json, write_json
 from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import Encoder
-from keeptune.evaluate.runner import Evaluation, Wording, evaluate
+from keeptune.evaluate.prompts import Wording
+from keeptune.evaluate.runner import Evaluation, evaluate
 from keeptune.evaluate.task import Task
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress
@@ -50,7 +51,7 @@ class EvaluationCache:
         encoder: Encoder | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
-        """As `runner.evaluate`, from the folder where it is there."""
+        """Like `runner.evaluate`, but read from the folder if the same was evaluated before."""
         settings: dict[str, Any] = {"shots": shots, "draw": draw, "template": template, "limit": limit}
         path = self._path(lm, task, part, encoder, settings)
         result = _read(path) if path is not None else None
@@ -76,7 +77,7 @@ class EvaluationCache:
 
 
 def _read(path: Path) -> Evaluation | None:
-    """What was kept; None where there is nothing, or nothing that can be read."""
+    """The evaluation that was kept, or None if there is none that can be read."""
     if not path.is_file():
         return None
     try:

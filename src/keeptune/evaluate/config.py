@@ -1,4 +1,4 @@
-"""What a recipe says about a task, a free text or a task of lm-eval, and margins as people write them."""
+"""What a recipe says about a task, a free text or a task of lm-eval, and margins as recipes write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HARNESS = "harness:"  # in front of the name of a task of lm-eval
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """The loss that is still acceptable, as a fraction; of the score before where ``relative``."""
+    """The loss that is still acceptable: a fraction, or a share of the score before if ``relative``."""
 
     value: float
     relative: bool
@@ -99,7 +99,7 @@ class TaskConfig(Config):
 
     @property
     def wordings_file(self) -> str | None:
-        """The pack, where it names a file."""
+        """The value of ``pack`` if it names a file, otherwise None."""
         return self.pack if self.pack is not None and is_wordings_file(self.pack) else None
 
     @property
@@ -109,7 +109,7 @@ class TaskConfig(Config):
 
 
 class HarnessConfig(Config):
-    """A task of lm-eval. What is left out is as the task says."""
+    """A task of lm-eval; the task's own settings hold for every field that is left out."""
 
     task: str  # harness: and the name of a task or group, or of a YAML file
     name: str = ""  # default: the name of the task or file
@@ -142,7 +142,7 @@ class HarnessConfig(Config):
 
 
 class TextSplitConfig(SplitConfig):
-    """The same for free text: more is measured, and little of it is ever replayed."""
+    """How free text is divided: more of it is measured than of a task, because little of it is ever replayed."""
 
     validation: float = Field(default=0.2, ge=0, lt=1)
     test: float = Field(default=0.6, ge=0, lt=1)

@@ -161,7 +161,7 @@ def _documents(leaf: Any, number: int, part: Part) -> Iterator[Document]:
 
 
 def _fresh(documents: Iterable[Document], seen: set[str]) -> list[Document]:
-    """Those that have not been seen, which are seen from now on."""
+    """The documents that have not been seen before; they count as seen from now on."""
     kept = []
     for document in documents:
         if document.id not in seen:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import ItemRecord
@@ -17,7 +18,7 @@ from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
 from keeptune.evaluate.harness_load import load_leaves
 from keeptune.evaluate.harness_metric import HarnessMetric
-from keeptune.evaluate.task import Asked
+from keeptune.evaluate.task import Asked, HarnessAdapter
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress
 from keeptune.retention.precheck import chance_level
@@ -68,8 +69,8 @@ def texts_of(leaf: Any, content: Any) -> Texts:
 
 
 @dataclass
-class LmEvalAdapter:
-    """Asks lm-eval's tasks through the trie engine. See `task.HarnessAdapter`.
+class LmEvalAdapter(HarnessAdapter):
+    """Asks lm-eval's tasks through the trie engine.
 
     Pickled, it leaves lm-eval's own objects out, which need not be picklable: they are loaded again from ``place``.
     """
@@ -97,8 +98,8 @@ class LmEvalAdapter:
             raise ConfigError("the task has changed since it was loaded", where=self.place[0], remedy="start again")
 
     @property
+    @override
     def key(self) -> Any:
-        """What answers depend on, as JSON."""
         from lm_eval import __version__
 
         settings = []
@@ -113,8 +114,8 @@ class LmEvalAdapter:
             [self.metric.measure, self.metric.filter, self.shots, self.plain, self.max_new_tokens],
         ]
 
+    @override
     def asked_shots(self, shots: int) -> int:
-        """See `task.HarnessAdapter`."""
         return shots or self.demonstrations(self.leaves[0])
 
     def demonstrations(self, leaf: Any) -> int:
@@ -123,8 +124,8 @@ class LmEvalAdapter:
             return 0
         return self.shots if self.shots is not None else int(leaf.config.num_fewshot or 0)
 
+    @override
     def chance(self, examples: Sequence[Example]) -> float | None:
-        """Score of guessing: of choices the larger of 1/k and the majority share; None elsewhere."""
         options = [int(example.fields.get("options", 0)) for example in examples]
         chosen = self.metric.measure.startswith("acc") and self.metric.higher_is_better
         if not chosen or min(options, default=0) < 2:
@@ -135,6 +136,7 @@ class LmEvalAdapter:
             return sum(1 / k for k in options) / len(options)
         return chance_level([str(example.fields["completion"]).strip() for example in examples], options)
 
+    @override
     def ask(
         self,
         lm: LanguageModel,
@@ -284,7 +286,7 @@ def _context(leaf: Any, content: Any, count: int, engine: Any, chat: bool) -> An
 
 
 def _prediction(leaf: Any, content: Any, requests: Sequence[Any], answers: Sequence[Any]) -> str | None:
-    """What was said: the generated text behind the filter, or the likeliest choice."""
+    """The model's answer: the generated text behind the filter, or the likeliest choice."""
     if requests[0].request_type == "generate_until":
         return str(answers[0])
     if leaf.OUTPUT_TYPE != "multiple_choice" or not hasattr(leaf, "multiple_input"):

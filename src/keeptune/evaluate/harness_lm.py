@@ -16,6 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from typing_extensions import override
 
 from keeptune.batching.trie import ScoringRequest
 from keeptune.core.errors import DataError
@@ -47,21 +48,23 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         self._encoded = lru_cache(maxsize=4096)(self._encode)  # a context comes once per choice
 
     @property
+    @override
     def eot_token_id(self) -> int:
-        """The end token."""
         return int(self.tokenizer.eos_token_id)
 
     @property
+    @override
     def prefix_token_id(self) -> int:
         """What a text without context is predicted from: BOS, or the end token where there is none."""
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
 
     @property
+    @override
     def tokenizer_name(self) -> str:
-        """Names the tokenizer in lm-eval's caches of requests."""
         return str(self.tokenizer.name_or_path).replace("/", "__")
 
+    @override
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         """Token ids; special tokens as the tokenizer adds them, unless the text begins with BOS itself."""
         return list(self._encoded(string, add_special_tokens))
@@ -72,8 +75,8 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         options = {} if special is None else {"add_special_tokens": special}
         return tuple(self.tokenizer.encode(string, **options, verbose=False))
 
+    @override
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The turns as the tokenizer's chat template prints them."""
         return str(
             self.tokenizer.apply_chat_template(
                 chat_history,
@@ -83,12 +86,14 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             )
         )
 
+    @override
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = True) -> list[tuple[float, bool]]:
         """(log-probability in nats, whether greedy decoding would say it) of every continuation after its context."""
         self.shown = []
         answers: list[tuple[float, bool]] = super().loglikelihood(list(requests), disable_tqdm=True)
         return answers
 
+    @override
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
@@ -105,6 +110,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
             asked.append(ScoringRequest(kept, [continuation]))
         return [answer[0] for answer in ranked_logprobs(self._lm, asked, progress=self._progress)]
 
+    @override
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = True) -> list[float]:
         """Log-probability (nats) of every whole text, in windows where it is longer than the model's."""
         windows: list[ScoringRequest] = []
@@ -123,6 +129,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         self.shown = shown
         return sums
 
+    @override
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = True) -> list[str]:
         """Greedy text up to a stop string, the end token or the request's limit of new tokens."""
         context = self._lm.context

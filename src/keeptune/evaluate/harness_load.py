@@ -14,7 +14,7 @@ _HINT = "harness"
 
 
 def load_leaves(name: str, root: Path = Path()) -> list[Any]:
-    """lm-eval's task of a name or a YAML file; of a group or a tag all its tasks.
+    """The lm-eval task of a name or a YAML file, or all tasks of a group or tag.
 
     Raises:
         MissingExtra: lm-eval, or a package that the task needs, is not installed.

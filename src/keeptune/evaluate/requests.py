@@ -7,32 +7,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from typing_extensions import override
 
 from keeptune.batching.trie import ScoringRequest
 from keeptune.data.encode.encoder import SHOT_SEPARATOR, Encoder
 from keeptune.data.examples import Rendered
 from keeptune.evaluate.metrics.base import Answer
-from keeptune.evaluate.shots import Prompt, stop_texts
+from keeptune.evaluate.prompts import Item
+from keeptune.evaluate.shots import stop_texts
 from keeptune.inference.generate import generate
 from keeptune.inference.score import choice_logprobs
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One item as it is asked: the text and its token ids."""
-
-    rendered: Rendered
-    prompt: Prompt
-
-
 class RequestKind(Protocol):
-    """How items are asked."""
-
-    def room(self, encoder: Encoder, rendered: Rendered) -> int:
-        """Tokens that the window must hold beside the prompt."""
-        ...
+    """How items are put to a model."""
 
     def answer(
         self,
@@ -47,8 +37,8 @@ class RequestKind(Protocol):
 
 
 @dataclass(frozen=True)
-class ChoiceScoring:
-    """The most likely of the given choices.
+class ChoiceScoring(RequestKind):
+    """The most likely of the given choices; its reference is the right choice.
 
     Log-probabilities are summed over a choice's tokens without the end token; with ``per_byte`` the sum is divided
     by the UTF-8 bytes of the choice's text (white space around it not counted). Ties go to the first choice.
@@ -56,10 +46,7 @@ class ChoiceScoring:
 
     per_byte: bool = False
 
-    def room(self, encoder: Encoder, rendered: Rendered) -> int:
-        """The longest choice."""
-        return max(len(encoder.choice(choice)) for choice in _choices(rendered))
-
+    @override
     def answer(
         self,
         lm: LanguageModel,
@@ -68,7 +55,6 @@ class ChoiceScoring:
         shots: Sequence[Rendered],
         progress: Progress | None,
     ) -> list[Answer]:
-        """The chosen text of every item; its reference is the right choice."""
         requests = [
             ScoringRequest(item.prompt.ids, [encoder.choice(choice) for choice in _choices(item.rendered)])
             for item in items
@@ -84,15 +70,12 @@ class ChoiceScoring:
 
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(RequestKind):
     """Greedy text up to the end token, a stop text after demonstrations, or ``max_new_tokens``."""
 
     max_new_tokens: int
 
-    def room(self, encoder: Encoder, rendered: Rendered) -> int:
-        """The new tokens."""
-        return self.max_new_tokens
-
+    @override
     def answer(
         self,
         lm: LanguageModel,
@@ -101,7 +84,6 @@ class Generation:
         shots: Sequence[Rendered],
         progress: Progress | None,
     ) -> list[Answer]:
-        """The generated text of every item, without white space around it, and its references."""
         stop = stop_texts(encoder, shots, SHOT_SEPARATOR)
         generated = generate(
             lm,

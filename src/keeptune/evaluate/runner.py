@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from itertools import compress
-from typing import Literal
 
 import numpy as np
 
@@ -13,18 +12,15 @@ from keeptune.core.errors import DataError
 from keeptune.core.records import ItemRecord, Part, Record
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example, Rendered
-from keeptune.data.prompts.templates import TemplateSet
 from keeptune.evaluate.metrics.base import Answer, Kind
 from keeptune.evaluate.metrics.bits_per_byte import bits_per_byte
-from keeptune.evaluate.requests import ChoiceScoring, Generation, Item, RequestKind
-from keeptune.evaluate.shots import draw_shots, fit_prompt
+from keeptune.evaluate.prompts import Item, PromptBuilder, Wording, chosen_items, prompt_builders
+from keeptune.evaluate.requests import ChoiceScoring, Generation, RequestKind
 from keeptune.evaluate.task import Asked, Task
 from keeptune.evaluate.text import windows
 from keeptune.inference.score import text_nats
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress
-
-Wording = Literal["fixed", "each", "unseen"]
 
 
 class Evaluation(Record):
@@ -107,10 +103,15 @@ def evaluate(
         ConfigError: more shots than the train part has examples.
 
     Example:
-        >>> task = build_entry(TaskFile(task="builtin:addition"))
-        >>> evaluation = evaluate(lm, task, "validation", limit=20)
-        >>> evaluation.metric, len(evaluation.items), 0 <= evaluation.value <= 1
-        ('accuracy', 20, True)
+        >>> from keeptune.builtin import task_path
+        >>> from keeptune.evaluate.config import TaskConfig
+        >>> from keeptune.evaluate.task import build_task
+        >>> from keeptune.models.load import load
+        >>> rows = task_path("addition").with_suffix(".jsonl")
+        >>> task = build_task(TaskConfig(data=str(rows), fields={"prompt": "sum", "completion": "answer"}))
+        >>> result = evaluate(load("builtin"), task, "test", shots=2, limit=20)
+        >>> len(result.items), result.metric, 0 <= result.value <= 1
+        (20, 'exact_match', True)
     """
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)
@@ -124,47 +125,22 @@ def evaluate(
         return _measure_text(lm, task, part, encoder, examples, progress, started)
     if shots and part == "train":
         raise ValueError("demonstrations come from the train part: evaluate on validation or test")
-    wordings = task.wordings(encoder.chat, unseen=template == "unseen")
-    demonstrations = draw_shots(task.splits.train, shots, draw)
-    numbers = range(1) if template == "fixed" else range(len(wordings.templates))
-    runs = [_Run(lm, encoder, task, wordings, number, demonstrations) for number in numbers]
+    builders = prompt_builders(task, encoder, shots=shots, draw=draw, template=template)
+    runs = [_Run(lm, task, prompts) for prompts in builders]
     for run in runs:
         run.ask(examples, progress)
     return _merge(task, part, examples, runs, encoder, time.perf_counter() - started)
 
 
-def chosen_items(task: Task, part: Part, limit: int | None = None) -> list[Example]:
-    """The items of a part that are scored, in the order of their ids.
-
-    Raises:
-        DataError: there are none.
-    """
-    limits = [each for each in (limit, task.limit) if each is not None]
-    items = sorted(task.splits.part(part), key=lambda example: example.id)[: min(limits, default=None)]
-    if not items:
-        raise DataError(f"'{task.name}' has no {part} items", path=task.source or None, remedy="add rows to this part")
-    return items
-
-
 class _Run:
     """One pass over the items in one wording."""
 
-    def __init__(
-        self,
-        lm: LanguageModel,
-        encoder: Encoder,
-        task: Task,
-        wordings: TemplateSet,
-        number: int,
-        demonstrations: Sequence[Example],
-    ) -> None:
-        self.lm, self.encoder, self.task = lm, encoder, task
-        self.wordings, self.number = wordings, number
-        self.shots = [wordings.fixed(example, number) for example in demonstrations]
+    def __init__(self, lm: LanguageModel, task: Task, prompts: PromptBuilder) -> None:
+        self.lm, self.task, self.prompts = lm, task, prompts
         self.kind: RequestKind = (
             ChoiceScoring(per_byte=task.metric.per_byte)
-            if task.request == "choices"
-            else Generation(task.new_tokens(encoder))
+            if prompts.max_new_tokens is None
+            else Generation(prompts.max_new_tokens)
         )
         self.items: dict[str, Item] = {}  # by example id; without those that are too long or cannot be answered
         self.unwritable: set[str] = set()
@@ -175,14 +151,13 @@ class _Run:
     def ask(self, examples: Sequence[Example], progress: Progress | None) -> None:
         """Render, encode, answer and score all items."""
         for example in examples:
-            rendered = self.wordings.fixed(example, self.number)
-            if self.encoder.unwritable(rendered):
+            asked = self.prompts.ask(example)
+            if isinstance(asked, Item):
+                self.items[example.id] = asked
+            elif asked.unwritable:
                 self.unwritable.add(example.id)
-                continue
-            prompt = fit_prompt(self.encoder, rendered, self.shots, self.kind.room(self.encoder, rendered))
-            if prompt is not None:
-                self.items[example.id] = Item(rendered, prompt)
-        answers = self.kind.answer(self.lm, self.encoder, list(self.items.values()), self.shots, progress)
+        items = list(self.items.values())
+        answers = self.kind.answer(self.lm, self.prompts.encoder, items, self.prompts.shots, progress)
         extracted = [self._extract(answer) for answer in answers]
         scored = self.task.metric.score(extracted)
         self.answers = {answer.id: answer for answer in extracted}
@@ -230,7 +205,7 @@ def _merge(
         shots_dropped=float(np.mean([prompt.dropped for prompt in prompts])),
         truncated=sum(any(run.items[example.id].prompt.cut for run in runs) for example in kept),
         cut_answers=sum(any(run.answers[example.id].cut for run in runs) for example in kept),
-        new_tokens=max((run.kind.max_new_tokens for run in runs if isinstance(run.kind, Generation)), default=None),
+        new_tokens=runs[0].prompts.max_new_tokens,
         skipped=tuple(each.id for each in examples if each.id not in done),
         unwritable=tuple(example.id for example in examples if example.id in unwritable),
         unknown=sum(encoder.vocabulary.loses(runs[0].items[example.id].rendered.prompt) for example in kept),

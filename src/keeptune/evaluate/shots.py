@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import Encoder
-from keeptune.data.examples import Example, Rendered
+from keeptune.data.examples import Example, Rendered, Segments, Tokens
+
+SEED = 0  # of all draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,17 @@ class Prompt:
     cut: int = 0
 
 
-def draw_shots(pool: Sequence[Example], k: int, draw: int, seed: int = 0) -> tuple[Example, ...]:
-    """k examples of the train part, the same for the same (seed, draw) whatever the order of the pool.
+def draw_shots(pool: Sequence[Example], k: int, draw: int) -> tuple[Example, ...]:
+    """k examples of the train part, the same in every draw of one number whatever the order of the pool.
 
     Raises:
         ConfigError: the pool has fewer than k examples.
+
+    Example:
+        >>> pool = [Example.make({"question": f"{i} + {i}?", "answer": f"{2 * i}"}) for i in range(20)]
+        >>> two, three = draw_shots(pool[::-1], 2, draw=0), draw_shots(pool, 3, draw=0)
+        >>> three[:2] == two, draw_shots(pool, 2, draw=1) == two
+        (True, False)
     """
     if k > len(pool):
         raise ConfigError(
@@ -38,7 +46,12 @@ def draw_shots(pool: Sequence[Example], k: int, draw: int, seed: int = 0) -> tup
             where="shots",
             remedy="ask for fewer shots or give the task more training rows",
         )
-    return tuple(sorted(pool, key=lambda example: content_hash([seed, draw, example.id]))[:k])
+    return tuple(sorted(pool, key=lambda example: content_hash([SEED, draw, example.id]))[:k])
+
+
+def takes_shots(rendered: Rendered) -> bool:
+    """Whether demonstrations can stand in front of this row: not before segments and tokens, which are as they are."""
+    return not isinstance(rendered.whole, Segments | Tokens)
 
 
 def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], room: int) -> Prompt | None:
@@ -55,7 +68,7 @@ def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], 
         if any(encoder.lacks(ids) is not None for ids in asked):
             return None
     limit = encoder.context - room
-    for kept in range(len(shots), -1, -1):
+    for kept in range(len(shots) if takes_shots(rendered) else 0, -1, -1):
         ids = encoder.prompt(rendered, shots[:kept])
         if len(ids) <= limit and encoder.lacks(ids) is None:
             return Prompt(ids, kept, len(shots) - kept)

@@ -29,7 +29,7 @@ STANDARD: dict[str, tuple[dict[str, Any], ...]] = {"standard": STANDARD_V1, "sta
 
 
 def expand(entries: Any) -> Any:
-    """A list of entries with the names of sets replaced by what they hold; 'none' and nothing are an empty list.
+    """The entries with the names of sets replaced by their members; 'none' and nothing become an empty list.
 
     Raises:
         ValueError: a name that no set has.

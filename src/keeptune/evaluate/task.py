@@ -1,4 +1,4 @@
-"""A task, built: examples in three parts, their wordings, the metric and how to ask. And a free text, likewise.
+"""A task: examples in three parts, their wordings, the metric and how to ask. Free text is a task as well.
 
 What a recipe leaves out is found out from the data:
 
@@ -23,9 +23,7 @@ from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example, Rendered, Splits
 from keeptune.data.formats.recognise import ColumnSchema
 from keeptune.data.load import Loaded, load_examples
-from keeptune.data.prompts.pack import load_pack
-from keeptune.data.prompts.templates import Template, TemplateSet, default_templates
-from keeptune.data.prompts.wordings import load_wordings
+from keeptune.data.prompts.templates import TemplateSet
 from keeptune.data.splits.copies import keep_together
 from keeptune.data.splits.drop import drop_leaks
 from keeptune.data.splits.leakage import LeakReport
@@ -35,6 +33,7 @@ from keeptune.evaluate.extract import Extractor
 from keeptune.evaluate.metrics.base import Metric, Request
 from keeptune.evaluate.metrics.bits_per_byte import BitsPerByte
 from keeptune.evaluate.metrics.find import find_metric
+from keeptune.evaluate.task_templates import task_templates, unseen_templates
 from keeptune.evaluate.text import byte_entropy, divide, text_examples
 from keeptune.retention.pairs import Suite
 
@@ -50,7 +49,7 @@ _LOOKED_AT = 500  # rows of a part that the limit is taken from
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """How a retained suite is divided whose rows no remedy trains on: validation, and all others are test.
+    """How a retained suite is divided if no remedy trains on its rows: a validation part, and the rest is test.
 
     A recipe's own shares come first.
     """
@@ -225,7 +224,7 @@ def build_task(config: TaskConfig, judged: Judged | None = None) -> Task:
     _refuse_unasked(loaded.layout, config.data)
     splits, leaks = _split(loaded.examples, config.split, loaded.layout, judged)
     looked_at = list(splits.train or splits.test or splits.validation)[:_LOOKED_AT]
-    templates = _templates(config, loaded.layout, looked_at)
+    templates = task_templates(config, loaded.layout, looked_at)
     sample = [templates.fixed(example) for example in looked_at]
     metric = find_metric(config.metric or _automatic_metric(sample))
     request = _request(metric, sample[0], _states_choices(config, templates))
@@ -236,7 +235,7 @@ def build_task(config: TaskConfig, judged: Judged | None = None) -> Task:
         splits=splits,
         margin=None if config.margin is None else parse_margin(config.margin).value,
         templates=templates,
-        unseen=_unseen(config, templates, sample[0].choices is not None, looked_at),
+        unseen=unseen_templates(config, templates, sample[0].choices is not None, looked_at),
         extractor=Extractor(config.extract, config.extract_first) if config.extract else None,
         max_new_tokens=config.max_new_tokens,
         loaded=loaded,
@@ -247,7 +246,7 @@ def build_task(config: TaskConfig, judged: Judged | None = None) -> Task:
 
 
 def _refuse_unasked(layout: ColumnSchema | None, source: str) -> None:
-    """Nothing, unless the rows hold nothing that a model could be asked.
+    """Refuse rows that hold nothing that a model could be asked.
 
     Raises:
         DataError: whole texts, or token ids.
@@ -267,7 +266,7 @@ def _refuse_unasked(layout: ColumnSchema | None, source: str) -> None:
 
 
 def build_text(config: TextConfig, judged: Judged | None = None) -> Task:
-    """Free text as a retained suite; ``judged``: nothing trains on it (see `Judged`).
+    """Build free text as a retained suite; with ``judged`` nothing trains on it (see `Judged`).
 
     Raises:
         DataError: no such file, no text, or too little of it to divide.
@@ -289,79 +288,12 @@ def build_text(config: TextConfig, judged: Judged | None = None) -> Task:
     )
 
 
-def _templates(config: TaskConfig, layout: ColumnSchema | None, rows: Sequence[Example]) -> TemplateSet:
-    """The recipe's wordings, its pack's, or the neutral one; with the choices that are known."""
-    if config.templates is not None:
-        wordings = tuple(
-            Template.parse(text, f"{config.title} {number}") for number, text in enumerate(config.templates, 1)
-        )
-    elif config.wordings_file is not None:
-        wordings = load_wordings(config.wordings_file, config.fields)
-    elif config.pack is not None:
-        wordings = load_pack(config.pack, layout, config.fields)
-    elif layout is not None:
-        wordings = default_templates(layout)
-    else:  # load_examples refuses unknown columns unless the recipe has wordings
-        raise ConfigError("a task needs templates or recognised columns", where=config.title)
-    system = config.system
-    if system is None and layout is not None and "system" in layout.roles:
-        system = f"{{{{ {layout.roles['system']} }}}}"
-    if config.answer_choices is not None:
-        return TemplateSet(wordings, config.answer_choices, system)
-    known = TemplateSet(wordings, _known_choices(layout), system)
-    bare = TemplateSet(wordings, None, system)
-    return known if known == bare or config.templates is None or _renders(known, rows) else bare
-
-
-def _unseen(config: TaskConfig, seen: TemplateSet, choices: bool, rows: Sequence[Example]) -> TemplateSet | None:
-    """The wordings held out from training, with the answers of the others.
-
-    Raises:
-        ConfigError: one of them is trained on, too, or asks for something else than the others.
-        DataError: one of them does not render.
-    """
-    if config.unseen_templates is None:
-        return None
-    texts = {each.text for each in seen.templates}
-    for text in config.unseen_templates:
-        if text in texts:
-            raise ConfigError(f"'{text[:60]}' is among the trained wordings", where="unseen_templates")
-    wordings = tuple(
-        Template.parse(text, f"{config.title} unseen {number}")
-        for number, text in enumerate(config.unseen_templates, 1)
-    )
-    unseen = TemplateSet(wordings, seen.answer_choices, seen.system)
-    if any((rendered.choices is not None) != choices for row in rows[:5] for rendered in unseen.each(row)):
-        raise ConfigError("the unseen wordings need the same answer choices as the others", where="unseen_templates")
-    return unseen
-
-
 def _wordings_key(wordings: TemplateSet) -> Any:
     pieces = [
         (each.text, each.answer_choices, each.verbatim, *(["whole"] if each.whole else []))
         for each in wordings.templates
     ]
     return [pieces, wordings.answer_choices, wordings.system]
-
-
-def _known_choices(layout: ColumnSchema | None) -> str | tuple[str, ...] | None:
-    """ScoringRequest that the data bring: the row's own options, or the few answers of the whole set."""
-    if layout is None:
-        return None
-    if "choices" in layout.roles:
-        return f"{{{{ {layout.roles['choices']} | join(' ||| ') }}}}"
-    known = tuple(dict.fromkeys(choice.strip() for choice in layout.choices or ()))
-    return known if len(known) > 1 else None
-
-
-def _renders(templates: TemplateSet, rows: Sequence[Example]) -> bool:
-    """Whether every wording prints one of its choices as the completion; a recipe's own wordings may rename labels."""
-    try:
-        for row in rows:
-            list(templates.each(row))
-    except DataError:
-        return False
-    return True
 
 
 def _split(
@@ -391,10 +323,10 @@ def _states_choices(config: TaskConfig, templates: TemplateSet) -> bool:
 
 
 def _request(metric: Metric, row: Rendered, stated: bool) -> Request:
-    """How to ask.
+    """Whether the answers are chosen or generated.
 
     Raises:
-        ConfigError: the metric does not fit.
+        ConfigError: the metric does not fit the task.
     """
     if row.choices is not None and "choices" in metric.requests:
         return "choices"

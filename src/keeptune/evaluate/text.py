@@ -121,7 +121,7 @@ def text_examples(pattern: str, block_bytes: int) -> tuple[Example, ...]:
 
 
 def divide(examples: Sequence[Example], validation: float, test: float, seed: int) -> Splits:
-    """Parts of a text: by document where there are many; else train is documents of its own, if there are three.
+    """Divide a text by document where there are many; otherwise train gets documents of its own if there are three.
 
     There is no train part where the shares of the others add up to 1.
     """

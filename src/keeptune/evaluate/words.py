@@ -29,13 +29,13 @@ def squeeze(text: str) -> str:
 
 
 def is_continuous(character: str) -> bool:
-    """True for a character of a script that puts no space between words."""
+    """Whether the character is of a script that puts no space between words."""
     code = ord(character)
     return code >= 0x0E00 and any(low <= code <= high for low, high in _CONTINUOUS)
 
 
 def mostly_continuous(texts: Iterable[str]) -> bool:
-    """True if most letters of the texts are of scripts without spaces."""
+    """Whether most letters of the texts are of scripts without spaces."""
     letters = [c for text in texts for c in text if c.isalpha()]
     return 2 * sum(map(is_continuous, letters)) > len(letters) > 0
 

@@ -1,1 +1,1 @@
-"""What people look at before they train: data checked, prompts as they will be asked, rows cleaned."""
+"""What people look at before they train: checked data, prompts as they will be asked, and cleaned rows."""

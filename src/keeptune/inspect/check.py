@@ -25,8 +25,8 @@ from keeptune.data.splits.copies import keep_together
 from keeptune.data.splits.groups import hash_of, hashes_of
 from keeptune.data.splits.leakage import LeakPair, LeakReport, find_leaks
 from keeptune.data.splits.split import split
+from keeptune.evaluate.task_templates import plain_templates
 from keeptune.inspect.outliers import SHOWN, Outliers, outliers
-from keeptune.inspect.preview import wordings
 from keeptune.inspect.quality import Contamination, Hint, contamination, hints, quoted_pairs
 
 PARTS = ("train", "validation", "test")
@@ -45,7 +45,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What was found; `findings.check_page` puts it into words."""
+    """What a check found, as data; `findings.check_page` puts it into words."""
 
     source: str
     sha256: str
@@ -104,7 +104,7 @@ def check(
     say(f"comparing the parts of {len(loaded.examples):,} rows")
     leaks = find_leaks(splits, loaded.layout.prompt_columns or None) if len(parts) > 1 else None
     say(f"looking at {len(loaded.examples):,} rows")
-    found = survey(encoder, wordings(loaded.layout).for_chat(encoder.chat), loaded.examples) if encoder else None
+    found = survey(encoder, plain_templates(loaded.layout).for_chat(encoder.chat), loaded.examples) if encoder else None
     ends, tokens = (Spelled(), Spelled()) if encoder else known_tokens(loaded.examples, loaded.layout)
     return CheckReport(
         source=source,
@@ -114,10 +114,7 @@ def check(
         examples=len(loaded.examples),
         clusters=_distinct(example.cluster for example in loaded.examples),
         most_references=max(len(_references(example, loaded.layout)) for example in loaded.examples),
-        parts=tuple(
-            PartCount(name, len(rows), _distinct(row.cluster for row in rows), name in carved)
-            for name, rows in parts.items()
-        ),
+        parts=_counted(parts, carved),
         lengths=_lengths(loaded.examples, loaded.layout),
         labels=_labels(parts),
         copies=_copies(loaded.examples, loaded.layout),
@@ -128,15 +125,22 @@ def check(
         hints=hints(loaded.examples),
         contaminations=tuple(contamination(loaded.examples, loaded.layout, benchmark) for benchmark in against),
         alike=alike,
-        outliers=outliers(
-            loaded.examples,
-            partial(prompt_text, layout=loaded.layout),
-            partial(answer_text, layout=loaded.layout),
-            partial(asked_about, layout=loaded.layout),
-        ),
+        outliers=_outliers(loaded.examples, loaded.layout),
         survey=found,
         ends=ends,
     )
+
+
+def _counted(parts: Mapping[str, Sequence[Example]], carved: set[str]) -> tuple[PartCount, ...]:
+    return tuple(
+        PartCount(name, len(rows), _distinct(row.cluster for row in rows), name in carved)
+        for name, rows in parts.items()
+    )
+
+
+def _outliers(examples: Sequence[Example], layout: ColumnSchema) -> tuple[Outliers, ...]:
+    texts = (partial(text, layout=layout) for text in (prompt_text, answer_text, asked_about))
+    return outliers(examples, *texts)
 
 
 def _token_notes(found: Survey | None, encoder: Encoder | None, known: Spelled) -> tuple[str, ...]:
@@ -195,7 +199,7 @@ def _distinct(texts: Iterable[str]) -> int:
 
 
 def _lengths(examples: Sequence[Example], layout: ColumnSchema) -> tuple[Lengths, ...]:
-    """Of prompts and completions, in words; in characters where 'words' are longer than 15 characters on average."""
+    """Lengths of prompts and completions, in words; in characters where 'words' have more than 15 on average."""
     sizes = array("q")
     for example in examples:
         for text in (prompt_text(example, layout), answer_text(example, layout)):

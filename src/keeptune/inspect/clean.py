@@ -91,7 +91,7 @@ def _reasons(
 
 
 def _in_part(examples: Sequence[Example], part: str) -> Sequence[Example]:
-    """Those that the source puts there; rows without a part are train."""
+    """The rows that the source puts into a part; rows without a part belong to train."""
     return picked(examples, places(examples, lambda row: (row.part or "train") == part))
 
 

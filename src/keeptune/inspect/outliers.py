@@ -57,7 +57,7 @@ def outliers(
     completion: Callable[[Example], str],
     about: Callable[[Example], str] | None = None,
 ) -> tuple[Outliers, ...]:
-    """Every kind of which there are rows.
+    """Every kind of outlier that the rows have.
 
     Args:
         examples: gone through twice.

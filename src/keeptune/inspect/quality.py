@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from keeptune.data.examples import Example, Splits
@@ -71,15 +71,13 @@ def redacted(text: str) -> str:
     return text
 
 
-def contamination(
-    examples: Sequence[Example], layout: ColumnSchema, benchmark: str, *, fields: Mapping[str, str] | None = None
-) -> Contamination:
+def contamination(examples: Sequence[Example], layout: ColumnSchema, benchmark: str) -> Contamination:
     """Compare rows with a benchmark's rows, whatever its columns are called.
 
     Raises:
         DataError: the benchmark cannot be read or recognised.
     """
-    other = load_examples(benchmark, fields=fields)
+    other = load_examples(benchmark)
     assert other.layout is not None  # without templates of the caller, no layout is an error
     ours, theirs = _prompts(examples, layout), _prompts(other.examples, other.layout)
     report = find_leaks(Splits(ours, [], theirs), ["text"])

@@ -93,7 +93,7 @@ def _chosen(case: Case) -> str | None:
 
 
 def _paragraphs(*groups: Sequence[str | None]) -> str:
-    """Sentences, a line for each group that has any."""
+    """The sentences as paragraphs: one for each group that has any."""
     return "\n".join(" ".join(filter(None, group)) for group in groups if any(group))
 
 

@@ -46,13 +46,13 @@ class Validation:
     """What validation items say of the arms, by their names: all that the choice among them is made of."""
 
     scores: Mapping[str, float]  # mean target score
-    tiers: Mapping[str, int]  # of what they keep: `arms.ValidationScores.tier`; prompting keeps everything
+    tiers: Mapping[str, int]  # see `Rule.tier`; prompting keeps everything
     difference: Difference  # in target score, paired
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which of some arms to take, by validation items. The steps stand in `recommend`."""
+    """Chooses one of several arms by validation items. `recommend` describes the steps."""
 
     validation: Validation
     indifference: float
@@ -141,34 +141,51 @@ def recommend(
         chance: target score of guessing.
         forgetting_matters: False where it was declared harmless: suites then decide nothing.
         matched: comparisons at equal target score; the one of choice and runner-up is quoted.
+
+    Example:
+        >>> from keeptune.core.records import ArmSummary, Interval, Score
+        >>> score = Score(metric="accuracy", mean=0.83, interval=Interval(low=0.8, high=0.86), n=500, clusters=500)
+        >>> arms = [ArmSummary(name=name, label=name, family=name, target=score) for name in ("prompt", "lora")]
+        >>> def difference(a, b):  # LoRA scores 10 points more on validation items
+        ...     gap = 0.1 * ((a == "lora") - (b == "lora"))
+        ...     return gap, Interval(low=gap - 0.03, high=gap + 0.03)
+        >>> validation = Validation({"prompt": 0.72, "lora": 0.82}, {"prompt": 0, "lora": 0}, difference)
+        >>> recommend(arms, difference, validation, indifference=0.01, requests=10_000).arm
+        'lora'
     """
     gap = cache(validation.difference)  # the rule asks again under other costs and margins
     rule = Rule(replace(validation, difference=gap), indifference, requests, forgetting_matters)
-    ran = [a for a in arms if not a.not_run]
-    chosen = rule.choice(ran)
-    rejected = chosen if chosen is not None and standing(chosen, forgetting_matters) == "harmed" else None
-    choice = next((a for a in ran if a.prompting), None) if rejected else chosen
-    keeps_out, admitted = _kept_out(rule, ran, choice)
-    case = Case(
-        arms=ran,
-        not_run=[a for a in arms if a.not_run],
-        difference=difference,
-        indifference=indifference,
-        requests=requests,
-        forgetting_matters=forgetting_matters,
-        choice=choice,
-        rejected=rejected,
-        provisional=choice is not None and standing(choice, forgetting_matters) == "undecided",
-        keeps_out=keeps_out,
-        admitted=admitted,
-    )
+    case = _case(rule, arms, difference)
+    choice, rejected = case.choice, case.rejected
     if choice is None:
         reason = f"{rejected.label} was chosen and harmed a retained suite" if rejected else "every one lost too much"
-        return refuse(case, f"No arm is feasible: {reason if ran else 'none was run'}.", "")
+        return refuse(case, f"No arm is feasible: {reason if case.arms else 'none was run'}.", "")
     floor = chance or 0.0
     if choice.target.interval.low <= floor or choice.target.mean <= floor + indifference:
         return _beaten_by_guessing(case, choice, floor)
     return take(_completed(case, rule, choice, matched), choice)
+
+
+def _case(rule: Rule, arms: Sequence[ArmSummary], difference: Difference) -> Case:
+    """What the rule takes and the test confirms of it, or the best prompting where a suite was harmed."""
+    ran = [a for a in arms if not a.not_run]
+    chosen = rule.choice(ran)
+    rejected = chosen if chosen is not None and standing(chosen, rule.forgetting_matters) == "harmed" else None
+    choice = next((a for a in ran if a.prompting), None) if rejected else chosen
+    keeps_out, admitted = _kept_out(rule, ran, choice)
+    return Case(
+        arms=ran,
+        not_run=[a for a in arms if a.not_run],
+        difference=difference,
+        indifference=rule.indifference,
+        requests=rule.requests,
+        forgetting_matters=rule.forgetting_matters,
+        choice=choice,
+        rejected=rejected,
+        provisional=choice is not None and standing(choice, rule.forgetting_matters) == "undecided",
+        keeps_out=keeps_out,
+        admitted=admitted,
+    )
 
 
 def _kept_out(

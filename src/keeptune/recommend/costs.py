@@ -18,7 +18,7 @@ from keeptune.core.units import human_count
 
 @dataclass(frozen=True)
 class Counting:
-    """How to count: as the rule does, or in favour of training."""
+    """What counts as a cost: as the rule counts it, or in favour of training."""
 
     sweep: bool = True  # all trainings that the choice of the rate took
     cached: bool = True  # demonstrations at the price of cached tokens
@@ -111,5 +111,5 @@ class CostFlip:
 
 
 def cost_flip(costs: Costs, than: Costs) -> CostFlip:
-    """Where the one costs less than the other, by both ways to count."""
+    """The numbers of requests at which one arm costs less than the other, by both ways to count."""
     return CostFlip(*cheaper_between(costs, than), otherwise=cheaper_between(costs, than, FOR_TRAINING))

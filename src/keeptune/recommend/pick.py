@@ -18,7 +18,7 @@ class Candidate:
     cost: float  # what to prefer less of among ties: the rate, the number of shots, the way from the base
     scores: NDArray[np.float64]  # per-item validation scores, the same items in the same order for all
     losses: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # nats of every validation row, if known
-    tier: int = 0  # of what it keeps: `arms.ValidationScores.tier`
+    tier: int = 0  # of what it keeps: see `choose.Rule.tier`
     room: float = 0.0  # smallest change of a suite, in margins
     diverged: bool = False
 
@@ -28,7 +28,7 @@ NOISE = 2.0  # standard errors of a paired loss
 
 
 def pick(candidates: Sequence[Candidate]) -> Candidate:
-    """The best of equals by mean score; whoever is within one standard error of it (paired, on the items) ties.
+    """The candidate with the best mean score; those within one standard error of it (paired, on the items) tie with it.
 
     Of those that tie the cheapest wins, unless its validation loss is the worse by more than its noise: the paired loss
     tells models apart that an accuracy over a hundred items cannot. Candidates that diverged are chosen only when all
@@ -44,7 +44,7 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate:
-    """The same under the retention constraint: what keeps the suites comes before what does not.
+    """Like `pick`, under the retention constraint: candidates that keep the suites come before those that do not.
 
     Of the candidates whose suites are within their margins as seen, those with a standard error to spare go first, if
     one of them has at least half of the largest gain over the base (`base`: its scores on the same items): with few
@@ -61,7 +61,7 @@ def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Can
 
 
 def _alive(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that did not diverge; all where all did."""
+    """The candidates that did not diverge, or all of them where all diverged."""
     return [c for c in candidates if not c.diverged] or list(candidates)
 
 
@@ -73,7 +73,7 @@ def _gap(differences: NDArray[np.float64]) -> float:
 
 
 def pick_between(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate:
-    """Of points between the base and a tuned model the one to take: as `pick_kept` chooses, ties towards the base.
+    """The point to take between the base and a tuned model, chosen by `pick_kept`; ties go to the base.
 
     Where no point keeps the suites and half of the gain, the one that lost least, in margins, among those with half of
     the largest target score.

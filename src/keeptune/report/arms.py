@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.records import ArmSummary, SuiteVerdict, Summary
+from keeptune.report.formatting import change_tick, known, metric_unit
 from keeptune.report.svg import Axis
-from keeptune.report.wording import change_tick, known, metric_unit
 
 SHAPES = {"prompt": "circle", "full": "square", "lora": "diamond"}
 MANY = 6  # more arms than this are numbered in charts and have tables of narrow cells
@@ -27,12 +27,12 @@ class ArmView:
 
     @property
     def label(self) -> str:
-        """The arm as people read it."""
+        """The arm's name on the page: 'LoRA r=16, lr 0.003'."""
         return self.arm.label
 
     @property
     def trained(self) -> bool:
-        """True where the weights differ from the base model's."""
+        """Whether the arm's weights differ from the base model's."""
         return bool(self.arm.suites) or self.arm.costs.trainable_parameters > 0
 
     @property
@@ -67,17 +67,17 @@ def records_file(run: Path, arm: ArmSummary, suite: str) -> str:
 
 
 def ran(views: Sequence[ArmView]) -> list[ArmView]:
-    """Arms of which anything was measured; only these appear in charts."""
+    """The arms that were measured; only these appear in charts."""
     return [v for v in views if v.arm.not_run is None]
 
 
 def scored(views: Sequence[ArmView]) -> list[ArmView]:
-    """Arms whose target score is known."""
+    """The arms whose target score is known."""
     return [v for v in ran(views) if v.arm.target.n > 0 and known(v.arm.target.mean)]
 
 
 def with_suites(views: Sequence[ArmView]) -> list[ArmView]:
-    """Arms with verdicts on retained suites."""
+    """The arms that have verdicts on retained suites."""
     return [v for v in ran(views) if v.arm.suites]
 
 
@@ -105,7 +105,7 @@ def verdict_counts(arm: ArmSummary) -> str:
 
 
 def named(views: Sequence[ArmView], arm: str) -> ArmView | None:
-    """The arm that the recipe (or the folder) calls so; an interpolated one only where there is no other."""
+    """The arm that the recipe or its folder names this way; an interpolated one only where there is no other."""
     found = [v for v in ran(views) if arm in (v.arm.arm, v.arm.name)]
     return min(found, key=lambda v: v.arm.alpha is not None, default=None)
 

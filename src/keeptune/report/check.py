@@ -68,7 +68,7 @@ def _label_bars(page: CheckPage) -> list[Bar]:
 
 
 def quoted_pieces(case: Case) -> list[list[list[Piece]]]:
-    """Of every row of a case, of every field, its text in pieces; of two rows, each against the other.
+    """The text of every field of every row of a case, in pieces; two rows are compared with each other.
 
     Returns:
         pieces[row][field][piece].

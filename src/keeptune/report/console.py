@@ -12,8 +12,7 @@ from rich.text import Text
 from keeptune.core.records import ArmSummary, SuiteVerdict, Summary
 from keeptune.core.units import human_bytes, human_count, human_seconds
 from keeptune.report.arms import MANY, not_run
-from keeptune.report.sections.sequences import SequenceTable, sequences
-from keeptune.report.wording import (
+from keeptune.report.formatting import (
     MISSING,
     change_interval,
     change_text,
@@ -27,6 +26,7 @@ from keeptune.report.wording import (
     scored_in,
     size_text,
 )
+from keeptune.report.sections.sequences import SequenceTable, sequences
 
 STYLES = {
     "Retained": "green",
@@ -205,7 +205,7 @@ def _overall(arm: ArmSummary) -> Text | None:
 
 
 def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
-    """For many arms: intervals left out, and what is not measurable, which is the base's doing, said once."""
+    """The same lines for many arms: without intervals, and with suites that cannot be measured named only once."""
     lines = [
         _line(
             arm,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from keeptune.report.formatting import clip
 from keeptune.report.svg import Axis, element, label, line, polyline
-from keeptune.report.wording import clip
 
 BELOW = 24.0  # room for the tick labels under a plot, pixels
 

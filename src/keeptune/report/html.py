@@ -11,7 +11,7 @@ from pathlib import Path
 
 from keeptune.core.files import write_whole
 from keeptune.core.records import Summary, read_json
-from keeptune.report import arms, wording
+from keeptune.report import arms, formatting
 from keeptune.report.page import filled
 from keeptune.report.sections import (
     costs,
@@ -112,7 +112,7 @@ def _content(summary: Summary, views: Sequence[arms.ArmView], run: Path) -> dict
         "samples": samples.samples(summary, views),
         "undecided": True,  # says so where nothing is open
         "data": summary.cards,
-        "reproduce": wording.clip(
+        "reproduce": formatting.clip(
             json.dumps(summary.manifest.config, indent=2, ensure_ascii=False) or "{}", CONFIG_LENGTH
         ),
     }

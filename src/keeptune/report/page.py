@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from keeptune.core.tokens import visible
 from keeptune.core.units import human_seconds, over_seeds
-from keeptune.report import arms, wording
+from keeptune.report import arms, formatting
 from keeptune.report.plots import change_strip
 
 FILTERS = (
@@ -42,7 +42,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({name: getattr(wording, name) for name in FILTERS})
+    environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
     environment.filters.update(
         change_strip=change_strip,
         human_seconds=human_seconds,
@@ -61,7 +61,7 @@ def _text(environment: Environment, name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing may be fetched; only this page's own style and script may act."""
+    """The content security policy: nothing may be fetched, and only the page's own style and script may act."""
 
     def digest(text: str) -> str:
         return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from keeptune.core.records import Interval, Score, SuiteVerdict
+from keeptune.report.formatting import known
 from keeptune.report.frame import Frame
 from keeptune.report.labels import Box, place
 from keeptune.report.svg import Axis, element, label, line, marker, percent
-from keeptune.report.wording import known
 
 STRIP = 34.0  # height of one row of a dot chart, pixels
 PLOT = 300.0  # height of a scatter, pixels

@@ -35,6 +35,19 @@ def judge_arm(
         suites: every suite with its items before and after.
         base: validation items of the base by suite, as for `judge`.
         same_weights: both sides are the same model, by content.
+
+    Example:
+        >>> from keeptune import ItemRecord, Suite
+        >>> def item(number, score):
+        ...     return ItemRecord(suite="addition", id=f"{number}", cluster=f"{number}", score=score)
+        >>> before = [item(number, 1.0 if number < 900 else 0.0) for number in range(1000)]
+        >>> after = [item(number, 1.0 if number < 800 else 0.0) for number in range(1000)]
+        >>> addition, prose = (Suite(name, "exact_match", "binary", margin=0.02) for name in ("addition", "prose"))
+        >>> kept = judge_arm([(addition, before, after), (prose, before, before)])
+        >>> [verdict.verdict for verdict in kept.suites]
+        ['Harmed', 'Retained']
+        >>> kept.losses[0].lost
+        100
     """
     pairs = [(suite, pair(before, after)) for suite, before, after in suites]
     verdicts = judge(pairs, base, same_weights=same_weights)

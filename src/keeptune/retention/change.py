@@ -23,7 +23,7 @@ from scipy.special import ndtr, stdtr, stdtrit
 from keeptune.retention.binary import mcnemar_mid_p, tango_lower, tango_z, z_quantile
 from keeptune.retention.clusters import Ratio, is_unclustered, ratio
 from keeptune.retention.pairs import PairedScores, Suite, check_bounded, flip_counts, is_binary
-from keeptune.retention.power import flip_rate
+from keeptune.retention.power import unseen_flips
 
 MIN_CLUSTERS = 30  # with fewer, clustered or continuous scores carry no verdict
 MACRO_F1 = "macro_f1"  # its items weigh as their classes are rare
@@ -54,12 +54,12 @@ class Change:
 
     @property
     def enough(self) -> bool:
-        """True where there are clusters enough for a verdict, or nothing changed at all where every text would."""
+        """Whether there are enough clusters for a verdict, or nothing changed on a suite where anything would."""
         return self.exact or self.clusters >= MIN_CLUSTERS or self.unchanged
 
     @property
     def unchanged(self) -> bool:
-        """True where every score of a continuous, unbounded suite stayed as it was: to the bit the same predictions."""
+        """Whether every score of a continuous, unbounded suite stayed as it was, and so did every prediction."""
         return not self.exact and math.isinf(self.limits[0]) and self.lost + self.gained == 0
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
@@ -96,9 +96,9 @@ class Change:
 
     @property
     def variance(self) -> float:
-        """Of one unit's change, with what was not seen to change: what power is computed with, per unit of `n`."""
+        """The variance of one unit's change, per unit of `n`, including unseen changes; power is computed with it."""
         spread = self.n * self.se**2
-        floor = flip_rate(0, self.n) if self.exact or self.sparse else 0.0
+        floor = unseen_flips(self.n) if self.exact or self.sparse else 0.0
         return max(spread, floor * self.seen * self.possible)
 
     def _low(self, tail: float) -> float:
@@ -132,7 +132,7 @@ def unskewed(t: float, skew: float) -> float:
 
 
 def skewed(x: float, skew: float) -> float:
-    """Its inverse."""
+    """The inverse of `unskewed`."""
     if abs(skew) < 1e-6:
         return x
     return 3 / skew * (float(np.cbrt(1 + skew * (x - skew / 6))) - 1)
@@ -141,12 +141,14 @@ def skewed(x: float, skew: float) -> float:
 def change_of(suite: Suite, scores: PairedScores) -> Change:
     """The change of a suite over paired items.
 
-    >>> suite = Suite("addition", "exact_match", "binary", margin=0.02)
-    >>> change = change_of(suite, pair(base_items, tuned_items))
-    >>> change.lower_bound() > -suite.margin  # Retained
-
     Raises:
         DataError: scores outside [0, 1], or other than 0 and 1 where the suite is binary.
+
+    Example:
+        >>> suite = Suite("addition", "exact_match", "binary", margin=0.02)
+        >>> change = change_of(suite, PairedScores.of(np.repeat([1.0, 0.0], 500), np.repeat([1.0, 0.0], [498, 502])))
+        >>> change.estimate, change.lower_bound() > -suite.margin
+        (-0.002, True)
     """
     if suite.relative:
         bits = scores.before * scores.weights

@@ -28,7 +28,7 @@ def cluster_codes(clusters: ArrayLike) -> IntArray:
 
 
 def is_unclustered(codes: IntArray) -> bool:
-    """True if every item is a cluster of its own."""
+    """Whether every item is a cluster of its own."""
     return int(codes.max()) + 1 == len(codes)
 
 
@@ -46,7 +46,7 @@ class Ratio:
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom of Student's t; at least 1."""
+        """Degrees of freedom of Student's t, at least 1."""
         return max(self.effective - 1, 1.0)
 
     @property
@@ -62,12 +62,12 @@ class Ratio:
 
     @property
     def carrying(self) -> float:
-        """How many clusters carry the spread: the same of c². Less where few large changes stand among many small."""
+        """How many clusters carry the spread: `changed` over c² instead of c, less where a few changes are large."""
         return _equally_large(self.change**2)
 
 
 def _equally_large(sizes: FloatArray) -> float:
-    """As how many of equal size these sizes count; 0 where all are zero."""
+    """How many clusters of equal size tell as much as clusters of these sizes; 0 where all are empty."""
     return float(sizes.sum() ** 2 / (sizes @ sizes)) if sizes.any() else 0.0
 
 

@@ -36,6 +36,8 @@ from keeptune.retention.change import FEW_CHANGED
 from keeptune.retention.clusters import FloatArray, IntArray, Ratio, cluster_codes, ratio
 from keeptune.retention.intervals import FEW_DIFFERENT
 
+LEVEL = 0.95  # of the two-sided intervals
+
 
 def score_matrix(scores: Sequence[Sequence[ArrayLike]]) -> FloatArray:
     """R[t, i], [T + 1, T]: means of item scores, ``scores[t][i]`` [N_i] after stage t on task i."""
@@ -50,7 +52,6 @@ def sequence_summary(
     arm: str,
     label: str,
     seed: int,
-    level: float = 0.95,
 ) -> SequenceSummary:
     """The score matrix of one arm, with average accuracy, transfer and forgetting, each with its interval.
 
@@ -63,9 +64,8 @@ def sequence_summary(
         clusters: cluster of every item, [N_i] for every task.
         order: names of the tasks in the order of training, which is that of the columns.
         arm: how the recipe names it.
-        label: how people read it.
+        label: its name in tables.
         seed: of the training.
-        level: of the two-sided intervals.
 
     Raises:
         DataError: fewer than two tasks, a row or task that is missing, or items that differ between rows.
@@ -87,10 +87,10 @@ def sequence_summary(
         matrix=tuple(tuple(float(x) for x in row) for row in score_matrix(scores)),
         n=tuple(task.shape[1] for task in tasks),
         seed=seed,
-        average_accuracy=_accuracy(accuracy, level),
-        backward_transfer=_contrast(backward, level),
-        forward_transfer=_contrast(forward, level),
-        forgetting=_contrast(forgetting, level),
+        average_accuracy=_accuracy(accuracy),
+        backward_transfer=_contrast(backward),
+        forward_transfer=_contrast(forward),
+        forgetting=_contrast(forgetting),
     )
 
 
@@ -146,28 +146,28 @@ def _effective(parts: Sequence[Ratio]) -> float:
     return 1 / sum(1 / (len(parts) ** 2 * part.effective) for part in parts)
 
 
-def _contrast(parts: Sequence[Ratio], level: float) -> Estimate:
+def _contrast(parts: Sequence[Ratio]) -> Estimate:
     """A mean change over tasks; where it rests on few clusters it reaches as far as Tango's limits over all of them."""
     mean, error, freedom = _pooled(parts)
     if min(part.clusters for part in parts) < 2:  # one cluster knows nothing
-        return Estimate(mean=mean, interval=Interval(low=-1.0, high=1.0, level=level))
-    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+        return Estimate(mean=mean, interval=Interval(low=-1.0, high=1.0, level=LEVEL))
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     low, high = mean - half, mean + half
     if sum(part.changed for part in parts) < FEW_CHANGED:
-        n, z = _effective(parts), z_quantile((1 + level) / 2)
+        n, z = _effective(parts), z_quantile((1 + LEVEL) / 2)
         shares = [n / len(parts) * part.change / part.weight.sum() for part in parts]
         lost = -sum(float(share[share < 0].sum()) for share in shares)
         gained = sum(float(share[share > 0].sum()) for share in shares)
         low, high = min(low, tango_lower(lost, gained, n, z)), max(high, -tango_lower(gained, lost, n, z))
-    return Estimate(mean=mean, interval=Interval(low=max(low, -1.0), high=min(high, 1.0), level=level))
+    return Estimate(mean=mean, interval=Interval(low=max(low, -1.0), high=min(high, 1.0), level=LEVEL))
 
 
-def _accuracy(parts: Sequence[Ratio], level: float) -> Estimate:
+def _accuracy(parts: Sequence[Ratio]) -> Estimate:
     """A mean score over tasks; where nearly all clusters agree it's widened to contain Wilson's interval."""
     mean, error, freedom = _pooled(parts)
-    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
     low, high = max(mean - half, 0.0), min(mean + half, 1.0)
     if sum(part.different for part in parts) < FEW_DIFFERENT:
-        wide = wilson(min(max(mean, 0.0), 1.0), _effective(parts), z_quantile((1 + level) / 2))
+        wide = wilson(min(max(mean, 0.0), 1.0), _effective(parts), z_quantile((1 + LEVEL) / 2))
         low, high = min(low, wide[0]), max(high, wide[1])
-    return Estimate(mean=mean, interval=Interval(low=low, high=high, level=level))
+    return Estimate(mean=mean, interval=Interval(low=low, high=high, level=LEVEL))

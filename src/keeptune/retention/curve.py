@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike
 from keeptune.core.errors import DataError
 from keeptune.retention.change import Change, change_of_scores
 from keeptune.retention.pairs import PairedScores
-from keeptune.retention.wording import points
+from keeptune.retention.sentences import points
 
+LEVEL = 0.95  # of the one-sided bounds
 ASKED = (500, 1_000)  # "a few hundred examples": the sizes that people ask about
 
 State = Literal["enough", "still rising", "cannot tell"]
@@ -35,8 +36,6 @@ def enough(
     sizes: Mapping[int, ArrayLike],
     indifference: float,
     clusters: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
 ) -> Enough:
     """The smallest training size whose score is non-inferior to the largest one's, and what that says of 500 to 1,000.
 
@@ -49,7 +48,6 @@ def enough(
         sizes: training examples -> item scores [N] in [0, 1], the same items in the same order for all.
         indifference: the difference that does not matter, a fraction.
         clusters: cluster of every item [N]; each item its own where left out.
-        level: of the one-sided bounds.
 
     Raises:
         DataError: no size, or sizes with different numbers of items.
@@ -64,21 +62,17 @@ def enough(
     against = {size: change_of_scores(PairedScores.of(scores[largest], scores[size], clusters)) for size in smaller}
     found: int | None = None
     for size in reversed(smaller):
-        if against[size].lower_bound(level) <= -indifference:
+        if against[size].lower_bound(LEVEL) <= -indifference:
             break
         found = size
-    return Enough(found, *_answer(against, largest, found, indifference, level))
+    return Enough(found, *_answer(against, largest, found, indifference))
 
 
-def _answer(
-    against: Mapping[int, Change], largest: int, found: int | None, indifference: float, level: float
-) -> tuple[State, str]:
+def _answer(against: Mapping[int, Change], largest: int, found: int | None, indifference: float) -> tuple[State, str]:
     few, many = ASKED
     question = f"{few:,} to {many:,} examples"
     if found is not None and found <= many:
-        text = (
-            f"{_against(against[found], found, largest, level)}, within the {points(indifference)} that do not matter"
-        )
+        text = f"{_against(against[found], found, largest)}, within the {points(indifference)} that do not matter"
         return "enough", f"{question} are enough in these runs: {text}."
     asked = max((size for size in against if size <= many), default=None)
     if asked is None or (asked < few and largest > many):
@@ -86,18 +80,18 @@ def _answer(
         return "cannot tell", f"Whether {question} are enough cannot be told: {measured}."
     change = against[asked]
     rest = f" {found:,} are enough." if found is not None else ""
-    if change.upper_bound(level) < 0:
+    if change.upper_bound(LEVEL) < 0:
         short = f"{question} are not enough in these runs"
         lead = short if largest > many else f"The score still rises at {largest:,} examples in these runs"
-        return "still rising", f"{lead}: {_against(change, asked, largest, level)}.{rest}"
-    text = f"{_against(change, asked, largest, level)}, neither within {points(indifference)} nor shown to be lower"
+        return "still rising", f"{lead}: {_against(change, asked, largest)}.{rest}"
+    text = f"{_against(change, asked, largest)}, neither within {points(indifference)} nor shown to be lower"
     return "cannot tell", f"Whether {question} are enough cannot be told: {text}.{rest}"
 
 
-def _against(change: Change, size: int, largest: int, level: float) -> str:
+def _against(change: Change, size: int, largest: int) -> str:
     """'with 500 the score is −0.3 points against that with 4,000 (90 % −0.8 to +0.2)'."""
-    low, high = change.interval(2 * level - 1)
+    low, high = change.interval(2 * LEVEL - 1)
     return (
         f"with {size:,} the score is {points(change.estimate, signed=True)} points against that with {largest:,}"
-        f" ({100 * (2 * level - 1):g} % {points(low, signed=True)} to {points(high, signed=True)})"
+        f" ({100 * (2 * LEVEL - 1):g} % {points(low, signed=True)} to {points(high, signed=True)})"
     )

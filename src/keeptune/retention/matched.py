@@ -29,7 +29,7 @@ from keeptune.core.records import Interval, Matched
 from keeptune.core.units import minus
 from keeptune.retention.clusters import FloatArray, IntArray
 from keeptune.retention.intervals import MIN_SEEDS
-from keeptune.retention.wording import points
+from keeptune.retention.sentences import points
 
 RESAMPLES = 400
 
@@ -90,7 +90,7 @@ def matched(
         b: those of the second; all on the same items.
         clusters: cluster of every target item [N], then of every suite's items [M].
         arms: how the recipe names them.
-        labels: how people read them.
+        labels: their names in tables.
         seed: of the bootstrap over items.
     """
     common = sorted(a.keys() & b.keys())

@@ -21,22 +21,20 @@ from scipy.optimize import brentq
 from keeptune.core.records import Interval, Overall, SuiteVerdict
 from keeptune.retention.change import Change, change_of
 from keeptune.retention.pairs import PairedScores, Suite
-from keeptune.retention.wording import overall_sentence
+from keeptune.retention.sentences import overall_sentence
 
+ALPHA = 0.05  # of the two-sided interval, and of the one-sided test of any loss
 SMALLEST_P = 1e-9
 
 Margins = Sequence[tuple[Change, float]]  # changes with the margins that are their units
 
 
-def overall(
-    suites: Sequence[tuple[Suite, PairedScores]], verdicts: Sequence[SuiteVerdict], alpha: float = 0.05
-) -> Overall | None:
+def overall(suites: Sequence[tuple[Suite, PairedScores]], verdicts: Sequence[SuiteVerdict]) -> Overall | None:
     """The pooled change of the suites that were tested, in margins; None with fewer than two.
 
     Args:
         suites: as `judge` was given them.
         verdicts: as `judge` gave them, in the same order.
-        alpha: of the two-sided interval; one-sided it is the level at which a loss counts as shown.
     """
     tested = [
         (change_of(suite, scores), verdict.margin)
@@ -46,8 +44,8 @@ def overall(
     if len(tested) < 2:
         return None
     change, p = _mean(tested), _p_worse(tested)
-    interval = Interval(low=_lower(tested, alpha / 2), high=_upper(tested, alpha / 2), level=1 - alpha)
-    sentence = overall_sentence(len(tested), change, interval, p, shown=p < alpha)
+    interval = Interval(low=_lower(tested, ALPHA / 2), high=_upper(tested, ALPHA / 2), level=1 - ALPHA)
+    sentence = overall_sentence(len(tested), change, interval, p, shown=p < ALPHA)
     return Overall(suites=len(tested), change=change, interval=interval, p=p, sentence=sentence)
 
 

@@ -60,7 +60,7 @@ class Suite:
 
     @property
     def relative(self) -> bool:
-        """True if changes and margin are relative to the score before."""
+        """Whether changes and margin are relative to the score before."""
         return self.kind == "bits_per_byte"
 
 
@@ -86,7 +86,7 @@ class PairedScores:
 
     @staticmethod
     def of(before: FloatArray, after: FloatArray, clusters: ArrayLike | None = None) -> PairedScores:
-        """Of items of equal weight in one order, each a cluster of its own where none are given."""
+        """Scores of items of equal weight in one order; without ``clusters`` each is a cluster of its own."""
         index: NDArray[Any] = np.arange(len(before))
         return PairedScores(
             index, index if clusters is None else np.asarray(clusters), before, after, np.ones(len(before))
@@ -103,12 +103,12 @@ class PairedScores:
 
     @property
     def n(self) -> int:
-        """Items."""
+        """The number of items."""
         return len(self.ids)
 
     @cached_property
     def n_clusters(self) -> int:
-        """Clusters."""
+        """The number of clusters."""
         return int(self.codes.max()) + 1
 
 
@@ -145,7 +145,7 @@ def pair(before: Sequence[ItemRecord], after: Sequence[ItemRecord]) -> PairedSco
 
 
 def is_binary(scores: ArrayLike) -> bool:
-    """True if every score is exactly 0 or 1."""
+    """Whether every score is exactly 0 or 1."""
     values = np.asarray(scores, dtype=np.float64)
     return bool(np.all((values == 0) | (values == 1)))
 

@@ -10,17 +10,19 @@ import math
 
 from keeptune.retention.binary import z_quantile
 
+POWER = 0.8  # probability with which items shall decide a margin
 
-def smallest_decidable_margin(n: float, flips: float, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The margin at which `n` items say Retained with probability `power` when nothing changed.
+
+def smallest_decidable_margin(n: float, flips: float, alpha: float = 0.05) -> float:
+    """The margin at which `n` items say Retained with probability `POWER` when nothing changed.
 
     (z_{1-alpha} + z_power) sqrt(flips / n), one-sided.
     """
-    return (z_quantile(1 - alpha) + z_quantile(power)) * math.sqrt(flips / n)
+    return (z_quantile(1 - alpha) + z_quantile(POWER)) * math.sqrt(flips / n)
 
 
-def items_needed(room: float, flips: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Items with which a change is shown, with probability `power`, to lie on its own side of the margin.
+def items_needed(room: float, flips: float, alpha: float = 0.05) -> int:
+    """Items with which a change is shown, with probability `POWER`, to lie on its own side of the margin.
 
     `room` is the distance between the true change and -margin: the margin itself where nothing changed (Retained), what
     exceeds it where more was lost (Harmed).
@@ -30,13 +32,13 @@ def items_needed(room: float, flips: float, power: float = 0.8, alpha: float = 0
     """
     if room <= 0:
         raise ValueError(f"a true change at a distance of {room} from the margin is settled by no number of items")
-    z = z_quantile(1 - alpha) + z_quantile(power)
+    z = z_quantile(1 - alpha) + z_quantile(POWER)
     return math.ceil(flips * (z / room) ** 2)
 
 
-def flip_rate(changed: float, n: float, alpha: float = 0.05) -> float:
-    """Share of changed items to plan with: as seen, but no less than the upper bound after none was seen.
+def unseen_flips(n: float) -> float:
+    """The largest share of changing items of which `n` items may show none: a quiet sample proves no quiet population.
 
-    The bound is the exact one, 1 - alpha^(1/n), about 3/n: a quiet sample doesn't prove a quiet population.
+    The exact 95 % bound, 1 - 0.05^(1/n), about 3/n.
     """
-    return max(changed / n, 1 - math.pow(alpha, 1 / n))
+    return 1 - math.pow(0.05, 1 / n)

@@ -9,8 +9,9 @@ from keeptune.core.errors import DataError
 from keeptune.retention.change import MIN_CLUSTERS
 from keeptune.retention.pairs import Suite
 from keeptune.retention.power import items_needed, smallest_decidable_margin
-from keeptune.retention.wording import margin_text, unit
+from keeptune.retention.sentences import margin_text, unit
 
+FLIPS_GUESS = 0.1  # share of items of a binary score that change
 SPREAD_GUESS = 0.15  # standard deviation of a paired difference of ROUGE-like scores
 
 
@@ -28,10 +29,10 @@ def chance_level(labels: Sequence[str], n_choices: int | Sequence[int]) -> float
     return max(uniform, max(Counter(labels).values()) / len(labels))
 
 
-def margin_warning(suite: Suite, n: int, flips_guess: float = 0.1, clusters: int | None = None) -> str | None:
+def margin_warning(suite: Suite, n: int, clusters: int | None = None) -> str | None:
     """A warning if `n` items can't decide the suite's margin even when nothing changes; else None.
 
-    Binary scores are planned with a share of `flips_guess` items that change, other scores in [0, 1] with a
+    Binary scores are planned with a tenth of the items changing, other scores in [0, 1] with a
     standard deviation of 0.15 of the paired difference; clusters count as one item each, the worst case. The
     spread of bits per byte is too different between texts to be guessed: only their clusters are counted.
     """
@@ -43,11 +44,11 @@ def margin_warning(suite: Suite, n: int, flips_guess: float = 0.1, clusters: int
         )
     if suite.relative or suite.margin is None:
         return None
-    variance = flips_guess if suite.kind == "binary" else SPREAD_GUESS**2
+    variance = FLIPS_GUESS if suite.kind == "binary" else SPREAD_GUESS**2
     smallest = smallest_decidable_margin(units, variance)
     if smallest <= suite.margin:
         return None
-    guess = f"{100 * flips_guess:g} % of the answers change" if suite.kind == "binary" else "a spread of 15 pt"
+    guess = f"{100 * FLIPS_GUESS:g} % of the answers change" if suite.kind == "binary" else "a spread of 15 pt"
     noun = "items" if units == n else "clusters"
     return (
         f"{suite.name}: {units:,} {noun} can decide a margin of {100 * smallest:.1f} {unit(suite)} at best"

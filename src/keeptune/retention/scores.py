@@ -14,8 +14,10 @@ from keeptune.retention.clusters import ratio
 from keeptune.retention.intervals import MIN_SEEDS, mean_interval
 from keeptune.retention.pairs import Kind, check_bounded, pair
 
+LEVEL = 0.95  # of two-sided intervals
 
-def score(items: Sequence[ItemRecord], metric: str, kind: Kind, level: float = 0.95) -> Score:
+
+def score(items: Sequence[ItemRecord], metric: str, kind: Kind) -> Score:
     """Weighted mean of the items' scores with its interval.
 
     Raises:
@@ -24,18 +26,18 @@ def score(items: Sequence[ItemRecord], metric: str, kind: Kind, level: float = 0
     own = pair(items, items)
     if kind != "bits_per_byte":
         check_bounded(own, metric)
-    low, high = mean_interval(own.before, own.codes, level, own.weights, bounded=kind != "bits_per_byte")
+    low, high = mean_interval(own.before, own.codes, LEVEL, own.weights, bounded=kind != "bits_per_byte")
     return Score(
         metric=metric,
         mean=own.mean(own.before),
-        interval=Interval(low=low, high=high, level=level),
+        interval=Interval(low=low, high=high, level=LEVEL),
         n=own.n,
         clusters=own.n_clusters,
         higher_is_better=kind != "bits_per_byte",
     )
 
 
-def difference(a: Sequence[ItemRecord], b: Sequence[ItemRecord], level: float = 0.95) -> tuple[float, Interval]:
+def difference(a: Sequence[ItemRecord], b: Sequence[ItemRecord], level: float = LEVEL) -> tuple[float, Interval]:
     """Score of `a` minus score of `b` on the same items, paired: (difference, interval). Scores in [0, 1].
 
     The method is that of the verdicts (`change`).
@@ -50,9 +52,7 @@ def difference(a: Sequence[ItemRecord], b: Sequence[ItemRecord], level: float = 
     return change.estimate, Interval(low=low, high=high, level=level)
 
 
-def over_seeds(
-    runs: Sequence[Sequence[ItemRecord]], against: Sequence[ItemRecord] | None = None, level: float = 0.95
-) -> Estimate | None:
+def over_seeds(runs: Sequence[Sequence[ItemRecord]], against: Sequence[ItemRecord] | None = None) -> Estimate | None:
     """Mean score of trainings with several seeds on the same items, over seeds and items; or their gain over another.
 
     Student's t over seeds on an error that adds what other items would change. None with fewer than three seeds.
@@ -63,6 +63,6 @@ def over_seeds(
     gains = np.array([one.after - one.before if against else one.after for one in scores])
     own = ratio(gains.mean(axis=0), np.ones(gains.shape[1]), scores[0].codes)
     error = math.hypot(float(gains.mean(axis=1).std(ddof=1)) / math.sqrt(len(runs)), own.se)
-    half = float(stdtrit(len(runs) - 1, (1 + level) / 2)) * error
+    half = float(stdtrit(len(runs) - 1, (1 + LEVEL) / 2)) * error
     low, high = max(own.estimate - half, -1.0 if against else 0.0), min(own.estimate + half, 1.0)
-    return Estimate(mean=own.estimate, interval=Interval(low=low, high=high, level=level))
+    return Estimate(mean=own.estimate, interval=Interval(low=low, high=high, level=LEVEL))

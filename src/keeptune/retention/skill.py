@@ -40,7 +40,7 @@ class Skill:
 
     @property
     def present(self) -> bool:
-        """True if the base is above chance by three standard errors."""
+        """Whether the base is above chance by three standard errors."""
         return self.above > 0 and self.above >= CHANCE_SE * self.error
 
     @property
@@ -50,17 +50,17 @@ class Skill:
 
     @property
     def measurable(self) -> bool:
-        """True if a loss could be seen and the margin is smaller than the skill."""
+        """Whether a loss could be seen and the margin is smaller than the skill."""
         return self.present and self.suite.required_margin <= self.largest_margin + 1e-12
 
 
 def skill_of(suite: Suite, base: Sequence[ItemRecord]) -> Skill:
-    """What the base has of a suite, by its validation items."""
+    """The base's skill on a suite, measured on its validation items."""
     return skill_in(suite, pair(base, base), "validation")
 
 
 def skill_in(suite: Suite, scores: PairedScores, on: Origin) -> Skill:
-    """The same by the scores before, of whichever items.
+    """The base's skill on a suite by its scores before training, whichever items they are of.
 
     The error is the larger of the base's own (clustered) and that of guessing, so that a handful of right answers isn't
     taken for a skill. Without a chance level the floor is zero; bits per byte without one are always measurable.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keeptune.core.records import Interval, ItemRecord, SuiteVerdict, Verdict
-from keeptune.retention import wording
+from keeptune.retention import sentences
 from keeptune.retention.change import MIN_CLUSTERS, Change, change_of
 from keeptune.retention.pairs import PairedScores, Suite, flip_counts, is_binary
 from keeptune.retention.power import items_needed, smallest_decidable_margin
@@ -59,15 +59,25 @@ def judge(
 ) -> tuple[SuiteVerdict, ...]:
     """Verdicts on all suites of one arm, in the order given.
 
-    >>> verdicts = judge([(suite, pair(base_items, tuned_items))], base={suite.name: base_validation_items})
-    >>> verdicts[0].verdict, verdicts[0].sentence
-
     Args:
         suites: every suite of the arm; Holm's corrections run over those that can be tested.
         base: validation items of the base by suite, which decide what can be measured; a suite that is not named is
             decided by its judged items, and says so.
         alpha: one-sided level of all tests; intervals are two-sided at 1 - alpha.
         same_weights: both sides are the same model, by content: then every suite is Retained.
+
+    Example:
+        >>> from keeptune import ItemRecord, Suite, judge, pair
+        >>> suite = Suite("addition", "exact_match", "binary", margin=0.02)
+        >>> def item(number, score):
+        ...     return ItemRecord(suite="addition", id=f"{number}", cluster=f"{number}", score=score)
+        >>> before = [item(number, 1.0 if number < 900 else 0.0) for number in range(1000)]
+        >>> after = [item(number, 1.0 if number < 800 else 0.0) for number in range(1000)]
+        >>> (verdict,) = judge([(suite, pair(before, after))], base={"addition": before})
+        >>> verdict.verdict, verdict.lost
+        ('Harmed', 100)
+        >>> verdict.sentence
+        'lost at least 8.5 pt on addition, more than the margin of 2 pt (...)'
     """
     skills = [_skill(suite, scores, (base or {}).get(suite.name, ())) for suite, scores in suites]
     changes = [change_of(suite, scores) for suite, scores in suites]
@@ -120,31 +130,31 @@ def decide(tested: Tested, alpha: float) -> SuiteVerdict:
     change, margin, suite = tested.change, tested.margin, tested.suite
     low, high = change.interval(1 - alpha)
     interval = Interval(low=low, high=high, level=1 - alpha) if change.clusters > 1 or change.unchanged else None
-    facts = wording.Facts(suite, change.estimate, interval, tested.scores.n, tested.scores.n_clusters)
+    facts = sentences.Facts(suite, change.estimate, interval, tested.scores.n, tested.scores.n_clusters)
     needed: int | None = None
     verdict: Verdict
     if tested.same:
-        verdict, sentence = "Retained", wording.same_weights(facts)
+        verdict, sentence = "Retained", sentences.same_weights(facts)
     elif not tested.skill.measurable:
-        verdict, sentence = "Not measurable", wording.not_measurable(suite, tested.skill)
+        verdict, sentence = "Not measurable", sentences.not_measurable(suite, tested.skill)
     elif interval is not None and change.unchanged:
-        verdict, sentence = "Retained", wording.unchanged(facts)
+        verdict, sentence = "Retained", sentences.unchanged(facts)
     elif interval is None or tested.p_worse is None or tested.p_harm is None:
         clusters = max(MIN_CLUSTERS, math.ceil(_units(tested, alpha) or MIN_CLUSTERS))
         needed = math.ceil(clusters * tested.scores.n / tested.scores.n_clusters)
-        verdict, sentence = "Inconclusive", wording.too_few_clusters(facts, clusters)
+        verdict, sentence = "Inconclusive", sentences.too_few_clusters(facts, clusters)
     elif change.lower_bound(1 - alpha) > -margin:
-        verdict, sentence = "Retained", wording.retained(facts, change.lower_bound(1 - alpha))
+        verdict, sentence = "Retained", sentences.retained(facts, change.lower_bound(1 - alpha))
     elif tested.p_harm < alpha:
         verdict = "Harmed"
-        sentence = wording.harmed(facts, change.upper_bound(1 - tested.harm_level), tested.p_harm)
+        sentence = sentences.harmed(facts, change.upper_bound(1 - tested.harm_level), tested.p_harm)
     else:
         needed = _items(tested, alpha)
         worse = tested.p_worse < alpha
         verdict = "Worse" if worse else "Inconclusive"
-        sentence = wording.worse(facts, tested.p_worse, needed) if worse else wording.inconclusive(facts, needed)
+        sentence = sentences.worse(facts, tested.p_worse, needed) if worse else sentences.inconclusive(facts, needed)
     if tested.skill.on == "judged" and verdict != "Not measurable" and not tested.same:
-        sentence += wording.ON_JUDGED
+        sentence += sentences.ON_JUDGED
     return _record(tested, verdict, sentence, interval, needed, alpha)
 
 

@@ -12,7 +12,7 @@ from keeptune.data.encode.token_texts import excerpt, row_tokens
 from keeptune.data.encode.turns import PLAIN_NOTE
 from keeptune.data.examples import Rendered
 from keeptune.data.storage.lazy import Concat
-from keeptune.evaluate.runner import chosen_items
+from keeptune.evaluate.prompts import chosen_items
 from keeptune.evaluate.task import Task
 from keeptune.retention.precheck import margin_warning
 from keeptune.study.messages import Messages

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from keeptune.core.records import Part
 from keeptune.data.encode.encoder import Encoder
 from keeptune.evaluate.cache import EvaluationCache
-from keeptune.evaluate.runner import Evaluation, Wording
+from keeptune.evaluate.prompts import Wording
+from keeptune.evaluate.runner import Evaluation
 from keeptune.evaluate.task import Task
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.messages import Messages

@@ -137,12 +137,28 @@ def test_rows_that_a_model_cannot_use_are_counted(source: Path, tiny_folder: Pat
 def test_preview_with_shots_and_a_wording(source: Path, tiny_folder: Path) -> None:
     result = run(
         *("preview", str(source), "--model", str(tiny_folder), "--rows", "1", "--shots", "2"),
-        *("--template", "Mail: {{ text }} Kind: ||| {{ label }}"),
+        *("--template", "Mail: {{ text[:9] }} Kind: ||| {{ label }}"),
     )
     assert result.exit_code == 0, result.output
-    assert result.output.count("Mail:") == 3
-    assert "2 worked examples" in result.output
-    assert "⟦expected answer, not trained on⟧" in result.output
+    shown = " ".join(result.output.split())
+    assert shown.count("Mail:") == 3
+    assert "· 2 worked examples" in shown
+    assert "note test items in the order in which they are asked, behind draw 0 of 2 worked examples" in shown
+    assert "⟦expected answer, not trained on⟧" in shown
+    result = run("preview", str(source), "--model", str(tiny_folder), "--rows", "1", "--shots", "9")
+    assert "window " in result.output and "worked examples find no room in the window" in result.output
+
+
+def test_leaks_are_dropped_for_the_preview_of_items_and_said(tmp_path: Path, tiny_folder: Path) -> None:
+    parts = ["train"] * 20 + ["validation"] * 5 + ["test"] * 5
+    rows = [{"text": f"note {i}", "label": "ab"[i % 2], "split": part} for i, part in enumerate(parts)]
+    rows[0]["text"] = "note 29"
+    path = tmp_path / "leak.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run("preview", str(path), "--model", str(tiny_folder), "--rows", "1", "--shots", "1")
+    shown = " ".join(result.output.split())
+    assert "from 19 training rows" in shown
+    assert "1 exact leaks between the parts, judged on text: evaluation refuses them" in shown
 
 
 def test_the_format_is_shown_and_can_be_named(tmp_path: Path) -> None:
@@ -173,7 +189,7 @@ def test_preview_as_a_page(source: Path, tiny_folder: Path, tmp_path: Path) -> N
         "import sys; from typer.testing import CliRunner; from keeptune.cli.data import app;"
         f"result = CliRunner().invoke(app, ['preview', {str(source)!r}, '--model', {str(tiny_folder)!r}, '--rows', '2',"
         f"'--template', 'Mail: {{{{ text }}}} ||| {{{{ label }}}}', '--template', '{{{{ text }}}} ||| {{{{ label }}}}',"
-        f"'--shots', '1', '--overlong', 'truncate_prompt', '--html', {str(page)!r}]);"
+        f"'--overlong', 'truncate_prompt', '--html', {str(page)!r}]);"
         "assert result.exit_code == 0, result.output; print(result.output);"
         "print(sorted({'datasets', 'pandas', 'pyarrow'} & set(sys.modules)))"
     )
@@ -183,11 +199,34 @@ def test_preview_as_a_page(source: Path, tiny_folder: Path, tmp_path: Path) -> N
     assert heavy == "[]"
     assert "1 of 80 are too long" in said
     html = page.read_text(encoding="utf-8")
-    assert html.count("Few-shot prompt") == 2
     assert html.count("drawn for training") == 2
+    assert "Few-shot prompt" not in html
     assert html.count("<article") == 3
     assert 'class="tok prompt cut"' in html
     assert "mail.jsonl:81" in html
+
+
+def test_preview_of_items_as_a_page(source: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    arguments = ("preview", str(source), "--model", str(tiny_folder), "--rows", "2", "--shots", "3", "--seed", "5")
+    result = run(*arguments, "--template", "{{ text }} ||| {{ label }}", "--html", str(page))
+    assert result.exit_code == 0, result.output
+    html = page.read_text(encoding="utf-8")
+    assert (
+        html.count("Few-shot prompt, mail 1") == html.count("<article") == 4
+    )  # the items, and those with too little room
+    assert "draw 5 of 3 worked examples" in html
+    assert "Items as evaluation asks them" in html
+    assert "not fit 128 tokens with all worked examples and room for the answer" in html
+    assert "one that is too long without any is not asked" in " ".join(html.split())
+
+
+def test_wordings_that_rename_the_labels_are_shown_as_training_takes_them(source: Path, tiny_folder: Path) -> None:
+    renamed = "{{ text }} ||| {{ 'bad' if label == 'spam' else 'good' }}"
+    result = run("preview", str(source), "--model", str(tiny_folder), "--rows", "2", "--template", renamed)
+    assert result.exit_code == 0, result.output
+    assert "⟦ bad</s>⟧" in result.output
+    assert "choices" not in result.output
 
 
 def test_preview_refuses_a_folder_and_an_unknown_policy(source: Path, tiny_folder: Path, tmp_path: Path) -> None:

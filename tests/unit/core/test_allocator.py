@@ -33,7 +33,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator, "_state", "the system's own")
+    for name in (
+        *filter(lambda name: name.startswith(("GLIBC_", "MALLOC_", "LD_PRELOAD")), os.environ),
+        allocator.NOTE,
+    ):
+        monkeypatch.delenv(name, raising=False)
 
 
 def faults(mode: str, **environment: str) -> int:
@@ -62,15 +66,28 @@ def test_freed_memory_is_kept_by_the_program_and_not_by_the_library() -> None:
 )
 def test_the_users_choice_stands(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], variable: str) -> None:
     monkeypatch.setattr(allocator, "_set", lambda: pytest.fail("changed what the user had set"))
-    allocator.keep_memory(environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    allocator.keep_memory()
+    assert not allocator.kept()
     assert doctor.machine()["allocator"] == f"as {variable} says"
 
 
 def test_other_tunables_are_no_choice_of_an_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_is_glibc", lambda: True)
     monkeypatch.setattr(allocator, "_set", lambda: True)
-    allocator.keep_memory({"GLIBC_TUNABLES": "glibc.cpu.x86_ibt=off"})
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.cpu.x86_ibt=off")
+    allocator.keep_memory()
     assert "kept" in allocator.state()
+
+
+def test_a_process_does_not_inherit_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator, "_is_glibc", lambda: True)
+    monkeypatch.setattr(allocator, "_set", lambda: True)
+    allocator.keep_memory()
+    assert allocator.kept()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert not allocator.kept()
 
 
 @pytest.mark.parametrize("error", [AttributeError, ValueError, OSError])
@@ -79,14 +96,14 @@ def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch, error
         raise error(name)
 
     monkeypatch.setattr(os, "confstr", confstr)
-    allocator.keep_memory({})
+    allocator.keep_memory()
     assert allocator.state() == "the system's own"
 
 
 def test_a_setting_that_is_refused_is_not_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_is_glibc", lambda: True)
     monkeypatch.setattr(allocator, "_set", lambda: False)
-    allocator.keep_memory({})
+    allocator.keep_memory()
     assert allocator.state() == "the system's own"
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 import pytest
 
+from keeptune.core import records
 from keeptune.core.errors import DataError
 from keeptune.core.records import ItemRecord, StepRecord, read_json, read_records, write_json, write_records
 from keeptune.core.units import content_hash, human_bytes, human_seconds, points
@@ -41,3 +44,13 @@ def test_units() -> None:
     assert human_seconds(95) == "1 min 35 s"
     assert human_seconds(3600 + 300) == "1 h 5 min"
     assert content_hash({"b": 1, "a": 2}) == content_hash({"a": 2, "b": 1})
+
+
+def test_every_record_is_there_under_the_name_of_the_package() -> None:
+    names = set()
+    for module in pkgutil.iter_modules(records.__path__, "keeptune.core.records."):
+        found = vars(importlib.import_module(module.name))
+        names |= {name for name, each in found.items() if isinstance(each, type) and issubclass(each, records.Record)}
+    assert len(names) > 20
+    assert names <= set(records.__all__)
+    assert all(hasattr(records, name) for name in records.__all__)

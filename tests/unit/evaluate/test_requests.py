@@ -9,7 +9,8 @@ from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Example
 from keeptune.data.prompts.templates import Template, TemplateSet
 from keeptune.evaluate import requests
-from keeptune.evaluate.requests import ChoiceScoring, Generation, Item
+from keeptune.evaluate.prompts import Item
+from keeptune.evaluate.requests import ChoiceScoring, Generation
 from keeptune.evaluate.shots import fit_prompt
 
 WORDINGS = TemplateSet((Template.parse("Q: {{ q }}\nA: ||| {{ a }}"),))

@@ -16,7 +16,8 @@ from keeptune.data.examples import Rendered
 from keeptune.evaluate import requests
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.config import SplitConfig, TaskConfig, TextConfig
-from keeptune.evaluate.requests import Generation, Item
+from keeptune.evaluate.prompts import Item
+from keeptune.evaluate.requests import Generation
 from keeptune.evaluate.runner import evaluate
 from keeptune.evaluate.shots import Prompt, draw_shots
 from keeptune.evaluate.task import Task, build_task, build_text

@@ -12,8 +12,8 @@ from keeptune.data.encode.token_texts import excerpt, row_tokens, token_texts
 from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Example
 from keeptune.data.formats.recognise import recognise
+from keeptune.evaluate.task_templates import plain_templates as wordings
 from keeptune.inspect import token_view
-from keeptune.inspect.preview import wordings
 from keeptune.inspect.token_view import long_rows, token_rows
 
 LAYOUT = recognise(["instruction", "input", "output"])
@@ -61,19 +61,6 @@ def test_every_wording_is_shown_and_one_is_drawn(encoder: Encoder) -> None:
         assert [text.startswith("Now:") for text in texts] == [False, True]
         (drawn,) = [text for view, text in zip(row.views, texts, strict=True) if view.drawn]
         assert drawn.startswith(templates.for_training(example, 0).prompt)
-
-
-def test_the_few_shot_prompt_stands_behind_the_wordings(encoder: Encoder) -> None:
-    (row,) = token_rows(EXAMPLES, wordings(LAYOUT), encoder, rows=1, shots=2)
-    plain, shot = row.views
-    assert (plain.shots, shot.shots) == (0, 2)
-    text = "".join(token.text for token in shot.tokens)
-    assert text.count("Add.") == 3
-    assert {token.kind for token in shot.tokens} == {"prompt", "expected"}
-    assert "".join(token.text for token in shot.tokens if token.kind == "expected") == "0 ü</s>"
-    assert shot.problem == ""
-    (row,) = token_rows(EXAMPLES, wordings(LAYOUT), Encoder(encoder.tokenizer, context=40), rows=1, shots=5)
-    assert "fewer examples in front" in row.views[-1].problem
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,20 @@ def test_wordings_shots_and_problems_are_named() -> None:
     )
 
 
+def test_items_of_evaluation_are_named_as_such() -> None:
+    view = TokenView("wording 1", 30, 2, TOKENS, shots=1, dropped=1, problem="1 of 2 worked examples find no room")
+    none = TokenView("wording 1", 30, 2, TOKENS, shots=0, dropped=2)
+    text = Boxes(render_preview(page(view, none, shots=2, seed=3, long_count=1, total=900))).text
+    assert "draw 3 of 2 worked examples" in text
+    assert "Items as evaluation asks them" in text
+    assert "1 of 2 worked examples find no room" in text
+    assert "Few-shot prompt, wording 1 30 prompt + 2 expected tokens" in text
+    assert ", 0 worked examples in front" in text
+    assert "1 of the first 80 of 900 items does not fit 128 tokens with all worked examples" in text
+    assert "one that is too long without any is not asked" in text
+    assert "training" not in text.replace("training and evaluation use", "")
+
+
 def test_long_rows_are_counted() -> None:
     assert "0 of 80 training rows do not fit 128 tokens" in Boxes(render_preview(page())).text
     row = TokenRow("rows.jsonl:9", "", (TokenView("w", 900, 3, TOKENS, problem="left out"),))

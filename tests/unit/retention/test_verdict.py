@@ -8,9 +8,9 @@ import pytest
 from keeptune.core.errors import DataError
 from keeptune.core.records import ItemRecord, SuiteVerdict
 from keeptune.retention.pairs import PairedScores, Suite
+from keeptune.retention.sentences import arm_sentence
 from keeptune.retention.skill import default_margin
 from keeptune.retention.verdict import holm, holm_levels, judge
-from keeptune.retention.wording import arm_sentence
 
 SKILL = Suite("addition", "accuracy", "binary", 0.02, 0.25)
 PROSE = Suite("prose", "bits_per_byte", "bits_per_byte", 0.01)

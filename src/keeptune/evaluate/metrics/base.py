@@ -61,6 +61,11 @@ class Metric:
         higher_is_better: false where a rise is a loss.
         per_byte: choices are ranked by log-probability per byte.
         choices_as_text: a recipe may name choices and have the model write its answer all the same.
+
+    Example:
+        >>> answers = [Answer("a", "yes", ("yes", "yeah")), Answer("b", "no", ("yes",))]
+        >>> find_metric("exact_match").score(answers).values
+        (1.0, 0.0)
     """
 
     name: str

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from keeptune.core.records import Costs
 from keeptune.core.units import human_bytes, human_count, human_seconds
 from keeptune.report.arms import MANY, ArmView, ran, score_axis, scored
+from keeptune.report.formatting import MISSING, count, known, metric_name, metric_number, score_text, share
 from keeptune.report.plots import Point, bar, scatter, score_strip, spread
 from keeptune.report.svg import Axis
-from keeptune.report.wording import MISSING, count, known, metric_name, metric_number, score_text, share
 
 LONG_LABEL = 46  # characters; longer labels need a third line
 

@@ -18,11 +18,11 @@ from keeptune.report.arms import (
     target_axis,
     worst,
 )
+from keeptune.report.formatting import change_text, score_text
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEIGHT, Panel, Spot, spots
 from keeptune.report.plots import spread
 from keeptune.report.svg import Axis
-from keeptune.report.wording import change_text, score_text
 
 KINDS = ("replay", "self-replay")  # remedies whose doses are shares of old rows
 ASIDE = 0.09  # kinds of replay stand beside each other, in steps of the x axis

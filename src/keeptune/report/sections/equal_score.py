@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keeptune.core.records import Matched, Summary
-from keeptune.report.wording import known, margins_text, metric_number
+from keeptune.report.formatting import known, margins_text, metric_number
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from keeptune.core.records import FrontierPoint, Summary
 from keeptune.report.arms import SHAPES, ArmView, change_axis, named, target_axis
+from keeptune.report.formatting import known, margins_text, margins_tick, metric_number, plain, rate_text, share
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEIGHT, Panel, Spot, spots
-from keeptune.report.wording import known, margins_text, margins_tick, metric_number, plain, rate_text, share
 
 PLACED = {"rate": "", "checkpoint": "bead", "interpolation": "rhomb"}  # the shape; a rate has its method's
 

@@ -9,11 +9,11 @@ from markupsafe import Markup
 
 from keeptune.core.records import CurvePoint, LearningCurve, Score, Summary
 from keeptune.report.arms import target_axis
+from keeptune.report.formatting import known, metric_number, score_text
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEIGHT, Panel, Spot, band, spots, upright_mark
 from keeptune.report.plots import spread
 from keeptune.report.svg import Axis
-from keeptune.report.wording import known, metric_number, score_text
 
 CROWDED = 0.11  # of the axis: closer numbers are left out
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from keeptune.core.records import ArmPlan, Summary
 from keeptune.core.units import human_bytes, human_seconds
 from keeptune.report.arms import ArmView, named
+from keeptune.report.formatting import MISSING
 from keeptune.report.sections.costs import maybe
-from keeptune.report.wording import MISSING
 
 
 @dataclass(frozen=True)

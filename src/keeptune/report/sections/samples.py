@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from keeptune.core.records import SampleOutput, Summary
 from keeptune.report.arms import ArmView
+from keeptune.report.formatting import clip
 from keeptune.report.marks import mark_differences
-from keeptune.report.wording import clip
 
 SAMPLE_LIMIT, PROMPT_LENGTH, OUTPUT_LENGTH = 8, 1500, 1500  # keep the page small
 

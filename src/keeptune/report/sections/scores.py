@@ -18,8 +18,8 @@ from keeptune.report.arms import (
     target_axis,
     worst,
 )
+from keeptune.report.formatting import change_interval, change_text, change_unit, score_text
 from keeptune.report.plots import Point, axis_strip, scatter, score_strip, spread
-from keeptune.report.wording import change_interval, change_text, change_unit, score_text
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scores:
 
     @property
     def many(self) -> bool:
-        """True where the chart takes the whole width and arms are numbered."""
+        """Whether the chart takes the whole width and arms are numbered."""
         return len(self.rows) > MANY
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keeptune.core.records import Estimate, SequenceSummary, Summary
-from keeptune.report.wording import MISSING, change_interval, change_text, known, metric_number
+from keeptune.report.formatting import MISSING, change_interval, change_text, known, metric_number
 
 SHADES = 7  # steps of the heat table, 0 is paper
 FRACTION = "accuracy"  # scores of the matrix are fractions, shown in points

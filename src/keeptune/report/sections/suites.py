@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keeptune.core.records import Drift, SuiteVerdict
 from keeptune.report.arms import ArmView, ran, records_file, with_suites
-from keeptune.report.wording import plain
+from keeptune.report.formatting import plain
 
 WIDE_COLUMNS = 4  # arms that fit side by side with their strips
 
@@ -41,11 +41,11 @@ class Suites:
 
     @property
     def turned(self) -> bool:
-        """True where arms are rows of narrow cells."""
+        """Whether the arms are rows of narrow cells."""
         return len(self.arms) + len(self.left_out) > WIDE_COLUMNS
 
     def of(self, index: int) -> tuple[Cell, ...]:
-        """All cells of one arm."""
+        """The cells of one arm, suite by suite."""
         return tuple(row.cells[index] for row in self.rows)
 
 

@@ -10,9 +10,9 @@ from markupsafe import Markup
 from keeptune.core.records import HeldOut, Summary, WordingGap
 from keeptune.core.units import minus
 from keeptune.report.arms import ArmView, named, target_axis
+from keeptune.report.formatting import change_tick, known, metric_unit
 from keeptune.report.plots import axis_strip, interval_strip, pair_strip, spread
 from keeptune.report.svg import Axis
-from keeptune.report.wording import change_tick, known, metric_unit
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Sides:
 
     @classmethod
     def of(cls, found: Sequence[HeldOut]) -> Sides:
-        """Counted over the tasks of one arm."""
+        """The counts over the tasks of one arm."""
         ends = [both for one in found if (both := spread(one.interval)) is not None]
         return cls(
             above=sum(one.change > 0 for one in found),

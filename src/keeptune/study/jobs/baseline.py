@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keeptune.core.records import Part
-from keeptune.evaluate.runner import Wording
+from keeptune.evaluate.prompts import Wording
 from keeptune.study.baseline import measure
 from keeptune.study.jobs.base import Unplanned
 from keeptune.study.workplace import Workplace

@@ -12,9 +12,9 @@ import pytest
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.encode.survey import Survey, date_note, survey, survey_notes
 from keeptune.data.load import load_examples
+from keeptune.evaluate.task_templates import plain_templates as wordings
 from keeptune.inspect.check import check
 from keeptune.inspect.findings import check_page
-from keeptune.inspect.preview import wordings
 
 CHATML = (
     "{% for m in messages %}<s>{{ m.role }}\n{{ m.content }}</s>\n{% endfor %}"

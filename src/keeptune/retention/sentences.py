@@ -14,7 +14,7 @@ ON_JUDGED = "; that the base can do it was decided on the judged items, for want
 
 
 def points(fraction: float, signed: bool = False) -> str:
-    """As `core.units.points`; an exact zero has no minus, a rounded one shows its side ('−0.0')."""
+    """Like `core.units.points`, except that an exact zero has no minus and a rounded one shows its side ('−0.0')."""
     return units.points(fraction + 0.0, signed)
 
 
@@ -66,7 +66,7 @@ class Facts:
 
 
 def not_measurable(suite: Suite, skill: Skill) -> str:
-    """The base has nothing that could be seen to be lost, or less than the margin would let go."""
+    """Why a suite is Not measurable: the base has no skill that could be seen to go, or less than the margin."""
     size = f"{size_text(skill.n, skill.clusters)}, {skill.on} items"
     if skill.present:
         largest = f"{points(skill.largest_margin)} {unit(suite)}"
@@ -87,7 +87,7 @@ def not_measurable(suite: Suite, skill: Skill) -> str:
 
 
 def retained(facts: Facts, lower: float) -> str:
-    """The margin is excluded."""
+    """Why a suite is Retained: a loss as large as the margin is excluded."""
     suite = facts.suite
     text = (
         f"worst plausible loss on {suite.name} is {points(max(-lower, 0.0))} {unit(suite)}, within the margin of"
@@ -98,19 +98,19 @@ def retained(facts: Facts, lower: float) -> str:
 
 
 def unchanged(facts: Facts) -> str:
-    """Every prediction is the same."""
+    """Why a suite is Retained on which every score stayed the same."""
     margin = margin_text(facts.suite)
     return f"nothing changed on {facts.suite.name}: every score is the same (margin {margin}, {facts.size})"
 
 
 def same_weights(facts: Facts) -> str:
-    """Nothing can have been lost."""
+    """Why every suite is Retained where the two models hold equal weights."""
     margin = margin_text(facts.suite)
     return f"nothing changed on {facts.suite.name}: the two models hold equal weights (margin {margin})"
 
 
 def harmed(facts: Facts, upper: float, p_holm: float) -> str:
-    """The loss is larger than the margin."""
+    """Why a suite is Harmed: its loss is larger than the margin."""
     suite = facts.suite
     return (
         f"lost at least {points(-upper)} {unit(suite)} on {suite.name}, more than the margin of {margin_text(suite)}"
@@ -119,7 +119,7 @@ def harmed(facts: Facts, upper: float, p_holm: float) -> str:
 
 
 def worse(facts: Facts, p_holm: float, needed: int | None) -> str:
-    """A loss is shown; whether it is larger than the margin is not."""
+    """Why a suite is Worse: a loss is shown, but not whether it is larger than the margin."""
     suite = facts.suite
     return (
         f"lost {points(-facts.change)} {unit(suite)} on {suite.name} ({facts.seen}, Holm {p_text(p_holm)});"
@@ -128,12 +128,12 @@ def worse(facts: Facts, p_holm: float, needed: int | None) -> str:
 
 
 def inconclusive(facts: Facts, needed: int | None) -> str:
-    """Neither the margin is excluded nor a loss shown."""
+    """Why a suite is Inconclusive: neither is the margin excluded nor a loss shown."""
     return f"{_between(facts)} with {facts.size}; margin {margin_text(facts.suite)}: {_would_settle(needed)}"
 
 
 def too_few_clusters(facts: Facts, needed: int) -> str:
-    """Clustered scores from fewer than 30 clusters carry no verdict."""
+    """Why clustered scores from fewer than 30 clusters get no verdict."""
     found = f"{_between(facts)} with" if facts.interval else f"no interval on {facts.suite.name} from"
     return (
         f"{found} {facts.n:,} items in {facts.clusters:,} cluster{'s' if facts.clusters != 1 else ''};"
@@ -180,7 +180,7 @@ def arm_sentence(verdicts: Sequence[SuiteVerdict]) -> str:
 
 
 def overall_sentence(suites: int, change: float, interval: Interval, p: float, *, shown: bool) -> str:
-    """On all suites together, in margins: 'all 9 suites together: −0.42 margins each (95 % CI ...), p = 0.004: ...'."""
+    """The test over all suites together, in margins: 'all 9 measurable suites together: no loss is shown (...)'."""
     numbers = [units.minus(f"{value:+.2f}") for value in (change, interval.low, interval.high)]
     found = "something was lost" if shown else "no loss is shown"
     return (

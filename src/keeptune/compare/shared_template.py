@@ -1,4 +1,4 @@
-"""One layout for two models: what they are asked in must not be what tells them apart."""
+"""One chat template for two models: what they are asked in must not be what tells them apart."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PROBE = "What is 27 + 15?\nÉtude: naïve, 你好."  # a text that shows how a t
 
 @dataclass(frozen=True)
 class SharedTemplate:
-    """The chat template that both models are asked in; None: each in its own, which is the same."""
+    """The chat template that both models are asked in; None if both already have the same one."""
 
     template: str | None
     notes: tuple[str, ...] = ()  # what the reader has to know
 
     def put_on(self, lm: LanguageModel) -> None:
-        """Ask ``lm`` in this layout.
+        """Ask ``lm`` in this chat template.
 
         Raises:
-            ModelError: its tokenizer cannot be asked so.
+            ModelError: its tokenizer cannot use it.
         """
         if self.template is None or lm.tokenizer.chat_template == self.template:
             return
@@ -46,8 +46,8 @@ class SharedTemplate:
             ) from error
 
 
-def one_layout(base: str, tuned: str) -> SharedTemplate:
-    """The tuned side's chat template where it has one, for it was trained in that; else the base's.
+def shared_template(base: str, tuned: str) -> SharedTemplate:
+    """The tuned model's chat template if it has one, because it was trained in it; otherwise the base's.
 
     Raises:
         ModelError: a tokenizer or an adapter that cannot be read.

@@ -34,7 +34,7 @@ def scored_in(precision: str) -> str:
 
 
 def known(value: float | None) -> bool:
-    """True for a finite number."""
+    """Whether the number is there and finite."""
     return value is not None and math.isfinite(value)
 
 
@@ -88,11 +88,11 @@ def change_unit(verdict: SuiteVerdict | SuiteLosses) -> str:
     return "%" if verdict.relative else "pt"
 
 
-def change_text(value: float | None, *, digits: int = 1) -> str:
+def change_text(value: float | None) -> str:
     """A change with its sign, in points or per cent: '−3.1'."""
     if value is None or not math.isfinite(value):
         return MISSING
-    return signed_zero(points(value, signed=True, digits=digits))
+    return signed_zero(points(value, signed=True))
 
 
 def margins_text(value: float | None) -> str:
@@ -103,7 +103,7 @@ def margins_text(value: float | None) -> str:
 
 
 def margins_tick(value: float) -> str:
-    """The same at a tick, without idle zeros: '−2.5'."""
+    """A change in units of margins as a tick label, without idle zeros: '−2.5'."""
     return signed_zero(minus(f"{value:+.4g}"))
 
 

@@ -1,4 +1,4 @@
-"""Two models are asked in one layout."""
+"""Two models are asked in one chat template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from keeptune.compare.layout import one_layout
+from keeptune.compare.shared_template import shared_template
 from keeptune.core.errors import ModelError
 from keeptune.models.load import load
 
@@ -56,35 +56,35 @@ def named(**templates: str) -> list[dict[str, str]]:
 def test_both_are_asked_in_the_template_of_the_tuned_side(
     make: Make, base: Any, tuned: Any, asked: str | None, said: str
 ) -> None:
-    layout = one_layout(make("base", base), make("tuned", tuned))
-    assert layout.template == asked
-    assert len(layout.notes) == (1 if said else 0)
-    assert re.search(said, " ".join(layout.notes))
+    shared = shared_template(make("base", base), make("tuned", tuned))
+    assert shared.template == asked
+    assert len(shared.notes) == (1 if said else 0)
+    assert re.search(said, " ".join(shared.notes))
 
 
 def test_a_layout_is_put_on_a_model_that_had_none(make: Make) -> None:
     base, tuned = make("base"), make("tuned", A)
-    layout = one_layout(base, tuned)
+    shared = shared_template(base, tuned)
     lm = load(base, device="cpu", precision="fp32")
     before = lm.hash
-    layout.put_on(lm)
+    shared.put_on(lm)
     assert lm.tokenizer.chat_template == A
     assert lm.chat
-    assert lm.hash not in (before, None)  # answers in another layout are other answers
+    assert lm.hash not in (before, None)  # answers in another chat template are other answers
 
 
 def test_a_layout_that_a_model_cannot_be_asked_in_is_refused(make: Make) -> None:
     base = make("base")
-    layout = one_layout(base, make("tuned", REFUSES))
+    shared = shared_template(base, make("tuned", REFUSES))
     with pytest.raises(ModelError, match="cannot be asked in the chat template of the other.*give both the same"):
-        layout.put_on(load(base, device="cpu", precision="fp32"))
+        shared.put_on(load(base, device="cpu", precision="fp32"))
 
 
 def test_an_adapter_that_cannot_be_read_is_refused_before_its_base_is_asked(make: Make, tmp_path: Path) -> None:
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "adapter_config.json").write_text("{")
     with pytest.raises(ModelError, match=r"cut: adapter_config\.json cannot be read"):
-        one_layout(make("base"), str(tmp_path / "cut"))
+        shared_template(make("base"), str(tmp_path / "cut"))
 
 
 def test_tokenizers_that_read_a_text_differently_are_mentioned(make: Make) -> None:
@@ -94,5 +94,5 @@ def test_tokenizers_that_read_a_text_differently_are_mentioned(make: Make) -> No
     tokenizer = AutoTokenizer.from_pretrained(tuned)
     tokenizer.add_special_tokens({"additional_special_tokens": ["What"]})
     tokenizer.save_pretrained(tuned)
-    (note,) = one_layout(base, tuned).notes
+    (note,) = shared_template(base, tuned).notes
     assert re.search(r"make other tokens of the same text: .*base \d+ .*tuned \d+ \(first 'What'\)", note)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from keeptune.core.records import Interval
-from keeptune.report.wording import (
+from keeptune.report.formatting import (
     MISSING,
     change_interval,
     change_text,
