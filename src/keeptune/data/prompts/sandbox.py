@@ -96,7 +96,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         self.globals = {
             "range": self.globals["range"],
             "dict": dict,
-            "zip": zip,
+            "zip": _zipped,
             "namespace": self.globals["namespace"],
         }
 
@@ -143,13 +143,18 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
 
 
 class _GuardValues(NodeTransformer):
-    """Puts every ``a ~ b``, list and dict through the size check: what doubles in a loop must not fill the memory."""
+    """Puts every ``a ~ b``, list, dict and set block through the size check: what doubles must not fill the memory."""
 
     def _guard(self, node: nodes.Expr) -> nodes.Expr:
         self.generic_visit(node)
         return node if getattr(node, "ctx", "load") == "store" else _through(node, "keeptune_small")
 
     visit_Concat = visit_List = visit_Tuple = visit_Dict = _guard
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.AssignBlock:
+        self.generic_visit(node)
+        node.filter = nodes.Filter(node.filter, "keeptune_small", [], [], None, None, lineno=node.lineno)
+        return node
 
 
 def _through(node: nodes.Node, name: str) -> nodes.Filter:
@@ -214,6 +219,11 @@ def _small(value: Any) -> Any:
         if size + len(open_values) > MAX_CHARACTERS:
             raise SecurityError(f"a value in the template grows beyond {MAX_CHARACTERS:,} characters")
     return value
+
+
+def _zipped(*values: Any) -> list[tuple[Any, ...]]:
+    """Python's zip as a list, whose size can be checked: pairs of pairs of pairs are few, and endless when printed."""
+    return list(zip(*values, strict=False))
 
 
 def _small_product(left: Any, right: Any) -> bool:
