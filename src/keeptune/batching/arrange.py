@@ -88,7 +88,7 @@ class Group:
 
 @dataclass(eq=False)
 class Arrangement:
-    """LazyMap once per batch, used by every layer."""
+    """Made once per batch, used by every layer."""
 
     groups: list[Group]
     order: Tensor | None  # [T] int64 into the groups' slots laid end to end; None: they are the rows, in order

@@ -318,7 +318,7 @@ def _stem(column: str) -> str:
 
 
 def _covers(found: Sequence[ColumnSchema], i: int, j: int) -> bool:
-    """ColumnSchema i uses all columns of layout j and more, or the same and comes first."""
+    """Schema i uses all columns of schema j and more, or the same and comes first."""
     mine, other = set(found[i].roles.values()), set(found[j].roles.values())
     return mine > other or (mine == other and i < j)
 
