@@ -64,7 +64,7 @@ def norms(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.rpartition(".")[0] in layers}
 
 
-def layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Name of the decoder's stack, and its layers, lowest first: the longest list that is not part of another one.
 
     Raises:
@@ -82,7 +82,7 @@ def last_layers(count: int) -> Chosen:
     """Everything from the last ``count`` layers up: final norm and head included, embeddings not."""
 
     def chosen(model: nn.Module) -> set[str]:
-        name, stack = layers(model)
+        name, stack = decoder_layers(model)
         kept = tuple(f"{name}.{number}." for number in range(max(0, len(stack) - count), len(stack)))
         embedded = {
             id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()

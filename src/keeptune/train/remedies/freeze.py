@@ -8,9 +8,10 @@ from pydantic import BeforeValidator, Field
 from torch import nn
 from typing_extensions import override
 
-from keeptune.core.errors import ConfigError, ModelError
+from keeptune.core.errors import ConfigError
 from keeptune.core.units import parse_share
 from keeptune.methods.base import Method, WeightDelta, Wrapper, weight_delta
+from keeptune.methods.partial import decoder_layers
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 
@@ -64,7 +65,7 @@ class Frozen(Wrapper):
         """
         model = self.inner.prepare(model)
         embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-        layers = stack(model)
+        _, layers = decoder_layers(model)
         lowest = layers[: round(self.freeze.config.share * len(layers))]
         for module in (*embeddings, model.get_input_embeddings(), *lowest):  # type: ignore[operator]
             module.requires_grad_(False)
@@ -78,16 +79,3 @@ class Frozen(Wrapper):
     @override
     def describe(self) -> str:
         return f"{self.inner.describe()}, {self.freeze.describe()}"
-
-
-def stack(model: nn.Module) -> nn.ModuleList:
-    """The decoder's layers, lowest first: the longest list of modules that is not part of another one.
-
-    Raises:
-        ModelError: there is none.
-    """
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    outer = [found for name, found in lists.items() if not any(name.startswith(f"{other}.") for other in lists)]
-    if not outer:
-        raise ModelError("no layers to freeze: the model keeps them in no list", where=type(model).__name__)
-    return max(outer, key=len)

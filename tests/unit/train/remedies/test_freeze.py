@@ -11,10 +11,11 @@ from keeptune.core.errors import ConfigError, ModelError
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
+from keeptune.methods.partial import decoder_layers
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
 from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.remedies.freeze import FreezeConfig, stack
+from keeptune.train.remedies.freeze import FreezeConfig
 from keeptune.train.step import mean_nll
 
 Rows = Callable[..., list[Encoded]]
@@ -27,9 +28,9 @@ def test_layers_are_found_in_every_architecture(build: Callable[..., Any], archi
     method = FreezeConfig(share=0.5).build().method(FullConfig().build())
     before = dict(model.named_parameters())
     trained = set(method.trainable(method.prepare(model)))
-    assert len(stack(model)) == 4
+    assert len(decoder_layers(model)[1]) == 4
     frozen = before.keys() - trained
-    for number, layer in enumerate(stack(model)):
+    for number, layer in enumerate(decoder_layers(model)[1]):
         own = {name for name, p in before.items() if any(p is q for q in layer.parameters())}
         assert own and (own <= frozen if number < 2 else own <= trained)
     assert any(p is model.get_input_embeddings().weight for p in map(before.get, frozen))
@@ -39,9 +40,9 @@ def test_layers_are_found_in_every_architecture(build: Callable[..., Any], archi
 
 def test_experts_are_no_layers() -> None:
     layers = torch.nn.ModuleList(torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(8)) for _ in range(3))
-    assert stack(torch.nn.Sequential(layers)) is layers
-    with pytest.raises(ModelError, match="no layers to freeze"):
-        stack(torch.nn.Linear(1, 1))
+    assert decoder_layers(torch.nn.Sequential(layers)) == ("0", layers)
+    with pytest.raises(ModelError, match="keeps its layers in no list"):
+        decoder_layers(torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize(("config", "lr"), METHODS)
