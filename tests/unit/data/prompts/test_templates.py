@@ -192,8 +192,8 @@ def test_the_sandbox_holds(source: str) -> None:
         "{% set n = namespace(s='ab') %}{% for i in range(90) %}{% set n.s = n.s.replace('a', n.s) %}{% endfor %}|||y",
         "{% set n = namespace(s=[1]) %}{% for i in range(40) %}{% set n.s = zip(n.s, n.s)|list %}{% endfor %}"
         "{{ n.s|join }} ||| y",
-        "{% set n = namespace(s='a') %}{% for i in range(40) %}{% set n.s %}{{ n.s }}{{ n.s }}{% endset %}{% endfor %}"
-        " ||| y",
+        "{% set n = namespace(s='a') %}{% for i in range(40) %}{% set n.s %}{{ n.s }}{{ n.s }}{% endset %}"
+        "{% endfor %} ||| y",
         "{% for i in range(9999) %}{{ x }}{% endfor %} ||| y",
         "{{ 'a' * 1000000000 }} ||| y",
         "{{ [0] * 1000000000 }} ||| y",
