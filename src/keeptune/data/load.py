@@ -20,7 +20,7 @@ from keeptune.data.formats.convert import converted, from_json
 from keeptune.data.formats.detect import find_format
 from keeptune.data.formats.quarantine import Quarantined, refuse_many, write_quarantine
 from keeptune.data.formats.recognise import COMPLETION, ColumnSchema, columns_of, listed, recognise
-from keeptune.data.formats.shapes.base import LOOKED_AT
+from keeptune.data.formats.shapes.base import LOOKED_AT, Format
 from keeptune.data.formats.values import UnusableValue, as_choices, as_references, as_text, chosen
 from keeptune.data.rows import Row, read_rows, source_files, unread
 from keeptune.data.splits.groups import few_answers, share_clusters
@@ -87,28 +87,18 @@ def load_examples(
     rows = _read(source, progress)
     if not rows:
         raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
-    names = template_names(columns_of(row.fields for row in rows), source)
-    if any(column != name for column, name in names.items()):
-        rows = materialize(LazyMap(rows, partial(renamed, names=names)))
+    rows, names = _with_template_names(rows, source)
     columns = list(names.values())
     fields = None if fields is None else {role: names.get(column, column) for role, column in fields.items()}
     cluster, label = _known("cluster", cluster, names, source), _known("label", label, names, source)
     digest = _sha256(source, rows)
-    if not as_is:
-        rows = from_json(rows, columns)
-    found = None if as_is else find_format(rows, columns, name=format, mapped=fields is not None, path=source)
-    bad: Sequence[Quarantined] = ()
-    before = rows
-    if found is not None:
-        rows, bad = converted(rows, *found, supervise)
-        columns = columns_of(row.fields for row in rows)
-        refuse_many(bad, len(rows) + len(bad), source)
+    before = rows if as_is else from_json(rows, columns)
+    found = None if as_is else find_format(before, columns, name=format, mapped=fields is not None, path=source)
+    rows, columns, bad = (before, columns, ()) if found is None else _converted(before, found, supervise, source)
     parts, said_in = part_column(rows, columns)
     content = [column for column in columns if column != said_in]
-    layout = None
-    if found is not None:
-        layout = found[0].layout(content)
-    elif not as_is:
+    layout = found[0].layout(content) if found is not None else None
+    if found is None and not as_is:
         layout = _layout(content, fields, source, templated, format)
     if supervise is not None and not (layout and layout.talks):
         raise ConfigError("supervise chooses among the turns of conversations", remedy="leave it out for this data")
@@ -121,14 +111,33 @@ def load_examples(
         examples = share_clusters(examples, layout)
     if layout is not None:
         examples, layout = _with_choices(examples, replace(layout, part=said_in), labelled=label is not None)
-    notes = (*renamings(names), *builder.notes())
-    notes += tuple(f"'{name}' is not read: its name names no part" for name in unread(source))
+    notes = [
+        *renamings(names),
+        *builder.notes(),
+        *(f"'{n}' is not read: its name names no part" for n in unread(source)),
+    ]
     if layout is not None and not templated:
         notes += _unused_note(layout, builder.left_out)
     if layout is not None and layout.talks:
-        notes += _turn_notes(examples, supervise)
-        notes += _key_notes(before, found[1] if found else ())
-    return Loaded(source, examples, layout, quarantined, digest, notes)
+        notes += [*_turn_notes(examples, supervise), *_key_notes(before, found[1] if found else ())]
+    return Loaded(source, examples, layout, quarantined, digest, tuple(notes))
+
+
+def _converted(
+    rows: Sequence[Row], found: tuple[Format, Sequence[str]], supervise: Supervise | None, source: str
+) -> tuple[Sequence[Row], list[str], Sequence[Quarantined]]:
+    """(rows that a format makes, their columns, rows that it cannot read)."""
+    made, bad = converted(rows, *found, supervise)
+    refuse_many(bad, len(made) + len(bad), source)
+    return made, columns_of(row.fields for row in made), bad
+
+
+def _with_template_names(rows: Sequence[Row], source: str) -> tuple[Sequence[Row], dict[str, str]]:
+    """The rows, columns renamed to what a template can say; and column -> name."""
+    names = template_names(columns_of(row.fields for row in rows), source)
+    if any(column != name for column, name in names.items()):
+        rows = materialize(LazyMap(rows, partial(renamed, names=names)))
+    return rows, names
 
 
 def _known(option: str, column: str | None, names: Mapping[str, str], source: str) -> str | None:
