@@ -59,7 +59,7 @@ def table(cells: list[Cell]) -> str:
 
 def choices(draws: int) -> Iterator[str]:
     """Selection among arms, and a method against itself."""
-    yield "## ScoringRequest"
+    yield "## Choices"
     yield (
         "Arms that score alike and have all lost exactly their margin on one suite: how often is one of them taken"
         " firmly (a mistake), and does the interval of the chosen arm's gain over prompting hold its true gain? The"

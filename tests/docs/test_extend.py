@@ -1,4 +1,4 @@
-"""docs/extend.md: its package is installed as the page says, and its recipe runs a study."""
+"""docs/extend.md: its package, with the metric of docs/study.md, is installed as the pages say and runs a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from keeptune.core.records import Summary, read_json
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extend.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, METRICS_PAGE = ((DOCS / name).read_text(encoding="utf-8") for name in ("extend.md", "study.md"))
 QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_items=20", "workers=1", "seeds=[0]")
 
 
@@ -27,13 +28,17 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.write_text(code, encoding="utf-8")
     (tmp_path / "my_package" / "__init__.py").touch()
+    metric = next(code for code in re.findall(r"```python\n(.*?)```", METRICS_PAGE, re.S) if "@METRICS" in code)
+    (tmp_path / "my_package" / "first_word.py").write_text(metric, encoding="utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("metric: exact_match", "metric: first_word"))
     rows = [{"exchange": f"<q>What is {i} plus {3 * i}?<a> {4 * i}", "split": "test"} for i in range(30)]
     (tmp_path / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     metadata = tmp_path / "my_package-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     entries = files["pyproject.toml"].split("[project.entry-points.keeptune]\n")[1].replace('"', "")
-    (metadata / "entry_points.txt").write_text(f"[keeptune]\n{entries}")
+    (metadata / "entry_points.txt").write_text(f"[keeptune]\n{entries}\nfirst-word = my_package.first_word\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("KEEPTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -56,6 +61,7 @@ def test_what_another_package_brings_is_studied(installed: Path) -> None:
     assert arms["queries+interpolate"].alpha is not None
     assert summary.manifest.config["remedies"]["entropy"]["weight"] == 0.05
     assert {each.task for each in summary.held_out} == {"tagged"} and summary.held_out[0].before.n == 20
+    assert summary.manifest.config["held_out"][0]["metric"] == "first_word"
     lines = (installed / "run" / "arms.csv").read_text().splitlines()
     assert lines[0] == "arm,target" and {line.split(",")[0] for line in lines[1:]} == {arm.name for arm in summary.arms}
 
