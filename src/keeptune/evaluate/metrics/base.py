@@ -64,7 +64,7 @@ class Metric:
 
     Example:
         >>> answers = [Answer("a", "yes", ("yes", "yeah")), Answer("b", "no", ("yes",))]
-        >>> find_metric("exact_match").score(answers).values
+        >>> METRICS["exact_match"]().score(answers).values
         (1.0, 0.0)
     """
 
