@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
     from keeptune.compare.side_by_side import Comparison
     from keeptune.recipe.entries import Entry
 
@@ -65,25 +69,39 @@ def compare(
     if samples:
         comparison = _of_samples(before, after, metric, margin, cluster, target, command)
     else:
-        from keeptune.compare.models import compare_models  # imports torch: a wrong command is refused before
-
-        comparison = compare_models(
-            before,
-            after,
-            retain or (),
-            target=target,
-            margin=margin,
-            limit=limit,
-            precision=precision,
-            console=console,
-            command=command,
-        )
+        comparison = _of_models(before, after, retain or (), target, margin, limit, precision, console, command)
     comparison.save(folder)
     begin(folder, begun)
     page = write_report(folder)
     print_summary(comparison.summary, console)
     console.print(f"report: {page}", highlight=False)
     raise typer.Exit(exit_code(comparison.verdicts))
+
+
+def _of_models(
+    before: str,
+    after: str,
+    retain: Sequence[str],
+    target: str | None,
+    margin: float | None,
+    limit: int | None,
+    precision: Literal["auto", "bf16", "fp32"],
+    console: Console,
+    command: str,
+) -> Comparison:
+    from keeptune.compare.models import compare_models  # imports torch: a wrong command is refused before
+
+    return compare_models(
+        before,
+        after,
+        retain,
+        target=target,
+        margin=margin,
+        limit=limit,
+        precision=precision,
+        console=console,
+        command=command,
+    )
 
 
 def _of_samples(

@@ -63,31 +63,24 @@ def load_examples(
 
     In an example's fields, columns with a role hold texts (a list of texts where a row has several
     references), other columns what the source holds. The part column and row identifiers are left out.
-    Rows with the same prompt share a cluster, and so do rows with the same context or premise, unless
-    ``cluster`` names a column.
+    Rows with the same prompt, context or premise share a cluster, unless ``cluster`` names a column.
 
     Args:
         source: see `read_rows`.
-        fields: role -> column, where the columns cannot be recognised (roles: see `ColumnSchema`; "prompt" is
-            any single prompt column).
+        fields: role -> column, where columns are not recognised ("prompt": any one; others: see `ColumnSchema`).
         cluster: column whose equal values mark rows from one source.
         label: column to stratify by; otherwise the answer, where answers are few.
         templated: the caller has templates, so columns that fit no layout are no error.
         as_is: the caller's wordings were written for these columns: nothing is recognised, and values keep their types.
         format: one of `format_names`, where several fit or the wrong one was found.
-        supervise: which assistant turns of a conversation are learned from: all, the last, or those whose weight
-            is not 0. By default the weights decide where rows bring some, and all are learned from where not.
+        supervise: assistant turns to learn from: all, the last, or those of weight not 0. Default: weights, or all.
         progress: called with the number of rows read so far, now and then.
 
     Raises:
         DataError: unreadable source, unrecognised columns, no rows, or more than 5 % unusable rows.
-        ConfigError: ``fields``, ``cluster`` or ``label`` names a column that is not there; an unknown ``format``;
-            ``supervise`` for rows that are no conversations.
+        ConfigError: a column that is not there; an unknown ``format``; ``supervise`` without conversations.
     """
-    rows = _read(source, progress)
-    if not rows:
-        raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
-    rows, names = _with_template_names(rows, source)
+    rows, names = _with_template_names(_read(source, progress), source)
     columns = list(names.values())
     fields = None if fields is None else {role: names.get(column, column) for role, column in fields.items()}
     cluster, label = _known("cluster", cluster, names, source), _known("label", label, names, source)
@@ -97,9 +90,7 @@ def load_examples(
     rows, columns, bad = (before, columns, ()) if found is None else _converted(before, found, supervise, source)
     parts, said_in = part_column(rows, columns)
     content = [column for column in columns if column != said_in]
-    layout = found[0].layout(content) if found is not None else None
-    if found is None and not as_is:
-        layout = _layout(content, fields, source, templated, format)
+    layout = None if as_is else _layout(content, found, fields, source, templated, format)
     if supervise is not None and not (layout and layout.talks):
         raise ConfigError("supervise chooses among the turns of conversations", remedy="leave it out for this data")
     builder = _Builder(layout, identifiers(content, layout), cluster, label, said_in, bad)
@@ -107,17 +98,12 @@ def load_examples(
         builder.add(row, part)
     quarantined, examples = builder.quarantined.finish(), builder.examples.finish()
     refuse_many(quarantined, len(rows) + len(bad), source)
-    if cluster is None:
-        examples = share_clusters(examples, layout)
+    examples = examples if cluster else share_clusters(examples, layout)
     if layout is not None:
         examples, layout = _with_choices(examples, replace(layout, part=said_in), labelled=label is not None)
-    notes = [
-        *renamings(names),
-        *builder.notes(),
-        *(f"'{n}' is not read: its name names no part" for n in unread(source)),
-    ]
-    if layout is not None and not templated:
-        notes += _unused_note(layout, builder.left_out)
+    notes = [*renamings(names), *builder.notes(), *_part_notes(source)]
+    if layout is not None:
+        notes += () if templated else _unused_note(layout, builder.left_out)
     if layout is not None and layout.talks:
         notes += [*_turn_notes(examples, supervise), *_key_notes(before, found[1] if found else ())]
     return Loaded(source, examples, layout, quarantined, digest, tuple(notes))
@@ -172,6 +158,8 @@ def _read(source: str, progress: Callable[[int], None] | None) -> Sequence[Row]:
         rows.append(row)
         if progress is not None and len(rows) % SAID_EVERY == 0:
             progress(len(rows))
+    if not rows:
+        raise DataError("no rows", path=source, remedy="the file is empty or holds only a header")
     return rows.finish()
 
 
@@ -273,14 +261,26 @@ class _Builder:
 
 
 def _layout(
-    columns: Sequence[str], fields: Mapping[str, str] | None, source: str, templated: bool, name: str | None
+    columns: Sequence[str],
+    found: tuple[Format, Sequence[str]] | None,
+    fields: Mapping[str, str] | None,
+    source: str,
+    templated: bool,
+    name: str | None,
 ) -> ColumnSchema | None:
+    """The layout of a format, where one was found; otherwise of the columns."""
+    if found is not None:
+        return found[0].layout(columns)
     try:
         return recognise(columns, fields=fields, path=source, name=name)
     except DataError:
         if templated and name is None:
             return None
         raise
+
+
+def _part_notes(source: str) -> list[str]:
+    return [f"'{name}' is not read: its name names no part" for name in unread(source)]
 
 
 def _unused_note(layout: ColumnSchema, left_out: set[str]) -> tuple[str, ...]:
