@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,32 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KEEPTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Callable[[str], None]:
+    """Writes what pip leaves beside a package ``my_package`` in ``tmp_path``: its name and its entry points."""
+
+    def write(entry_points: str) -> None:
+        metadata = tmp_path / "my_package-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[keeptune]\n{entry_points}\n")
+
+    return write
+
+
+@pytest.fixture
+def run_code() -> Callable[[str, Path, str], subprocess.CompletedProcess[str]]:
+    """Runs Python code in another process: the code, its folder, and what stands first on its path."""
+
+    def python(code: str, folder: Path, path: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (path, os.environ.get("PYTHONPATH"))))}
+        return subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return python
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_ite
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Callable[[str], None]) -> Path:
     """The page's files, as `pip install` would leave them."""
     files = dict(re.findall(r"```\w+\n# (\S+)[^\n]*\n(.*?)```", PAGE, re.S))
     modules = {f"my_package/{name}.py" for name in ("entropy", "queries", "table", "tagged")}
@@ -34,11 +35,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe.write_text(recipe.read_text().replace("metric: exact_match", "metric: first_word"))
     rows = [{"exchange": f"<q>What is {i} plus {3 * i}?<a> {4 * i}", "split": "test"} for i in range(30)]
     (tmp_path / "tagged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    metadata = tmp_path / "my_package-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     entries = files["pyproject.toml"].split("[project.entry-points.keeptune]\n")[1].replace('"', "")
-    (metadata / "entry_points.txt").write_text(f"[keeptune]\n{entries}\nfirst-word = my_package.first_word\n")
+    install(f"{entries}\nfirst-word = my_package.first_word")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("KEEPTUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

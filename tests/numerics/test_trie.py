@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from keeptune.batching.padded import padded_batch
+from keeptune.batching.padded import unfold
 from keeptune.batching.plan import micro_batches
 from keeptune.batching.trie import flat_batch
 from keeptune.batching.types import Batch
@@ -97,7 +97,8 @@ def test_float32_equals_separate_sequences(lm: LanguageModel, branching_rows: Ro
 def test_bfloat16_is_as_near_as_autocast(lm: LanguageModel, branching_rows: Rows) -> None:
     rows = rows_of(branching_rows, 2)
     _, exact = together(lm, micro_batches(rows, 10_000))
-    flat, padded = flat_batch(rows), padded_batch(rows)
+    flat = flat_batch(rows)
+    padded = unfold(flat)
     with torch.autocast("cpu", torch.bfloat16):
         logits = lm.model(padded.input_ids, attention_mask=padded.attention_mask, use_cache=False).logits
     kept = logits[padded.kept[:, 0], padded.kept[:, 1]].float()

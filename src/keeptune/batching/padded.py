@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from keeptune.batching.trie import flat_batch
 from keeptune.batching.types import Batch, PaddedBatch
-from keeptune.data.examples import Encoded
-
-
-def padded_batch(rows: Sequence[Encoded], pad_id: int = 0) -> PaddedBatch:
-    """One padded row per example (see `unfold`)."""
-    return unfold(flat_batch(rows), pad_id)
 
 
 def unfold(batch: Batch, pad_id: int = 0) -> PaddedBatch:

@@ -6,12 +6,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from keeptune.compare.shared_template import SharedTemplate, shared_template
+from keeptune.compare.shared_template import SharedTemplate, shared_template, short_name
 from keeptune.compare.side_by_side import Comparison, SuitePair, side_by_side
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import ItemRecord, Part
@@ -76,7 +75,7 @@ def compare_models(
     asked = {"retain": list(retain), "target": target, "margin": margin, "limit": limit, "precision": precision}
     settings = {"base": base, "tuned": tuned, **asked, "layout": list(template.notes)}
     return side_by_side(
-        (_short(base), _short(tuned)),
+        (short_name(base), short_name(tuned)),
         both.pairs,
         manifest_of(both.before, settings, [*tasks, *([aim] if aim else [])], command=command, started=started),
         target=aim.name if aim else None,
@@ -146,8 +145,3 @@ def _asked_of_both(
     for side in (before, after):
         side[task] = tuple(item for item in side[task] if item.id in both)
     return [f"{task}: {alone} items were asked of one model alone and are not compared."] if alone else []
-
-
-def _short(name: str) -> str:
-    """A model as tables name it: of a folder, the last two parts of its path."""
-    return "/".join(Path(name).parts[-2:]) if Path(name).is_dir() else name

@@ -64,7 +64,7 @@ def shared_template(base: str, tuned: str) -> SharedTemplate:
         return SharedTemplate(None, tokens)
     which, other = (tuned, base) if theirs else (base, tuned)
     has = "has none" if not (mine and theirs) else "has another"
-    note = f"Both models were asked in the chat template of {_short(which)}; {_short(other)} {has}."
+    note = f"Both models were asked in the chat template of {short_name(which)}; {short_name(other)} {has}."
     return SharedTemplate(str(theirs or mine), (note, *tokens))
 
 
@@ -75,10 +75,11 @@ def _note_on_tokens(before: Any, after: Any, base: str, tuned: str) -> tuple[str
         return ()
     begins = [tokenizer.decode(each[:1]) for tokenizer, each in zip((before, after), ids, strict=True)]
     return (
-        f"The two tokenizers make other tokens of the same text: {_short(base)} {len(ids[0])} (first {begins[0]!r}), "
-        f"{_short(tuned)} {len(ids[1])} (first {begins[1]!r}) of a short one.",
+        f"The two tokenizers make other tokens of the same text: {short_name(base)} {len(ids[0])} "
+        f"(first {begins[0]!r}), {short_name(tuned)} {len(ids[1])} (first {begins[1]!r}) of a short one.",
     )
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """A model as tables name it: of a folder, the last two parts of its path."""
     return "/".join(Path(name).parts[-2:]) if Path(name).is_dir() else name

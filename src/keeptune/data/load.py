@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.files import sha256_of
 from keeptune.core.records import Part
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Example
@@ -314,12 +314,7 @@ def _sha256(source: str, rows: Sequence[Row]) -> str:
     files = source_files(source)
     if not files:
         return content_hash([dict(row.fields) for row in rows], length=64)
-    digests = [_file_sha256(file) for file in files]
+    digests = [sha256_of(file) for file in files]
     if Path(source).expanduser().is_file():
         return digests[0]
     return content_hash([(file.name, digest) for file, digest in zip(files, digests, strict=True)], length=64)
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

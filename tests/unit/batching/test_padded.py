@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from keeptune.batching.padded import padded_batch, unfold
-from keeptune.batching.trie import ScoringRequest, choice_batch
+from keeptune.batching.padded import unfold
+from keeptune.batching.trie import ScoringRequest, choice_batch, flat_batch
 from keeptune.data.examples import Encoded
 
 
 def test_rows_are_padded_on_the_right() -> None:
-    padded = padded_batch([Encoded("a", (1, 2, 3), (4, 5)), Encoded("b", (6,), (7,))], pad_id=9)
+    padded = unfold(flat_batch([Encoded("a", (1, 2, 3), (4, 5)), Encoded("b", (6,), (7,))]), pad_id=9)
     assert padded.input_ids.tolist() == [[1, 2, 3, 4], [6, 9, 9, 9]]
     assert padded.attention_mask.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
     assert padded.kept.tolist() == [[0, 2], [0, 3], [1, 0]]

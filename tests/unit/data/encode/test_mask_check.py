@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keeptune.batching.padded import padded_batch
+from keeptune.batching.padded import unfold
 from keeptune.batching.trie import flat_batch
 from keeptune.core.errors import DataError
 from keeptune.data.encode.encoder import Encoder
@@ -92,8 +92,8 @@ def test_two_bos_tokens(encoder: Encoder, tokenizer: Any) -> None:
 
 def test_padding_that_equals_the_end_token_hides_no_target(encoder: Encoder) -> None:
     rows = [Encoded("a", (5, 6), (7, encoder.end_id)), Encoded("b", (5,), (6, 7, 8, 9, encoder.end_id))]
-    padded = padded_batch(rows, pad_id=encoder.end_id)
     flat = flat_batch(rows)
+    padded = unfold(flat, pad_id=encoder.end_id)
     assert flat.labels.tolist().count(encoder.end_id) == 2
     assert len(padded.kept) == sum(row.trained for row in rows)
 

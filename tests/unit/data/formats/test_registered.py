@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from keeptune.data.formats.detect import format_names
 
+Run = Callable[[str, Path, str], CompletedProcess[str]]
 MODULE = """
 from keeptune.data.formats.shapes.base import FORMATS, Format
 from keeptune.data.formats.values import UnusableValue
@@ -44,40 +44,30 @@ NAMES = "from keeptune.data.formats.detect import format_names; print(*format_na
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
+def site(tmp_path: Path, install: Callable[[str], None]) -> Path:
     """A folder as pip leaves it: a package and its metadata."""
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "__init__.py").touch()
     (tmp_path / "my_package" / "tagged.py").write_text(MODULE)
-    metadata = tmp_path / "my_package-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[keeptune]\ntagged = my_package.tagged\n")
+    install("tagged = my_package.tagged")
     texts = [f"<q>What is {i} plus {3 * i}?<a> {4 * i}" for i in range(59)]
     rows = [{"text": text, "label": "x"} for text in (*texts, "<q>What?")]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
 
 
-def run(code: str, site: Path, path: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (path, os.environ.get("PYTHONPATH"))))}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=site, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_a_format_of_another_distribution_is_found_and_read(site: Path) -> None:
-    asked = run(ASK, site, str(site))
+def test_a_format_of_another_distribution_is_found_and_read(site: Path, run_code: Run) -> None:
+    asked = run_code(ASK, site, str(site))
     assert asked.returncode == 0, asked.stderr
     described = "tagged: texts with <q> and <a> 59 1 'What is 3 plus 9? 12'"
     assert asked.stdout.splitlines() == [described, "True"]
-    assert "tagged" not in run(NAMES, site.parent, "").stdout.split()
+    assert "tagged" not in run_code(NAMES, site.parent, "").stdout.split()
 
 
-def test_it_stands_behind_the_formats_that_come_with_keeptune(site: Path) -> None:
+def test_it_stands_behind_the_formats_that_come_with_keeptune(site: Path, run_code: Run) -> None:
     own = format_names()
     place = own.index("text") + 1
-    assert run(NAMES, site, str(site)).stdout.split() == [*own[:place], "tagged", *own[place:]]
+    assert run_code(NAMES, site, str(site)).stdout.split() == [*own[:place], "tagged", *own[place:]]
 
 
 def test_the_order_of_formats_is_the_one_that_messages_list() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
+Run = Callable[[str, Path, str], CompletedProcess[str]]
 MODULE = """
 from keeptune.evaluate.metrics.base import METRICS, ItemMetric
 
@@ -37,32 +37,24 @@ FIND = "from keeptune.evaluate.metrics.find import find_metric; find_metric('fir
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
+def site(tmp_path: Path, install: Callable[[str], None]) -> Path:
     """A folder as pip leaves it: a package and its metadata."""
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package" / "__init__.py").touch()
     (tmp_path / "my_package" / "first_letter.py").write_text(MODULE)
-    metadata = tmp_path / "my_package-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[keeptune]\nfirst-letter = my_package.first_letter\n")
+    install("first-letter = my_package.first_letter")
     rows = [{"question": f"What is {i} plus {3 * i}?", "answer": str(4 * i)} for i in range(60)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
 
 
-def run(code: str, site: Path, path: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (path, os.environ.get("PYTHONPATH"))))}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=site, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_a_metric_of_another_distribution_is_found_scored_and_sent_to_other_processes(site: Path) -> None:
-    asked = run(ASK, site, str(site))
+def test_a_metric_of_another_distribution_is_found_scored_and_sent_to_other_processes(
+    site: Path, run_code: Run
+) -> None:
+    asked = run_code(ASK, site, str(site))
     assert asked.returncode == 0, asked.stderr
     answer, _, digest = asked.stdout.strip().rpartition(" ")
     assert answer == "generate binary (1.0, 0.0)"
-    assert run(LOAD, site, str(site)).stdout.strip() == digest
-    assert "no metric 'first_leter' -> did you mean 'first_letter'?" in run(FIND, site, str(site)).stderr
-    assert "did you mean" not in run(FIND, site.parent, "").stderr
+    assert run_code(LOAD, site, str(site)).stdout.strip() == digest
+    assert "no metric 'first_leter' -> did you mean 'first_letter'?" in run_code(FIND, site, str(site)).stderr
+    assert "did you mean" not in run_code(FIND, site.parent, "").stderr

@@ -29,9 +29,13 @@ ANSWERS = ("output", "response", "completion", "answer")
 
 
 class Talk(Format):
-    """A format of conversations."""
+    """A format of conversations: of one column of turns, unless it reads otherwise."""
 
     roles = ("system", "prompt", COMPLETION)
+
+    @override
+    def read(self, fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
+        yield conversation(fields.get(taken[0]), taken[0], fields, taken[1:], supervise)
 
 
 @FORMATS.register("messages")
@@ -50,10 +54,6 @@ class Messages(Talk):
         ]
         return with_helpers(found, columns)
 
-    @override
-    def read(self, fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
-        yield conversation(fields.get(taken[0]), taken[0], fields, taken[1:], supervise)
-
 
 @FORMATS.register("sharegpt")
 class ShareGPT(Talk):
@@ -67,10 +67,6 @@ class ShareGPT(Talk):
         if AskedAndOutput().find(columns):
             return ()
         return with_helpers(columns.holding(is_sharegpt), columns)
-
-    @override
-    def read(self, fields: Fields, taken: Sequence[str], supervise: Supervise | None) -> Iterator[Fields]:
-        yield conversation(fields.get(taken[0]), taken[0], fields, taken[1:], supervise)
 
 
 @FORMATS.register("prompt-completion-messages")
