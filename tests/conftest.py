@@ -83,7 +83,7 @@ def build(tokenizer: Any) -> Callable[..., Any]:
 
     Architectures: llama (grouped heads, tied embeddings), mistral (window of 8), qwen3, gemma2 (soft caps, window of
     5), gemma3_text (a layer with a window of 8 and one without), gpt2, gpt_neox, opt, cohere and granite (scaled
-    logits), mamba, falcon_mamba, mamba2, rwkv.
+    logits), mamba, falcon_mamba, mamba2, rwkv; the encoder-decoders t5 (tied embeddings) and bart.
     """
     import torch
     import transformers
@@ -130,6 +130,30 @@ def build(tokenizer: Any) -> Callable[..., Any]:
             "head_dim": 8,
             "n_groups": 1,
         },
+        "t5": {
+            "d_model": 32,
+            "d_kv": 8,
+            "d_ff": 64,
+            "num_layers": 2,
+            "num_heads": 4,
+            "dropout_rate": 0.0,
+            "relative_attention_max_distance": 32,
+            "n_positions": 128,
+            "decoder_start_token_id": 0,
+        },
+        "bart": {
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "decoder_ffn_dim": 64,
+            "dropout": 0.0,
+            "max_position_embeddings": 128,
+            "decoder_start_token_id": 2,
+            "forced_eos_token_id": None,
+        },
         "rwkv": {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "context_length": 128},
     }
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
@@ -139,7 +163,9 @@ def build(tokenizer: Any) -> Callable[..., Any]:
         config = transformers.AutoConfig.for_model(architecture, **chosen)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = transformers.AutoModelForCausalLM.from_config(config)
+            pairs = config.is_encoder_decoder
+            loader = transformers.AutoModelForSeq2SeqLM if pairs else transformers.AutoModelForCausalLM
+            model = loader.from_config(config)
             for parameter in model.parameters():  # larger than the usual 0.02: every part must show in the logits
                 if parameter.ndim >= 2:
                     torch.nn.init.normal_(parameter, std=0.2)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 
 Ints = NDArray[np.int64]
 
@@ -113,7 +113,7 @@ class _Run:
         return self.stop - self.start
 
 
-def arrange(batch: Batch, prefix: int = 0) -> Arrangement:
+def arrange(batch: TrieBatch, prefix: int = 0) -> Arrangement:
     """Arrange the rows of ``batch``; all its roots continue a prefix of ``prefix`` tokens that is not part of it."""
     segments = batch.segments.numpy()
     ends = _subtree_ends(segments)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from keeptune.batching.types import Batch, PaddedBatch
+from keeptune.batching.types import PaddedBatch, TrieBatch
 
 
-def unfold(batch: Batch, pad_id: int = 0) -> PaddedBatch:
+def unfold(batch: TrieBatch, pad_id: int = 0) -> PaddedBatch:
     """One padded row per leaf of the batch's trees, with shared prefixes written out again.
 
-    The logits at ``kept`` are those at ``Batch.rows``, in the same order; a row that several leaves share is read
+    The logits at ``kept`` are those at ``TrieBatch.rows``, in the same order; a row that several leaves share is read
     from the first of them.
     """
     paths = _leaf_paths(batch.segments.tolist())

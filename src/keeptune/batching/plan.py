@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from keeptune.batching.trie import Path, build, common_prefixes, flat_batch, row_paths, worthwhile
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 
 
@@ -68,12 +68,12 @@ def plan_tries(paths: Sequence[Path], token_budget: int) -> list[list[Path]]:
     return [list(paths[start:stop]) for start, stop in itertools.pairwise([*cuts, len(paths)])]
 
 
-def micro_batches(rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+def micro_batches(rows: Sequence[Encoded], token_budget: int) -> list[TrieBatch]:
     """Token tries of at most ``token_budget`` distinct tokens; equal targets stand there once, with added weights."""
     return [build(paths, merge=True) for paths in plan_tries(row_paths(rows), token_budget)]
 
 
-def row_batches(rows: Sequence[Encoded], token_budget: int, *, padded: bool = False) -> list[Batch]:
+def row_batches(rows: Sequence[Encoded], token_budget: int, *, padded: bool = False) -> list[TrieBatch]:
     """Micro-batches in which nothing is written once for several rows, planned as by `plan`."""
     groups = plan([len(row) for row in rows], token_budget, padded=padded)
     return [flat_batch([rows[index] for index in group]) for group in groups]

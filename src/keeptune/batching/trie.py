@@ -1,4 +1,4 @@
-"""Token tries: from sequences to the integer arrays of a `Batch`, every shared prefix written once.
+"""Token tries: from sequences to the integer arrays of a `TrieBatch`, every shared prefix written once.
 
 In a causal model the state of a token depends on its left context only, so a prefix that several sequences share has
 to be computed once. Sequences are sorted by their tokens; neighbours in that order share the longest prefixes, and
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 
 Ints = NDArray[np.int64]
@@ -98,17 +98,17 @@ def choice_rows(requests: Iterable[ScoringRequest]) -> list[Encoded]:
     return found
 
 
-def flat_batch(rows: Iterable[Encoded]) -> Batch:
+def flat_batch(rows: Iterable[Encoded]) -> TrieBatch:
     """Lay ``rows`` end to end without sharing anything: one root segment each, in their order."""
     return build(row_paths(rows), share=False)
 
 
-def choice_batch(requests: Iterable[ScoringRequest]) -> Batch:
+def choice_batch(requests: Iterable[ScoringRequest]) -> TrieBatch:
     """Lay requests as a trie: every prompt once, with its choices as children; sum targets by ``examples``."""
     return build(row_paths(choice_rows(requests)))
 
 
-def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> Batch:
+def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> TrieBatch:
     """The batch of ``paths``.
 
     Args:
@@ -119,7 +119,7 @@ def build(paths: Sequence[Path], *, share: bool = True, merge: bool = False) -> 
     return _build(paths, share, merge)[0]
 
 
-def prompt_batch(prompts: Iterable[Sequence[int] | Ints]) -> tuple[Batch, list[Ints]]:
+def prompt_batch(prompts: Iterable[Sequence[int] | Ints]) -> tuple[TrieBatch, list[Ints]]:
     """Lay prompts as a trie, with a target (of no meaning) behind the last token of each.
 
     Returns the batch, whose ``examples`` number the prompts, and where in it the tokens of every prompt stand.
@@ -130,7 +130,7 @@ def prompt_batch(prompts: Iterable[Sequence[int] | Ints]) -> tuple[Batch, list[I
     return batch, [rows[number] for number in range(len(paths))]
 
 
-def _build(paths: Sequence[Path], share: bool, merge: bool) -> tuple[Batch, dict[int, Ints]]:
+def _build(paths: Sequence[Path], share: bool, merge: bool) -> tuple[TrieBatch, dict[int, Ints]]:
     """(the batch, the rows of every path by its example)."""
     if share:
         paths = sorted(paths, key=lambda path: path.key)
@@ -148,7 +148,7 @@ def _build(paths: Sequence[Path], share: bool, merge: bool) -> tuple[Batch, dict
         rows, labels, examples = rows[first], labels[first], examples[first]
     order = np.argsort(rows, kind="stable")
     kept, sources, counts = np.unique(rows[order], return_inverse=True, return_counts=True)
-    batch = Batch(
+    batch = TrieBatch(
         input_ids=torch.from_numpy(ids),
         positions=torch.from_numpy(depths),
         segments=torch.from_numpy(segments),

@@ -172,9 +172,15 @@ def _encoder(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
     from keeptune.data.encode.encoder import Encoder
     from keeptune.inspect.preview import load_tokenizer
 
-    tokenizer, context, lacking = load_tokenizer(_model_path(model))
-    chat = bool(getattr(tokenizer, "chat_template", None))
-    return Encoder(tokenizer, context=context, chat=chat, overlong=overlong, unembedded=lacking)
+    tokenizer, context, lacking, encoder_decoder = load_tokenizer(_model_path(model))
+    return Encoder(
+        tokenizer,
+        context=context,
+        chat=bool(getattr(tokenizer, "chat_template", None)),
+        overlong=overlong,
+        unembedded=lacking,
+        encoder_decoder=encoder_decoder,
+    )
 
 
 def _refuse_folder(html: Path | None, example: str) -> None:

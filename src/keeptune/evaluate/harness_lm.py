@@ -19,7 +19,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from typing_extensions import override
 
 from keeptune.batching.trie import ScoringRequest
-from keeptune.core.errors import DataError
+from keeptune.core.errors import DataError, ModelError
 from keeptune.inference.generate import generate
 from keeptune.inference.score import ranked_logprobs
 from keeptune.models.language_model import LanguageModel
@@ -37,10 +37,20 @@ class Shown:
 
 
 class EngineLM(TemplateLM):  # type: ignore[misc]
-    """A `LanguageModel` that lm-eval can ask. ``shown`` describes the requests of the last call, in their order."""
+    """A `LanguageModel` that lm-eval can ask. ``shown`` describes the requests of the last call, in their order.
+
+    Raises:
+        ModelError: the model is an encoder-decoder.
+    """
 
     def __init__(self, lm: LanguageModel, progress: Progress | None = None) -> None:
         super().__init__()
+        if lm.encoder_decoder:
+            raise ModelError(
+                "tasks of lm-eval are asked of decoder-only models alone",
+                where=lm.name,
+                remedy="give the task as a file of rows, or use a decoder-only model",
+            )
         self.shown: list[Shown] = []
         self.tokenizer: Any = lm.tokenizer
         self._lm = lm

@@ -67,7 +67,7 @@ def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], 
         asked = [encoder.prompt(rendered), *map(encoder.choice, rendered.choices or ())]
         if any(encoder.lacks(ids) is not None for ids in asked):
             return None
-    limit = encoder.context - room
+    limit = encoder.window.room(room)
     for kept in range(len(shots) if takes_shots(rendered) else 0, -1, -1):
         ids = encoder.prompt(rendered, shots[:kept])
         if len(ids) <= limit and encoder.lacks(ids) is None:

@@ -92,7 +92,7 @@ def _continue(
 ) -> list[tuple[int, ...]]:
     """New token ids of every prompt, the end token included."""
     for prompt, limit in zip(prompts, limits, strict=True):
-        if not prompt or len(prompt) + limit > lm.context:
+        if not prompt or len(prompt) > lm.prompt_room(limit):
             raise ValueError(f"a prompt of {len(prompt)} tokens and {limit} new ones do not fit {lm.context} tokens")
     if not prompts:
         return []

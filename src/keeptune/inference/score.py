@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from keeptune.batching.trie import ScoringRequest, choice_rows
+from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.progress import Progress, default_budget
+
+NO_LIKELIHOOD = "free text has no likelihood under an encoder-decoder: it writes answers to prompts"
 
 
 def choice_logprobs(
@@ -58,7 +61,10 @@ def ranked_logprobs(
 def _checked(lm: LanguageModel, requests: Sequence[ScoringRequest]) -> list[Encoded]:
     lm.check_known(ids for request in requests for ids in (request.prompt_ids, *request.choices))
     for request in requests:
-        _check_length(lm, len(request.prompt_ids) + max(map(len, request.choices)) - 1)
+        longest = max(map(len, request.choices)) - 1  # the last token is only predicted
+        if len(request.prompt_ids) > lm.prompt_room(longest):
+            seen = len(request.prompt_ids) + longest
+            raise ValueError(f"a request shows the model {seen} tokens, its context has {lm.context}")
     return choice_rows(requests)
 
 
@@ -79,18 +85,17 @@ def text_nats(
     The caller puts the token in front that the text is to be predicted from (BOS).
 
     Raises:
+        ModelError: the model is an encoder-decoder.
         ValueError: a text of fewer than two tokens, or with more tokens to see than the model's context.
     """
+    if lm.encoder_decoder:
+        raise ModelError(NO_LIKELIHOOD, where=lm.name, remedy="leave free text out, or use a decoder-only model")
     lm.check_known(texts)
     for text in texts:
-        _check_length(lm, len(text) - 1)
+        if len(text) - 1 > lm.context:
+            raise ValueError(f"a text shows the model {len(text) - 1} tokens, its context has {lm.context}")
     rows = [Encoded(str(index), tuple(text[:1]), tuple(text[1:])) for index, text in enumerate(texts)]
     return [-value for value in _sums(lm, rows, token_budget, progress)]
-
-
-def _check_length(lm: LanguageModel, seen: int) -> None:
-    if seen > lm.context:
-        raise ValueError(f"a request shows the model {seen} tokens, its context has {lm.context}")
 
 
 def _sums(

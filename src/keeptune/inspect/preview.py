@@ -40,8 +40,9 @@ class Shown:
         )
 
 
-def load_tokenizer(model: str) -> tuple[Any, int, frozenset[int]]:
-    """The tokenizer of a model folder or hub name, its context window in tokens, and the tokens that the model lacks.
+def load_tokenizer(model: str) -> tuple[Any, int, frozenset[int], bool]:
+    """The tokenizer of a model folder or hub name, its context window in tokens, the tokens that the model lacks, and
+    whether the model is an encoder-decoder.
 
     Loads no weights. The window is the one that `LanguageModel` finds for the loaded model.
 
@@ -62,7 +63,7 @@ def load_tokenizer(model: str) -> tuple[Any, int, frozenset[int]]:
     stated = [getattr(text_config, field, None) for field in ("max_position_embeddings", "n_positions", "max_seq_len")]
     limits = [n for n in (*stated, tokenizer.model_max_length) if isinstance(n, int) and 0 < n < 10**9]
     lacking = unembedded_tokens(tokenizer, text_config.vocab_size, model)
-    return tokenizer, min(limits, default=2048), lacking
+    return tokenizer, min(limits, default=2048), lacking, bool(config.is_encoder_decoder)
 
 
 def preview_rows(
@@ -91,7 +92,7 @@ def _show(example: Example, templates: TemplateSet, encoder: Encoder, seed: int)
     problem = None
     try:
         row = encoder.row(rendered)
-        if len(row) > encoder.context:
+        if not encoder.window.holds(row):
             problem = f"{len(row)} tokens do not fit the window of {encoder.context}"
         problem = encoder.lacks((*row.prompt_ids, *row.completion_ids)) or problem
     except DataError as error:

@@ -128,7 +128,7 @@ def long_rows(
             row = encoder.row(rendered)
         except DataError:  # no row at all, whatever the window
             continue
-        if len(row) <= encoder.context:
+        if encoder.window.holds(row):
             continue
         count += 1
         if len(found) < rows:
@@ -160,7 +160,7 @@ def _view(name: str, rendered: Rendered, encoder: Encoder, *, drawn: bool) -> To
 def _window(row: Encoded, rendered: Rendered, encoder: Encoder) -> tuple[str, range]:
     """What becomes of a row that is too long, in words, and the places of the tokens that go."""
     lacks = encoder.lacks((*row.prompt_ids, *row.completion_ids))
-    if lacks is None and len(row) <= encoder.context:
+    if lacks is None and encoder.window.holds(row):
         return "", range(0)
     said = lacks or _too_long(row, encoder)
     try:

@@ -177,6 +177,7 @@ class MethodConfig(Dosed):
     weight_deltas: ClassVar[bool] = True  # whether `build` makes a `WeightDelta`
     same_input: ClassVar[bool] = True  # whether the base can read what the adapted model reads
     copies_base: ClassVar[bool] = False  # whether the base needs memory of its own beside the tuned model
+    encoder_decoders: ClassVar[bool] = True  # whether encoder-decoders can be trained by it
 
     learning_rates: tuple[float, ...]  # peak learning rates to try
 
@@ -205,6 +206,16 @@ class MethodConfig(Dosed):
 
 
 METHODS: Registry[MethodConfig] = Registry("method", "keeptune.methods")
+
+
+def is_encoder_decoder(model: Any) -> bool:
+    """Whether an encoder reads prompts and a decoder writes answers, as the model's configuration says."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def task_type(model: Any) -> str:
+    """What peft calls the kind of ``model``: its adapters say it, and its wrappers go by it."""
+    return "SEQ_2_SEQ_LM" if is_encoder_decoder(model) else "CAUSAL_LM"
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from typing_extensions import override
 
-from keeptune.methods.base import METHODS
+from keeptune.methods.base import METHODS, task_type
 from keeptune.methods.peft import PeftMethodConfig
 
 
@@ -27,7 +27,7 @@ class Ia3Config(PeftMethodConfig):
             "target_modules": self.target_modules and list(self.target_modules),
             "feedforward_modules": self.feedforward_modules and list(self.feedforward_modules),
         }
-        return IA3Config(task_type="CAUSAL_LM", **{name: value for name, value in listed.items() if value})
+        return IA3Config(task_type=task_type(model), **{name: value for name, value in listed.items() if value})
 
     @override
     def title(self) -> str:

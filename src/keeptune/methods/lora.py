@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from keeptune.core.errors import ModelError
-from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, total
+from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, task_type, total
 from keeptune.methods.lora_layers.targets import lora_targets, other_towers, refused
 
 WEIGHTS = "adapter_model.safetensors"
@@ -41,7 +41,7 @@ class LoraConfig(MethodConfig):
         from transformers.pytorch_utils import Conv1D  # GPT-2's transposed linear layer
 
         return PeftLoraConfig(
-            task_type="CAUSAL_LM",
+            task_type=task_type(model),
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,

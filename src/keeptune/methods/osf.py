@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 from typing_extensions import override
 
-from keeptune.methods.base import METHODS
+from keeptune.methods.base import METHODS, task_type
 from keeptune.methods.peft import PeftMethodConfig
 
 
@@ -32,7 +32,7 @@ class OsfConfig(PeftMethodConfig):
             for name, module in linear.items()
             if any(name == target or name.endswith(f".{target}") for target in targets)
         }
-        return OSFConfig(task_type="CAUSAL_LM", target_modules=list(targets), rank_pattern=ranks)
+        return OSFConfig(task_type=task_type(model), target_modules=list(targets), rank_pattern=ranks)
 
     @override
     def title(self) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 from torch import nn
 from typing_extensions import override
 
 from keeptune.core.errors import ConfigError, ModelError
-from keeptune.methods.base import METHODS, MethodConfig
+from keeptune.methods.base import METHODS, MethodConfig, is_encoder_decoder
 from keeptune.methods.full import Full
 
 Chosen = Callable[[nn.Module], set[str]]
@@ -64,31 +64,39 @@ def norms(model: nn.Module) -> set[str]:
     return {name for name, _ in model.named_parameters() if name.rpartition(".")[0] in layers}
 
 
-def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Name of the decoder's stack, and its layers, lowest first: the longest list that is not part of another one.
+def layer_stacks(model: Any) -> dict[str, nn.ModuleList]:
+    """The model's stacks of layers by name, each lowest first: the decoder's, after the encoder's where there is one.
+
+    A stack is the longest list that is not part of another one.
 
     Raises:
         ModelError: there is none.
     """
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    outer = {name: found for name, found in lists.items() if not any(name.startswith(f"{other}.") for other in lists)}
-    if not outer:
-        raise ModelError("the model keeps its layers in no list", where=type(model).__name__)
-    name = max(outer, key=lambda each: len(outer[each]))
-    return name, outer[name]
+    parts = (model.get_encoder(), model.get_decoder()) if is_encoder_decoder(model) else (model,)
+    names = {id(module): name for name, module in model.named_modules()}
+    stacks = {}
+    for part in parts:
+        lists = {names[id(module)]: module for module in part.modules() if isinstance(module, nn.ModuleList)}
+        outer = {name: each for name, each in lists.items() if not any(name.startswith(f"{one}.") for one in lists)}
+        if not outer:
+            raise ModelError("the model keeps its layers in no list", where=type(model).__name__)
+        name = max(outer, key=lambda each: len(outer[each]))
+        stacks[name] = outer[name]
+    return stacks
 
 
 def last_layers(count: int) -> Chosen:
-    """Everything from the last ``count`` layers up: final norm and head included, embeddings not."""
+    """Everything from the decoder's last ``count`` layers up: final norm and head included, embeddings not."""
 
     def chosen(model: nn.Module) -> set[str]:
-        name, stack = decoder_layers(model)
+        name, stack = list(layer_stacks(model).items())[-1]
         kept = tuple(f"{name}.{number}." for number in range(max(0, len(stack) - count), len(stack)))
-        embedded = {
-            id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()
-        }
+        below = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+        if is_encoder_decoder(model):
+            below.append(model.get_encoder())  # type: ignore[operator]
+        lower = {id(p) for module in below for p in module.parameters()}
         named = dict(model.named_parameters())
-        above = {each for each, p in named.items() if not each.startswith(f"{name}.") and id(p) not in embedded}
+        above = {each for each, p in named.items() if not each.startswith(f"{name}.") and id(p) not in lower}
         return above | {each for each in named if each.startswith(kept)}
 
     return chosen

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.registry import either
-from keeptune.methods.base import METHODS, Method, MethodConfig
+from keeptune.methods.base import METHODS, Method, MethodConfig, task_type
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -163,7 +163,7 @@ class AnyPeftConfig(PeftMethodConfig):
     def peft(self, model: nn.Module) -> Any:
         from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
-        return PEFT_TYPE_TO_CONFIG_MAPPING[_kind(self.type)](task_type="CAUSAL_LM", **self.settings)
+        return PEFT_TYPE_TO_CONFIG_MAPPING[_kind(self.type)](task_type=task_type(model), **self.settings)
 
     @override
     def title(self) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 from typing_extensions import override
 
-from keeptune.methods.base import METHODS
+from keeptune.methods.base import METHODS, task_type
 from keeptune.methods.peft import PeftMethod, PeftMethodConfig
 
 
@@ -17,6 +17,7 @@ class PrefixTuningConfig(PeftMethodConfig):
     """How long the prefix is. The model runs padded, as peft runs it."""
 
     dose: ClassVar[str] = "tokens"
+    encoder_decoders: ClassVar[bool] = False
 
     tokens: int = Field(20, ge=1)
     learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)
@@ -25,7 +26,7 @@ class PrefixTuningConfig(PeftMethodConfig):
     def peft(self, model: nn.Module) -> Any:
         from peft import PrefixTuningConfig as PeftConfig
 
-        return PeftConfig(task_type="CAUSAL_LM", num_virtual_tokens=self.tokens)
+        return PeftConfig(task_type=task_type(model), num_virtual_tokens=self.tokens)
 
     @override
     def title(self) -> str:

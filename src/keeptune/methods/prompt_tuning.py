@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from keeptune.core.errors import ModelError
-from keeptune.methods.base import METHODS, Method, MethodConfig
+from keeptune.methods.base import METHODS, Method, MethodConfig, task_type
 from keeptune.methods.peft import WEIGHTS
 
 KEY = "prompt_embeddings"  # in peft's files
@@ -92,8 +92,9 @@ class PromptTuning(Method):
         folder.mkdir(parents=True, exist_ok=True)
         soft = _soft(model)
         peft = PeftConfig(
-            task_type="CAUSAL_LM",
+            task_type=task_type(model),
             num_virtual_tokens=self.config.tokens,
+            num_transformer_submodules=1,  # before the encoder's input alone, where there is one
             token_dim=soft.embedding_dim,
             base_model_name_or_path=getattr(model, "name_or_path", None),
             inference_mode=True,

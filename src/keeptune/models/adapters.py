@@ -21,7 +21,7 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _BESIDE = ("adapter_*", "value_head*")
 _WHOLE = ("*.safetensors", "pytorch_model*.bin")
 _LENGTHENS: Final = frozenset({"PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT"})
-_LANGUAGE: Final = ("CAUSAL_LM", None)
+_LANGUAGE: Final = ("CAUSAL_LM", "SEQ_2_SEQ_LM", None)
 AS_IT_WAS = "name the base it was trained on, as it was then"
 LARGE = 1024  # bytes: a smaller file that is no safetensors is a pointer to one
 

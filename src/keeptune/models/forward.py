@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from keeptune.batching.arrange import arrange
 from keeptune.batching.padded import unfold
-from keeptune.batching.types import Batch
+from keeptune.batching.types import Batch, TrieBatch
 from keeptune.models.attention import flat_attention
 from keeptune.models.cache import PromptCache
 from keeptune.models.head import Head, chunks
@@ -38,7 +38,7 @@ def _gather(logits_UV: Tensor, sources: Tensor, labels: Tensor) -> Tensor:
 
 
 def hidden_states(
-    lm: LoadedModel, head: Head, batch: Batch, cache: PromptCache | None = None, prefix: int = 0
+    lm: LoadedModel, head: Head, batch: TrieBatch, cache: PromptCache | None = None, prefix: int = 0
 ) -> Tensor:
     """[U, D] what the head sees at ``batch.rows``."""
     with flat_attention(lm.model):
@@ -47,7 +47,7 @@ def hidden_states(
     return states
 
 
-def flat_logits(lm: LoadedModel, batch: Batch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
+def flat_logits(lm: LoadedModel, batch: TrieBatch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
     """`logits` by one flat row; the head sees the kept rows only, through the model's own scales and soft caps."""
     with flat_attention(lm.model):
         output = lm.model(logits_to_keep=batch.rows, **_inputs(batch, cache, prefix))
@@ -55,7 +55,7 @@ def flat_logits(lm: LoadedModel, batch: Batch, cache: PromptCache | None = None,
     return kept
 
 
-def _inputs(batch: Batch, cache: PromptCache | None, prefix: int) -> dict[str, Any]:
+def _inputs(batch: TrieBatch, cache: PromptCache | None, prefix: int) -> dict[str, Any]:
     inputs = {
         "input_ids": batch.input_ids[None],
         "position_ids": batch.positions[None] + prefix,
@@ -65,7 +65,7 @@ def _inputs(batch: Batch, cache: PromptCache | None, prefix: int) -> dict[str, A
     return inputs if cache is None else {**inputs, "keeptune_cache": cache}
 
 
-def padded_logits(lm: LoadedModel, batch: Batch) -> Tensor:
+def padded_logits(lm: LoadedModel, batch: TrieBatch) -> Tensor:
     """`logits` by one padded row per sequence with the model's own attention: slower, and the reference."""
     padded = unfold(batch)
     output = lm.model(input_ids=padded.input_ids, attention_mask=padded.attention_mask, use_cache=False)

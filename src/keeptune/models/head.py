@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from keeptune.batching.types import Batch
+from keeptune.methods.base import is_encoder_decoder
 
 CHUNK = 2**25  # logits of a chunk: 64 MB in bfloat16
 
@@ -38,6 +39,8 @@ class Head:
                 return None  # its virtual tokens are put in front by peft's own forward
             inner = inner.get_base_model()
         linear, decoder = inner.get_output_embeddings(), getattr(inner, "base_model", inner)
+        if is_encoder_decoder(inner):
+            decoder = inner.get_decoder()
         if decoder is inner or type(linear) is not nn.Linear:
             return None
         config = inner.config.get_text_config()
@@ -45,6 +48,8 @@ class Head:
         for name in ("logit_scale", "lm_head_multiplier"):
             scale *= getattr(config, name, None) or 1.0
         scale /= getattr(config, "logits_scaling", None) or 1.0
+        if getattr(config, "scale_decoder_outputs", False):  # T5 with tied embeddings
+            scale *= config.d_model**-0.5
         return cls(decoder, linear, scale, getattr(config, "final_logit_softcapping", None))
 
     def logits(self, hidden_UD: Tensor) -> Tensor:

@@ -19,7 +19,9 @@ _HEADS = frozenset({"score", "classifier", "qa_outputs", "regression_head", "rew
 
 
 def check_kind(folder: Path, config: Any, name: str) -> None:
-    """Refuse what is no plain causal language model by what its folder states; clears fields that quantise nothing.
+    """Refuse what is no plain language model by what its folder states; clears fields that quantise nothing.
+
+    Plain are causal language models, and encoder-decoders that read and write text.
 
     Args:
         folder: the model's folder.
@@ -29,6 +31,10 @@ def check_kind(folder: Path, config: Any, name: str) -> None:
     Raises:
         ModelError: weights are quantised, or the model was saved with another head than a language model's.
     """
+    if config.model_type not in _architectures(config):
+        raise ModelError(
+            f"'{config.model_type}' is no language model", where=name, remedy="use a decoder-only model, T5 or BART"
+        )
     stated = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     _check_quantisation(folder, stated, name)
     for part in (config, config.get_text_config()):
@@ -96,23 +102,35 @@ def _quantises(settings: Mapping[str, Any]) -> bool:
 
 def _check_architecture(config: Any, architectures: Iterable[str], name: str) -> None:
     """By the class that the folder was saved from; folders that name none are judged by their weights."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     named = [architectures] if isinstance(architectures, str) else list(architectures)
-    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    known = set(_architectures(config).values())
 
     def speaks(architecture: str) -> bool:
-        if architecture.endswith("ForConditionalGeneration"):
-            return not getattr(config, "is_encoder_decoder", False)  # otherwise one that sees images, too
+        if config.is_encoder_decoder:
+            return architecture in known
+        if architecture.endswith("ForConditionalGeneration"):  # one that sees images, too
+            return True
         return architecture in known or "CausalLM" in architecture or "LMHead" in architecture
 
     if named and not any(map(speaks, named)):
         raise _no_language_model(f"config.json says that it is a {named[0]}", name)
 
 
+def _architectures(config: Any) -> Mapping[str, str]:
+    """Model types and their classes that read and write text, of the kind that ``config`` says it is."""
+    from transformers.models.auto import modeling_auto
+
+    found: Mapping[str, str] = (
+        modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+        if config.is_encoder_decoder
+        else modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    )
+    return found
+
+
 def _no_language_model(reason: str, name: str) -> ModelError:
     return ModelError(
-        f"not a causal language model: {reason}",
+        f"not a language model: {reason}",
         where=name,
         remedy="name the language model that it was made from; if it is one, correct architectures in config.json",
     )

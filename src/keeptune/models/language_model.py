@@ -15,7 +15,7 @@ from keeptune.core.errors import DataError, ModelError
 from keeptune.core.units import content_hash
 from keeptune.data.encode.cache import tokenizer_digest
 from keeptune.data.encode.tokenizer import unembedded_tokens
-from keeptune.methods.base import Method, weight_delta
+from keeptune.methods.base import Method, is_encoder_decoder, weight_delta
 from keeptune.models.causal import check_causal
 from keeptune.models.engines.base import Engine
 from keeptune.models.engines.choose import choose_engine
@@ -26,7 +26,9 @@ from keeptune.models.loaded import LoadedModel
 
 @dataclass(eq=False)
 class LanguageModel(LoadedModel):
-    """A causal language model with its tokenizer. One loaded base serves many arms: see `adapt` and `restore`.
+    """A causal language model, or an encoder-decoder, with its tokenizer.
+
+    One loaded base serves many arms: see `adapt` and `restore`.
 
     Example:
         >>> lm, method = load("builtin"), LoraConfig(rank=4).build()
@@ -77,9 +79,11 @@ class LanguageModel(LoadedModel):
             unembedded=unembedded_tokens(tokenizer, vocabulary, name),
             hash=weights_hash or content_hash([hash_parameters(model), tokenizer_digest(tokenizer), eos_ids]),
             chat=bool(getattr(tokenizer, "chat_template", None)),
+            encoder_decoder=is_encoder_decoder(model),
         )
         _refuse_virtual_tokens(lm)
-        check_causal(lm)
+        if not lm.encoder_decoder:  # the decoder of one is what it is called
+            check_causal(lm)
         lm.base_engine = choose_engine(lm)
         return lm
 

@@ -28,7 +28,9 @@ READ = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken") 
 def load(
     name: str, *, device: str = "auto", precision: str = "auto", adapter: str | Path | None = None
 ) -> LanguageModel:
-    """Load a causal language model by folder, hub name or "builtin", with an adapter on top where one is named.
+    """Load a causal language model or an encoder-decoder by folder, hub name or "builtin".
+
+    An adapter is put on top where one is named.
 
     ``device``: auto, cpu, cuda, cuda:1. ``precision``: auto, fp32, bf16 (see `precision`).
 
@@ -113,7 +115,6 @@ def _download(name: str) -> Path:
 
 def _read_config(folder: Path, name: str) -> Any:
     from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if is_adapter(folder):
         raise ModelError(
@@ -127,16 +128,12 @@ def _read_config(folder: Path, name: str) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:
         raise ModelError(f"config.json cannot be used: {error}", where=name) from error
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        raise ModelError(
-            f"'{config.model_type}' is not a causal language model", where=name, remedy="use a decoder-only model"
-        )
     check_kind(folder, config, name)
     return config
 
 
 def _read_weights(folder: Path, name: str, config: Any, dtype: torch.dtype) -> nn.Module:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     if not any(folder.glob("*.safetensors")):
         pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
@@ -147,7 +144,8 @@ def _read_weights(folder: Path, name: str, config: Any, dtype: torch.dtype) -> n
         )
     check_stored(folder, name)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, report = loader.from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:

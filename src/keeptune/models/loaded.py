@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from keeptune.data.encode.window import prompt_room
+
 
 @dataclass(eq=False)
 class LoadedModel:
-    """A causal language model as it was loaded; `LanguageModel` adds how it runs and how it is adapted."""
+    """A language model as it was loaded; `LanguageModel` adds how it runs and how it is adapted."""
 
-    model: nn.Module  # a transformers causal LM, or a peft wrapper around one
+    model: nn.Module  # a transformers causal LM or encoder-decoder, or a peft wrapper around one
     tokenizer: Any  # transformers' PreTrainedTokenizerBase
     name: str
     context: int  # tokens that fit
@@ -24,3 +26,8 @@ class LoadedModel:
     hash: str | None  # of weights and tokenizer, by content; None once a method changed them: cache nothing about those
     chat: bool  # the tokenizer has a chat template
     base_hash: str | None = None
+    encoder_decoder: bool = False  # the encoder reads prompts, the decoder writes answers, each in a window of its own
+
+    def prompt_room(self, answer: int) -> int:
+        """Tokens that a prompt may have whose answer takes ``answer`` tokens of the window."""
+        return prompt_room(self.context, answer, encoder_decoder=self.encoder_decoder)

@@ -14,6 +14,7 @@ from keeptune.data.splits.leakage import asked_elsewhere
 from keeptune.data.splits.split import freeze
 from keeptune.evaluate.cache import EvaluationCache, cache_folder
 from keeptune.evaluate.task import Judged, Task
+from keeptune.inference.score import NO_LIKELIHOOD
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
 from keeptune.recipe.config import StudyConfig
@@ -30,7 +31,7 @@ from keeptune.study.scorer import Scorer
 from keeptune.study.seeds import with_seeds
 from keeptune.study.settled import settle, settled
 from keeptune.study.suited import suited_tasks, without
-from keeptune.study.workplace import Workplace
+from keeptune.study.workplace import NO_TEXTS, Workplace
 from keeptune.tracking.base import TRACKERS
 from keeptune.train.microbatch_autotune import MicrobatchMemory
 from keeptune.train.remedies.base import Need
@@ -101,15 +102,25 @@ def load_base(prepared: Prepared) -> LanguageModel:
 
 def encoder_of(config: StudyConfig, lm: LanguageModel) -> Encoder:
     """How rows become tokens of the model."""
-    return Encoder(lm.tokenizer, context=lm.context, chat=lm.chat, overlong=config.overlong, unembedded=lm.unembedded)
+    return Encoder(
+        lm.tokenizer,
+        context=lm.context,
+        chat=lm.chat,
+        overlong=config.overlong,
+        unembedded=lm.unembedded,
+        encoder_decoder=lm.encoder_decoder,
+    )
 
 
 def suit(prepared: Prepared, lm: LanguageModel, messages: Messages) -> Prepared:
     """The study without the rows that cannot be used with its model; its splits are frozen from then on.
 
     Raises:
+        ConfigError: the model is an encoder-decoder, and the recipe asks for what only other models do.
         DataError: there are too many of them in a task.
     """
+    if lm.encoder_decoder:
+        _check_pairs(prepared)
     encoder = encoder_of(prepared.config, lm)
     (targets, suites, held_out), unsuited = suited_tasks(encoder, prepared.targets, prepared.suites, prepared.held_out)
     for line in unsuited:
@@ -179,6 +190,26 @@ def _check(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task],
                 where="retain",
                 remedy="name what to retain, or leave the arm out",
             )
+
+
+def _check_pairs(prepared: Prepared) -> None:
+    """Refuse what an encoder-decoder cannot do: it reads prompts and writes answers, and nothing else.
+
+    Raises:
+        ConfigError: free text to retain, a method or a remedy for decoder-only models.
+    """
+    only = "or use a decoder-only model"
+    for task in prepared.tasks:
+        if task.request == "text" or task.adapter is not None:
+            why = NO_LIKELIHOOD if task.request == "text" else "suites of lm-eval are asked of decoder-only models"
+            raise ConfigError(why, where=task.name, remedy=f"leave it out, {only}")
+    for arm in prepared.config.training_arms:
+        if not arm.method.encoder_decoders:
+            raise ConfigError(
+                f"{arm.method.name} is for decoder-only models", where=arm.name, remedy=f"leave it out, {only}"
+            )
+        if arm.without(Need.REHEARSAL_ROWS).needs(Need.SELF_GENERATED_ROWS):
+            raise ConfigError(NO_TEXTS, where=arm.name, remedy=f"use replay, {only}")
 
 
 def _apart(

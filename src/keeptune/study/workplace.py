@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from keeptune.core.errors import ConfigError
 from keeptune.core.records import write_json
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Encoded
@@ -21,6 +22,8 @@ from keeptune.study.scorer import Scorer
 from keeptune.tracking.base import Tracker
 from keeptune.train.microbatch_autotune import MicrobatchMemory
 from keeptune.train.remedies.self_replay import SelfReplayConfig
+
+NO_TEXTS = "an encoder-decoder writes no texts of its own to replay"
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,13 @@ class Workplace:
         return Baseline.read(self.ledger, suites, self.data.validation_rows(self.config.seeds[0]))
 
     def self_generated_rows(self, seed: int) -> dict[str, list[Encoded]]:
-        """Texts that the base writes itself, from where a text starts; written once for a run's folder."""
+        """Texts that the base writes itself, from where a text starts; written once for a run's folder.
+
+        Raises:
+            ConfigError: the base is an encoder-decoder.
+        """
+        if self.lm.encoder_decoder:
+            raise ConfigError(NO_TEXTS, where="replay", remedy="retain suites that have train rows")
         settings = self.config.remedy("self-replay")
         assert isinstance(settings, SelfReplayConfig)
         path = self.ledger.folder / "base" / f"texts-seed{seed}.json"

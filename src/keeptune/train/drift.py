@@ -9,14 +9,13 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from keeptune.batching.trie import ScoringRequest, choice_rows
 from keeptune.core.errors import DataError
 from keeptune.core.files import whole
 from keeptune.core.records import Drift
@@ -34,7 +33,7 @@ OF_A_ROW = 8  # positions at most, unless there are too few rows: those of one r
 class DriftBase:
     """What the base predicts, to be compared with many tuned models."""
 
-    positions: Sequence[ScoringRequest]  # what stands before every position, and the token there
+    positions: Sequence[Encoded]  # rows that end at the position, the one of their tokens that is supervised
     logprobs_PV: Tensor  # float32 on the CPU: 50 MB for a vocabulary of 50,000
 
     @classmethod
@@ -66,7 +65,7 @@ class DriftBase:
             save_file({"logprobs": self.logprobs_PV}, partial)
 
 
-def positions_of(rows: Sequence[Encoded]) -> list[ScoringRequest]:
+def positions_of(rows: Sequence[Encoded]) -> list[Encoded]:
     """Up to 256 supervised positions of ``rows``.
 
     Raises:
@@ -97,24 +96,22 @@ def _length(lm: LanguageModel, method: Method) -> float | None:
     return math.sqrt(max(float(method.squared_length(lm.model)), 0.0))
 
 
-def _positions(rows: Sequence[Encoded]) -> Iterator[ScoringRequest]:
+def _positions(rows: Sequence[Encoded]) -> Iterator[Encoded]:
     """Supervised positions, evenly over every row, rows in an order drawn from a fixed seed."""
     most = max(OF_A_ROW, math.ceil(POSITIONS / max(len(rows), 1)))
     for number in random.Random(0).sample(range(len(rows)), len(rows)):
         row = rows[number]
-        ids = (*row.prompt_ids, *row.completion_ids)
-        first = max(len(row.prompt_ids), 1)
-        start = len(row.prompt_ids)
-        supervised = [at for a, b in row.spans for at in range(max(start + a, first), start + b)]
+        first = 0 if row.prompt_ids else 1  # the first token of a text is predicted from nothing
+        supervised = [at for a, b in row.spans for at in range(max(a, first), b)]
         count = min(most, len(supervised))
         for i in range(count):
             at = supervised[i * len(supervised) // count]
-            yield ScoringRequest(ids[:at], [ids[at : at + 1]])
+            yield replace(row, completion_ids=row.completion_ids[: at + 1], gaps=((0, at),) if at else ())
 
 
-def _predictions(lm: LanguageModel, positions: Sequence[ScoringRequest]) -> Iterator[tuple[Tensor, Tensor]]:
+def _predictions(lm: LanguageModel, positions: Sequence[Encoded]) -> Iterator[tuple[Tensor, Tensor]]:
     """(indices of positions [P], float32 log-probabilities of every token there [P, V]), batch by batch."""
     with evaluating(lm):
-        for made in lm.engine.score_batches(choice_rows(positions), DEFAULT):
+        for made in lm.engine.score_batches(positions, DEFAULT):
             batch = made.to(lm.device)
             yield batch.examples, logits(lm, batch)[batch.sources].float().log_softmax(-1)

@@ -236,13 +236,19 @@ def _restored_on_error(lm: LanguageModel, method: Method) -> Iterator[None]:
 def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
     if not train:
         raise DataError("no training rows", remedy="check the split sizes with `keeptune data check`")
-    longest = max(itertools.chain(train, validation), key=len)
-    if len(longest) > lm.context + 1:  # the last token is predicted, not fed
-        raise DataError(
-            f"a row of {len(longest)} tokens does not fit the context of {lm.context}",
-            field=f"id {longest.id}",
-            remedy="shorten it, or choose a policy for over-long rows",
-        )
+    for row in itertools.chain(train, validation):
+        if len(row.prompt_ids) > lm.prompt_room(len(row.completion_ids) - 1):  # the last token is predicted, not fed
+            raise DataError(
+                f"a row of {len(row)} tokens does not fit the context of {lm.context}",
+                field=f"id {row.id}",
+                remedy="shorten it, or choose a policy for over-long rows",
+            )
+        if lm.encoder_decoder and not row.prompt_ids:
+            raise DataError(
+                "a row without a prompt has nothing for the encoder",
+                field=f"id {row.id}",
+                remedy="give rows of prompt and completion, or use a decoder-only model",
+            )
 
 
 def _steps(

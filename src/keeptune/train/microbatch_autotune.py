@@ -189,7 +189,7 @@ class Probe:
                 self._drop_gradients()
         peak = peak_bytes(device)
         taken = 0 if peak is None or before is None else max(peak - before - self.gradients, 0)
-        return min(times) / batch.tokens, taken / len(batch.input_ids)
+        return min(times) / batch.tokens, taken / batch.computed
 
     def _drop_gradients(self) -> None:
         for parameter in self.trainable:

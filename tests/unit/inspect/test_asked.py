@@ -77,7 +77,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], tuple[t
 
 def preview_encoder(folder: Path, overlong: OverlongPolicy = "truncate_prompt") -> Encoder:
     """As the command makes it."""
-    tokenizer, context, lacking = load_tokenizer(str(folder))
+    tokenizer, context, lacking, _ = load_tokenizer(str(folder))
     chat = bool(tokenizer.chat_template)
     return Encoder(tokenizer, context=context, chat=chat, overlong=overlong, unembedded=lacking)
 

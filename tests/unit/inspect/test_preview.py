@@ -113,6 +113,6 @@ def test_missing_model(tmp_path: Any) -> None:
 
 
 def test_load_tokenizer(tiny_folder: Any) -> None:
-    tokenizer, context, lacking = load_tokenizer(str(tiny_folder))
+    tokenizer, context, lacking, pairs = load_tokenizer(str(tiny_folder))
     assert tokenizer.eos_token == "</s>"
-    assert (context, lacking) == (128, frozenset())
+    assert (context, lacking, pairs) == (128, frozenset(), False)

@@ -93,7 +93,7 @@ def encoded(
 
 def cache_key(encoder: Encoder, key: Any) -> str:
     """The name of the folder: a hash of ``key`` and of all that encoding depends on."""
-    settings = [encoder.context, encoder.chat, encoder.overlong, sorted(encoder.unembedded)]
+    settings = [encoder.context, encoder.chat, encoder.overlong, sorted(encoder.unembedded), encoder.encoder_decoder]
     return content_hash([__version__, _FORMAT, tokenizer_digest(encoder.tokenizer), settings, key], length=32)
 
 
@@ -159,7 +159,14 @@ def _in_processes(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(encoder.tokenizer, encoder.context, encoder.chat, encoder.overlong, encoder.unembedded),
+        initargs=(
+            encoder.tokenizer,
+            encoder.context,
+            encoder.chat,
+            encoder.overlong,
+            encoder.unembedded,
+            encoder.encoder_decoder,
+        ),
     )
 
     def take() -> None:
@@ -181,11 +188,20 @@ def _in_processes(
 _encoder: Encoder  # of a process that builds
 
 
-def _start(tokenizer: Any, context: int, chat: bool, overlong: Any, unembedded: frozenset[int]) -> None:
+def _start(
+    tokenizer: Any, context: int, chat: bool, overlong: Any, unembedded: frozenset[int], encoder_decoder: bool
+) -> None:
     global _encoder
     be_a_worker()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # every processor has a process already
-    _encoder = Encoder(tokenizer, context=context, chat=chat, overlong=overlong, unembedded=unembedded)
+    _encoder = Encoder(
+        tokenizer,
+        context=context,
+        chat=chat,
+        overlong=overlong,
+        unembedded=unembedded,
+        encoder_decoder=encoder_decoder,
+    )
 
 
 def _shard(path: Path, rows: Sequence[Rendered]) -> None:

@@ -55,6 +55,8 @@ class Encoder:
             ``truncate_prompt`` (the prompt loses tokens at its left end, after BOS) or raise an ``error``.
             A completion is never cut: one that leaves no room for a prompt token is dropped, or raises.
         unembedded: tokens that the model does not know; rows that need one are treated as those that are too long.
+        encoder_decoder: an encoder reads the prompt and a decoder writes the answer: both are texts of their own, each
+            in a window of ``context`` tokens, and the prompt ends as the tokenizer ends its texts.
 
     Raises:
         ModelError: no EOS, no chat template although ``chat`` is set, a chat template whose prompt is not the
@@ -69,6 +71,7 @@ class Encoder:
         chat: bool = False,
         overlong: OverlongPolicy = "drop",
         unembedded: frozenset[int] = frozenset(),
+        encoder_decoder: bool = False,
     ) -> None:
         if tokenizer.eos_token_id is None:
             raise ModelError(
@@ -81,9 +84,10 @@ class Encoder:
         self.chat = chat
         self.overlong = overlong
         self.unembedded = unembedded
-        self.texts = Texts(tokenizer)
+        self.encoder_decoder = encoder_decoder
+        self.texts = Texts(tokenizer, apart=encoder_decoder)
         self.vocabulary, self.start_ids = self.texts.vocabulary, self.texts.start_ids
-        self.window = Window(tokenizer, context, overlong, unembedded, self.start_ids)
+        self.window = Window(tokenizer, context, overlong, unembedded, self.start_ids, encoder_decoder)
         self._turn: AssistantTurn | None = assistant_turn(tokenizer) if chat else None
         self.end_id: int = self._turn.end_id if self._turn else int(tokenizer.eos_token_id)
         self._check_frame()
@@ -117,15 +121,17 @@ class Encoder:
                 raise ValueError(
                     f"example {row.id} was rendered with chat={row.chat}, the encoder has chat={self.chat}"
                 )
+        if self.encoder_decoder:
+            self._refuse_promptless(rendered)
         if rendered.whole is not None:
             try:
                 return self._single_bos(self._whole.prompt(rendered.whole, shots), rendered)
             except DataError as error:
                 raise _placed(error, rendered) from error
         if self.chat:
-            return self._single_bos(self.texts.ids(render_chat(self.tokenizer, rendered, shots)), rendered)
-        body = self.texts.ids(self.plain_text(rendered, shots))
-        ids = (*self.start_ids, *body)
+            ids = (*self.texts.ids(render_chat(self.tokenizer, rendered, shots)), *self.texts.end_ids)
+            return self._single_bos(ids, rendered)
+        ids = (*self.start_ids, *self.texts.ids(self.plain_text(rendered, shots)), *self.texts.end_ids)
         return self._single_bos(ids or self.beginning, rendered)
 
     def prompt_text(self, rendered: Rendered, shots: Sequence[Rendered] = ()) -> str:
@@ -192,7 +198,7 @@ class Encoder:
             DataError: see `encode`.
         """
         try:
-            if rendered.whole is not None:
+            if rendered.whole is not None and not self.encoder_decoder:
                 return self._whole.row(rendered.id, rendered.whole)
             prompt = self.prompt(rendered)
             if not rendered.completion.strip():
@@ -278,6 +284,22 @@ class Encoder:
     def cut(self, prompt_ids: Sequence[int], room: int) -> tuple[int, ...]:
         """The last tokens of a prompt that fit into ``room`` tokens, BOS kept in front."""
         return self.window.cut(prompt_ids, room)
+
+    @staticmethod
+    def _refuse_promptless(rendered: Rendered) -> None:
+        """Raises a DataError where an encoder would have nothing to read, or a decoder several answers to write."""
+        if rendered.whole is not None:
+            what = "a row of several turns, segments or token ids"
+        elif not rendered.prompt.strip():
+            what = "a row without a prompt"
+        else:
+            return
+        raise DataError(
+            f"{what} does not say what the encoder reads and what the decoder writes",
+            path=rendered.path or None,
+            line=rendered.line or None,
+            remedy="give rows of one prompt and one completion, or use a decoder-only model",
+        )
 
     def _single_bos(self, ids: Sequence[int], rendered: Rendered) -> tuple[int, ...]:
         bos = self.tokenizer.bos_token_id

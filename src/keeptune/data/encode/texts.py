@@ -24,19 +24,26 @@ _PROBES = (("Say it", " again now"), ("Say it:\n", "again"), ("Say it:", "\n\nag
 class Texts:
     """The texts of one tokenizer.
 
+    Args:
+        tokenizer: a transformers tokenizer.
+        apart: what follows another text is read apart from it, as an encoder-decoder reads prompt and answer.
+
     Attributes:
         start_ids: the special tokens that the tokenizer puts before a text.
+        end_ids: those that it puts behind a prompt that is read apart from its answer.
         following: ids of a text as it continues another one; kept, since answers and choices recur.
 
     Raises:
         ModelError: the tokenizer puts two BOS tokens before a text.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, apart: bool = False) -> None:
         self.tokenizer = tokenizer
+        self.apart = apart
         self.vocabulary = Vocabulary(tokenizer)
         self._together: dict[str, tuple[int, ...]] = {}  # ids of texts that were tokenised in one call
-        self.start_ids = _start_ids(tokenizer)
+        self.start_ids, end_ids = frame_ids(tokenizer)
+        self.end_ids = end_ids if apart else ()
         self._anchors = tuple((text, self.ids(text)) for text in _ANCHORS)
         self.following = lru_cache(maxsize=4_096)(self._following)
 
@@ -62,12 +69,16 @@ class Texts:
 
     def said(self, ids: Sequence[int]) -> str:
         """What ids add to a text before them."""
+        if self.apart:
+            return self.decode(ids)
         anchor, anchor_ids = self._anchors[0]
         text = self.decode((*anchor_ids, *ids))
         return text[len(anchor) :] if text.startswith(anchor) else self.decode(ids)
 
     def kept(self, text: str) -> str:
         """What the tokenizer keeps of a text that follows another."""
+        if self.apart:
+            return self.decode(self._following(text))
         anchor, _ = self._anchors[0]
         return self.decode(self.ids(anchor + text)).removeprefix(anchor)
 
@@ -104,7 +115,7 @@ class Texts:
 
     def prove_boundaries(self) -> None:
         """Raises a ModelError where tokenising two texts apart changes them."""
-        for prompt, completion in _PROBES:
+        for prompt, completion in () if self.apart else _PROBES:
             joint = self.decode(self.ids(prompt + completion))
             if joint == prompt + completion and self.decode(self.ids(prompt) + self._following(completion)) != joint:
                 raise ModelError(
@@ -115,6 +126,8 @@ class Texts:
 
     def _following(self, text: str) -> tuple[int, ...]:
         """Ids of ``text`` as it continues another text: no space lost, none added."""
+        if self.apart:
+            return self.ids(text.lstrip())  # the space that would part it from the prompt means nothing
         direct = self.ids(text)
         anchor, anchor_ids = self._anchors[0]
         if self.decode((*anchor_ids, *direct)) == anchor + text:
@@ -133,15 +146,20 @@ class Texts:
         return direct  # the tokenizer does not keep this text in any case (unknown characters)
 
 
-def _start_ids(tokenizer: Any) -> tuple[int, ...]:
-    """The special tokens that the tokenizer puts before a text."""
+def frame_ids(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The special tokens that the tokenizer puts before a text, and those that it puts behind.
+
+    Raises:
+        ModelError: it puts two BOS tokens before a text.
+    """
     bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     full = list(tokenizer("a", add_special_tokens=True)["input_ids"])
-    start = next((full[:i] for i in range(len(full)) if full[i : i + len(bare)] == bare), [])
+    place = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), None)
+    start, end = ([], []) if place is None else (full[:place], full[place + len(bare) :])
     if tokenizer.bos_token_id is not None and start.count(tokenizer.bos_token_id) > 1:
         raise ModelError(
             "the tokenizer puts two BOS tokens before a text",
             where=tokenizer_name(tokenizer),
             remedy="remove one of them from its post-processor",
         )
-    return tuple(start)
+    return tuple(start), tuple(end)

@@ -12,6 +12,16 @@ from keeptune.data.examples import Encoded, Rendered
 OverlongPolicy = Literal["error", "drop", "truncate_prompt"]
 
 
+def prompt_room(context: int, answer: int, *, encoder_decoder: bool) -> int:
+    """Tokens that a prompt may have whose answer takes ``answer`` tokens; below 1 where the answer alone is too long.
+
+    An encoder-decoder reads the two apart, each in a window of ``context`` tokens.
+    """
+    if not encoder_decoder:
+        return context - answer
+    return context if answer < context else 0  # a token is left to what the decoder starts from
+
+
 @dataclass(frozen=True, slots=True)
 class Overlong:
     """A row that was left out because it does not fit the context window."""
@@ -33,6 +43,15 @@ class Window:
     policy: OverlongPolicy
     unembedded: frozenset[int]
     start_ids: tuple[int, ...]
+    encoder_decoder: bool = False
+
+    def room(self, answer: int) -> int:
+        """See `prompt_room`."""
+        return prompt_room(self.context, answer, encoder_decoder=self.encoder_decoder)
+
+    def holds(self, row: Encoded) -> bool:
+        """Whether the model sees all of the row."""
+        return len(row.prompt_ids) <= self.room(len(row.completion_ids))
 
     def fitted(self, row: Encoded, rendered: Rendered) -> Encoded | Overlong:
         """The row inside the window, by the policy."""
@@ -40,10 +59,10 @@ class Window:
         lacks = self.lacks((*prompt, *completion))
         if lacks is not None:
             return self._unknown(rendered, row, lacks)
-        if len(row) <= self.context:
+        if self.holds(row):
             return row
         too_long = self._overlong(rendered, len(prompt), len(completion))
-        room = self.context - len(completion)
+        room = self.room(len(completion))
         if self.policy == "error":
             raise DataError(
                 f"{too_long.reason}: {len(prompt)} prompt + {len(completion)} completion tokens, window {self.context}",
@@ -82,6 +101,6 @@ class Window:
         return Overlong(rendered.id, *lengths, reason, rendered.path, rendered.line)
 
     def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:
-        fits = completion < self.context - len(self.start_ids)
+        fits = self.room(completion) > len(self.start_ids)
         reason = "prompt and completion exceed the window" if fits else "the completion alone exceeds the window"
         return Overlong(rendered.id, prompt, completion, reason, rendered.path, rendered.line)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
@@ -15,6 +16,8 @@ from keeptune.models.generation.choose import Choose
 from keeptune.models.generation.stops import StopTexts
 from keeptune.models.loaded import LoadedModel
 from keeptune.models.progress import Progress
+
+B = TypeVar("B", bound=Batch, default=Any)  # the layout of an engine's batches; callers hand back what they were given
 
 
 @dataclass(frozen=True)
@@ -40,45 +43,44 @@ class Generation:
     progress: Progress | None = None
 
 
-class Engine(Protocol):
+class Engine(Protocol[B]):
     """One way of running a language model. Everybody else asks it and never how it does it.
 
     An engine holds no weights: it is given the model with every call, so that it also serves the base inside an
     adapted model. Rows come as prompt and completion and leave as batches that are meant for the engine that made
     them; what a batch looks like inside is its own affair.
 
-    An engine for encoder-decoders would make batches with the prompt in the encoder and the completion in the decoder,
-    give logits at the decoder's supervised positions, and generate by transformers' `generate`. Nothing here says that
-    prompt and completion are one text, that prefixes are shared, or how attention is masked.
+    Nothing here says that prompt and completion are one text, that prefixes are shared, or how attention is masked.
     """
 
-    name: str  # "flat" or "padded": part of the keys of what is kept on disk, since engines differ in rounding
+    # "flat", "padded" or "encoder-decoder": part of the keys of what is kept on disk, since engines differ in rounding.
+    name: str
 
     @property
-    def reference(self) -> Engine:
+    def reference(self) -> Engine[B]:
         """The slow engine whose results are those of this one up to rounding; itself where it is that one."""
         ...
 
-    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[B]:
         """Micro-batches for a loss, in the mode (training or evaluation) that the model is in; on the CPU.
 
         Equal targets may stand there once, with their weights added up.
         """
         ...
 
-    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[Batch]:
+    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[B]:
         """Batches in which every target stands by itself: ``examples`` number the rows; on the CPU."""
         ...
 
-    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: B) -> Tensor:
         """[U, V] next-token logits at the kept rows of ``batch``, in the model's dtype."""
         ...
 
-    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: B) -> Tensor:
         """[S] float32 log-probability (nats) of every target of ``batch``."""
         ...
 
-    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: B, scale: float = 1.0) -> Tensor:
         """Weighted negative log-likelihood of the targets of ``batch``, times ``scale``: float32 scalar."""
         ...
 

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from keeptune.batching.trie import ScoringRequest, choice_batch
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.core.errors import ModelError
 from keeptune.models.attention import check_windows
 from keeptune.models.causal import distance, draw_tokens, same_logits
 from keeptune.models.engines.base import Engine
+from keeptune.models.engines.encoder_decoder import EncoderDecoderEngine, decoder_start, probe_pairs
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.engines.trie import TrieEngine
 from keeptune.models.forward import flat_logits, hidden_states, padded_logits
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 @torch.no_grad()
 def choose_engine(lm: LoadedModel) -> Engine:
     """The fastest engine that gives the model's own logits on two small trees; a log message says why it is slow."""
+    if lm.encoder_decoder:
+        return _choose_for_pairs(lm)
     reference = PaddedEngine()
     batch = _probe_batch(lm).to(lm.device)
     with _without_dropout(lm.model):
@@ -42,7 +45,23 @@ def choose_engine(lm: LoadedModel) -> Engine:
         return TrieEngine(reference, plain_head=_has_plain_head(lm, batch))
 
 
-def _has_plain_head(lm: LoadedModel, batch: Batch) -> bool:
+def _choose_for_pairs(lm: LoadedModel) -> Engine:
+    """The engine that reads prompts once, where head and parts make the model's own logits."""
+    engine = EncoderDecoderEngine(decoder_start(lm))
+    batch = probe_pairs(lm, engine.start).to(lm.device)
+    with _without_dropout(lm.model):
+        expected = engine.reference.logits(lm, batch).float()
+        try:
+            found = engine.logits(lm, batch).float()
+            if not same_logits(lm, found, expected):
+                raise ModelError(f"its parts differ from the whole by {distance(found, expected):.1%} of the spread")
+        except Exception as reason:  # whatever the architecture stumbles over, its own forward still works
+            log.warning("%s reads every prompt anew for each answer, which is slower: %s", lm.name, reason)
+            return engine.reference
+    return engine
+
+
+def _has_plain_head(lm: LoadedModel, batch: TrieBatch) -> bool:
     """Whether `Head` makes the model's own logits."""
     head = Head.of(lm.model)
     if head is None:
@@ -64,7 +83,7 @@ def _without_dropout(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _probe_batch(lm: LoadedModel) -> Batch:
+def _probe_batch(lm: LoadedModel) -> TrieBatch:
     """Two small trees of different size, one of which branches, drawn from a fixed seed."""
     draw = draw_tokens(lm, 64)
     return choice_batch(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from keeptune.batching.plan import plan, row_batches
 from keeptune.batching.trie import build, row_paths
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 from keeptune.models.engines.base import Generation, Scores
 from keeptune.models.forward import gather_logprobs, padded_logits
@@ -31,32 +31,32 @@ class PaddedEngine:
         """This engine."""
         return self
 
-    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[TrieBatch]:
         """Rows of similar length together."""
         return row_batches(rows, token_budget, padded=True)
 
-    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[Batch]:
+    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[TrieBatch]:
         """Rows of similar length together, by what is fed of them: all tokens but the last."""
         paths = row_paths(rows)
         for group in plan([len(path.ids) for path in paths], token_budget, padded=True):
             yield build([paths[index] for index in group], share=False)
 
-    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: TrieBatch) -> Tensor:
         """Of the padded form of ``batch``."""
         return padded_logits(lm, batch)
 
-    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: TrieBatch) -> Tensor:
         """From all the logits."""
         return gather_logprobs(self.logits(lm, batch), batch)
 
-    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: TrieBatch, scale: float = 1.0) -> Tensor:
         """From all the logits."""
         return -(self.logprobs(lm, batch) * batch.weights).sum() * scale
 
     def score(
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
-        """Batch by batch."""
+        """TrieBatch by batch."""
         for made in self.score_batches(rows, token_budget):
             batch = made.to(lm.device)
             logits_UV = self.logits(lm, batch)

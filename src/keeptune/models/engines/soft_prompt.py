@@ -5,48 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Generic
 
 from torch import Tensor
 
-from keeptune.batching.types import Batch
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
-from keeptune.models.engines.base import Engine, Generation, Scores
+from keeptune.models.engines.base import B, Engine, Generation, Scores
 from keeptune.models.loaded import LoadedModel
 
 
-class SoftPromptEngine:
+class SoftPromptEngine(Generic[B]):
     """See `Engine`. Virtual tokens are ids behind the vocabulary, which the adapted model embeds.
 
     So they are a prefix like any other: all rows share it, and an engine that shares prefixes computes it once.
     """
 
-    def __init__(self, inner: Engine, virtual: Sequence[int]) -> None:
+    def __init__(self, inner: Engine[B], virtual: Sequence[int]) -> None:
         self.inner, self.virtual = inner, tuple(virtual)
         self.name = inner.name
 
     @property
-    def reference(self) -> SoftPromptEngine:
+    def reference(self) -> SoftPromptEngine[B]:
         """The same in front of the slow reference."""
         return self if self.inner.reference is self.inner else SoftPromptEngine(self.inner.reference, self.virtual)
 
-    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[B]:
         """Of the longer rows."""
-        return self.inner.train_batches(lm, [self._longer(row, lm.context) for row in rows], token_budget)
+        return self.inner.train_batches(lm, [self._longer(row, lm) for row in rows], token_budget)
 
-    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[Batch]:
+    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[B]:
         """Of the longer rows."""
         return self.inner.score_batches([self._longer(row) for row in rows], token_budget)
 
-    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: B) -> Tensor:
         """By the inner engine, whose batches these are."""
         return self.inner.logits(lm, batch)
 
-    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: B) -> Tensor:
         """The same."""
         return self.inner.logprobs(lm, batch)
 
-    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: B, scale: float = 1.0) -> Tensor:
         """The same."""
         return self.inner.nll(lm, batch, scale)
 
@@ -54,33 +54,33 @@ class SoftPromptEngine:
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
         """Of the longer rows, whose targets are the same."""
-        return self.inner.score(lm, [self._longer(row, lm.context) for row in rows], token_budget, ranks=ranks)
+        return self.inner.score(lm, [self._longer(row, lm) for row in rows], token_budget, ranks=ranks)
 
     def generate(self, lm: LoadedModel, asked: Generation) -> list[tuple[int, ...]]:
         """Behind the longer prompts."""
         prompts = [(*self.virtual, *prompt) for prompt in asked.prompts]
         for prompt, limit in zip(prompts, asked.limits, strict=True):
-            self._check(len(prompt) + limit, lm.context, "a prompt and its answer")
+            self._check(lm, len(prompt), limit, "a prompt and its answer")
         return self.inner.generate(lm, replace(asked, prompts=prompts))
 
     def recomputing(self, lm: LoadedModel) -> AbstractContextManager[None]:
         """As the inner engine does."""
         return self.inner.recomputing(lm)
 
-    def _longer(self, row: Encoded, context: int | None = None) -> Encoded:
+    def _longer(self, row: Encoded, lm: LoadedModel | None = None) -> Encoded:
         """The row behind the virtual tokens; a first token, which the base cannot predict, is not predicted here."""
-        if context is not None:
-            self._check(len(self.virtual) + len(row) - 1, context, "a row")
+        if lm is not None:
+            self._check(lm, len(self.virtual) + len(row.prompt_ids), len(row.completion_ids) - 1, "a row")
         if row.prompt_ids:
             return replace(row, prompt_ids=(*self.virtual, *row.prompt_ids))
         first, rest = row.completion_ids[:1], row.completion_ids[1:]
         gaps = tuple((start - 1, stop - 1) for start, stop in row.gaps)
         return Encoded(row.id, (*self.virtual, *first), rest, gaps)
 
-    def _check(self, tokens: int, context: int, what: str) -> None:
-        if tokens > context:
+    def _check(self, lm: LoadedModel, prompt: int, answer: int, what: str) -> None:
+        if prompt > lm.prompt_room(answer):
             raise DataError(
-                f"{what} of {tokens - len(self.virtual)} tokens leaves no room for {len(self.virtual)} virtual ones"
-                f" in a window of {context}",
+                f"{what} of {prompt + answer - len(self.virtual)} tokens leaves no room for {len(self.virtual)} virtual"
+                f" ones in a window of {lm.context}",
                 remedy="learn fewer virtual tokens, or shorten the rows",
             )

@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from keeptune.batching.plan import micro_batches, plan_tries, row_batches
 from keeptune.batching.trie import Path, build, common_prefixes, prompt_batch, row_paths
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.models.attention import flat_attention
 from keeptune.models.cache import Capture, Prefix
 from keeptune.models.engines.base import Generation, Scores
+from keeptune.models.engines.dropout import DropoutWatch
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states
 from keeptune.models.generation.flat import flat_generate
@@ -41,40 +42,30 @@ class TrieEngine:
     def __init__(self, reference: PaddedEngine, *, plain_head: bool) -> None:
         self.reference = reference
         self.plain_head = plain_head
-        self._dropout: tuple[nn.Module, bool] | None = None  # the model last asked, and whether it draws dropout
-        self._said = False
+        self.dropout = DropoutWatch()
 
-    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[Batch]:
+    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[TrieBatch]:
         """Tries, or rows that share nothing where each needs dropout of its own."""
-        if self.shares(lm):
+        if self.dropout.shares(lm):
             return micro_batches(rows, token_budget)
         return row_batches(rows, token_budget)
 
-    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[Batch]:
+    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[TrieBatch]:
         """Tries."""
         return map(build, plan_tries(row_paths(rows), token_budget))
 
-    def shares(self, lm: LoadedModel) -> bool:
-        """Whether a prefix may be computed once for several rows: not where every row needs dropout of its own."""
-        if not lm.model.training or not self._drops_out(lm.model):
-            return True
-        if not self._said:
-            self._said = True
-            log.warning("%s trains with dropout: prefixes are computed for every row anew", lm.name)
-        return False
-
-    def logits(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logits(self, lm: LoadedModel, batch: TrieBatch) -> Tensor:
         """By one flat row."""
         return flat_logits(lm, batch)
 
-    def logprobs(self, lm: LoadedModel, batch: Batch) -> Tensor:
+    def logprobs(self, lm: LoadedModel, batch: TrieBatch) -> Tensor:
         """By the head in chunks where no gradient is wanted, else from the logits."""
         head = self._head(lm)
         if head is None or torch.is_grad_enabled():
             return gather_logprobs(self.logits(lm, batch), batch)
         return head.logprobs(hidden_states(lm, head, batch), batch)
 
-    def nll(self, lm: LoadedModel, batch: Batch, scale: float = 1.0) -> Tensor:
+    def nll(self, lm: LoadedModel, batch: TrieBatch, scale: float = 1.0) -> Tensor:
         """By the head in chunks, whose gradient is formed at once."""
         head = self._head(lm)
         if head is None:
@@ -84,7 +75,7 @@ class TrieEngine:
     def score(
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
-        """Batch by batch; what all rows have in common is computed once for all batches."""
+        """TrieBatch by batch; what all rows have in common is computed once for all batches."""
         paths = row_paths(rows)
         prefix = self._kept_prefix(lm, paths)
         rest = [path.behind(prefix.length) for path in paths] if prefix else paths
@@ -113,14 +104,8 @@ class TrieEngine:
         """The head for chunked work; found anew every time, since methods wrap and unwrap the model."""
         return Head.of(lm.model) if self.plain_head else None
 
-    def _drops_out(self, model: nn.Module) -> bool:
-        """Whether the model as it is adapted draws dropout; all modules have to be asked, so the answer is kept."""
-        if self._dropout is None or self._dropout[0] is not model:
-            self._dropout = (model, draws_dropout(model))
-        return self._dropout[1]
-
     def _scored(
-        self, lm: LoadedModel, batch: Batch, prefix: Prefix | None, ranks: bool
+        self, lm: LoadedModel, batch: TrieBatch, prefix: Prefix | None, ranks: bool
     ) -> tuple[Tensor, Tensor | None]:
         """[S] log-probabilities of the targets behind ``prefix``; where asked, [S] whether each is the likeliest."""
         head = self._head(lm)
@@ -147,12 +132,3 @@ class TrieEngine:
         batch, _ = prompt_batch([paths[0].ids[:length]])
         hidden_states(lm, head, batch.to(lm.device), capture)
         return Prefix(length, capture.layers)
-
-
-def draws_dropout(model: nn.Module) -> bool:
-    """Whether the model draws dropout in training: by a module, or by a function with a rate that a module holds."""
-    modules = list(model.modules())
-    if any(isinstance(module, nn.Dropout) and module.p > 0 for module in modules):
-        return True
-    rates = (value for module in modules for name, value in vars(module).items() if "drop" in name)
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)

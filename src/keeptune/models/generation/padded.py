@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from keeptune.batching.pairs import padded_right
 from keeptune.batching.plan import plan
 from keeptune.models.generation.choose import Choose, likeliest
 from keeptune.models.generation.plain import PlainGreedy, padded_left
@@ -37,11 +38,13 @@ def padded_generate(
     choose: Choose = likeliest,
     *,
     together: bool = True,
+    decoder_start: Sequence[int] = (),
 ) -> list[tuple[int, ...]]:
-    """New tokens of every prompt, an end token included, from batches that are padded on the left.
+    """New tokens of every prompt, an end token included, from padded batches.
 
     Prompts of similar length go together, unless prompts have to be asked one by one (``together`` is False, see
-    `beside`); a row that is done waits for the others of its batch.
+    `beside`); a row that is done waits for the others of its batch. ``decoder_start``: what the decoder of an
+    encoder-decoder starts from; none for other models.
     """
     results: list[tuple[int, ...]] = [()] * len(prompts)
     done = 0
@@ -51,8 +54,9 @@ def padded_generate(
         groups = [[index] for group in groups for index in group]
     for group in groups:
         processors = LogitsProcessorList([] if choose is likeliest else [_Chosen(choose, group)])
-        ended = _Ended([limits[i] for i in group], ends, stops, max(len(prompts[i]) for i in group), lm.device)
-        new = _generate_batch(lm, [prompts[i] for i in group], processors, ended)
+        inputs = _inputs([prompts[i] for i in group], ends[0], decoder_start)
+        ended = _Ended([limits[i] for i in group], ends, stops, inputs, lm.device)
+        new = _generate_batch(lm, inputs, processors, ended)
         for index, ids in zip(group, new, strict=True):
             results[index] = ids
         done += len(group)
@@ -61,16 +65,24 @@ def padded_generate(
     return results
 
 
+def _inputs(prompts: Sequence[Sequence[int]], pad: int, decoder_start: Sequence[int]) -> dict[str, Tensor]:
+    """What transformers' `generate` is given; an encoder's positions count from the left, so padding goes right."""
+    if not decoder_start:
+        input_ids_BL, mask_BL = padded_left(prompts, pad)
+        return {"input_ids": input_ids_BL, "attention_mask": mask_BL}
+    input_ids_BL, mask_BL = padded_right(prompts)
+    start_BN = torch.tensor(decoder_start).expand(len(prompts), -1)
+    return {"input_ids": input_ids_BL, "attention_mask": mask_BL, "decoder_input_ids": start_BN}
+
+
 def _generate_batch(
-    lm: LoadedModel, prompts: Sequence[Sequence[int]], processors: LogitsProcessorList, ended: _Ended
+    lm: LoadedModel, inputs: Mapping[str, Tensor], processors: LogitsProcessorList, ended: _Ended
 ) -> list[tuple[int, ...]]:
-    """New tokens of prompts that are padded on the left to L."""
-    input_ids_BL, mask_BL = padded_left(prompts, ended.ends[0])
+    """New tokens of a batch of prompts."""
     model: Any = lm.model
     with PlainGreedy(model, ended.ends):
         output_BL: Tensor = model.generate(
-            input_ids=input_ids_BL.to(lm.device),
-            attention_mask=mask_BL.to(lm.device),
+            **{name: tensor.to(lm.device) for name, tensor in inputs.items()},
             max_new_tokens=max(ended.limits),
             logits_processor=processors,
             stopping_criteria=StoppingCriteriaList([ended]),
@@ -96,11 +108,16 @@ class _Ended(StoppingCriteria):  # type: ignore[misc]
     """Ends a row at an end token, at its limit, or once a stop string stands in its text; notes its length then."""
 
     def __init__(
-        self, limits: Sequence[int], ends: tuple[int, ...], stops: StopTexts, prompt_length: int, device: torch.device
+        self,
+        limits: Sequence[int],
+        ends: tuple[int, ...],
+        stops: StopTexts,
+        inputs: Mapping[str, Tensor],
+        device: torch.device,
     ) -> None:
         self.limits = limits
         self.ends = ends
-        self.prompt_length = prompt_length  # L
+        self.prompt_length = inputs.get("decoder_input_ids", inputs["input_ids"]).shape[1]  # L
         self.lengths_B = torch.zeros(len(limits), dtype=torch.int64, device=device)  # new tokens of rows that are done
         self._limits_B = torch.tensor(limits, device=device)
         self._ends = torch.tensor(ends, device=device)

@@ -26,7 +26,13 @@ class PlainGreedy:
 
     def __init__(self, model: Any, ends: tuple[int, ...]) -> None:
         self._model = model
-        self._plain = GenerationConfig(do_sample=False, eos_token_id=list(ends), pad_token_id=ends[0], use_cache=True)
+        self._plain = GenerationConfig(
+            do_sample=False,
+            eos_token_id=list(ends),
+            pad_token_id=ends[0],
+            use_cache=True,
+            decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
+        )
 
     def __enter__(self) -> None:
         self._own = self._model.generation_config

@@ -82,7 +82,8 @@ class TaskSequence(Unplanned):
             return False
         shutil.rmtree(folder, ignore_errors=True)
         _write_row(folder, 0, {task: scorer.evaluate(task, "test").items for task in self.order})
-        texts = workplace.self_generated_rows(self.seed) if self.arm.needs(Need.SELF_GENERATED_ROWS) else {}
+        writes = self.arm.without(Need.REHEARSAL_ROWS).needs(Need.SELF_GENERATED_ROWS)
+        texts = workplace.self_generated_rows(self.seed) if writes else {}
         stages = []
         with workplace.lm.changing():
             for stage, task in enumerate(self.order, 1):

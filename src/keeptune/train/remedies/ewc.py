@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
-from keeptune.batching.trie import flat_batch
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method, WeightDelta, total, weight_delta
@@ -19,6 +18,7 @@ from keeptune.models.language_model import LanguageModel
 from keeptune.models.outputs import target_nll
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
+from keeptune.train.step import batches_for
 
 
 @REMEDIES.register("ewc")
@@ -100,7 +100,8 @@ def fisher(lm: LanguageModel, method: WeightDelta, rows: Sequence[Encoded]) -> d
         for weight in frozen:
             weight.requires_grad_(True)
         for row in rows:
-            loss = target_nll(lm, flat_batch([row]).to(lm.device))
+            (batch,) = batches_for(lm, [row], len(row))
+            loss = target_nll(lm, batch.to(lm.device))
             gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
             for name, gradient in zip(weights, gradients, strict=True):
                 if gradient is not None:

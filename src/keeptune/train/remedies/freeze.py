@@ -11,7 +11,7 @@ from typing_extensions import override
 from keeptune.core.errors import ConfigError
 from keeptune.core.units import parse_share
 from keeptune.methods.base import Method, WeightDelta, Wrapper, weight_delta
-from keeptune.methods.partial import decoder_layers
+from keeptune.methods.partial import layer_stacks
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 
@@ -31,7 +31,7 @@ class FreezeConfig(RemedyConfig):
 
 
 class Freeze(Remedy):
-    """Embeddings and the lowest ``share`` of the layers stay as they are.
+    """Embeddings and the lowest ``share`` of the layers (of encoder and of decoder) stay as they are.
 
     A head that is tied to the embeddings stays, too; any other trains on. What is saved is what the method would
     save anyway.
@@ -65,14 +65,16 @@ class Frozen(Wrapper):
         """
         model = self.inner.prepare(model)
         embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
-        _, layers = decoder_layers(model)
-        lowest = layers[: round(self.freeze.config.share * len(layers))]
+        stacks = layer_stacks(model).values()
+        lowest = [layer for layers in stacks for layer in layers[: round(self.freeze.config.share * len(layers))]]
         for module in (*embeddings, model.get_input_embeddings(), *lowest):  # type: ignore[operator]
             module.requires_grad_(False)
         if not self.inner.trainable(model):
             self.inner.restore(model)
             raise ConfigError(
-                "nothing is left to train", where="freeze.share", remedy=f"freeze fewer than all {len(layers)} layers"
+                "nothing is left to train",
+                where="freeze.share",
+                remedy=f"freeze fewer than all {sum(map(len, stacks))} layers",
             )
         return model
 

@@ -30,11 +30,11 @@ def test_where_dropout_is_drawn_rows_share_nothing(
 ) -> None:
     lm = LanguageModel.wrap(build(architecture, **settings), tokenizer)
     assert isinstance(lm.engine, TrieEngine)
-    assert lm.engine.shares(lm)  # in evaluation mode there is none
+    assert lm.engine.dropout.shares(lm)  # in evaluation mode there is none
     lm.model.train()
     with caplog.at_level(logging.WARNING):
-        assert not lm.engine.shares(lm)
-        assert not lm.engine.shares(lm)
+        assert not lm.engine.dropout.shares(lm)
+        assert not lm.engine.dropout.shares(lm)
     assert caplog.text.count("trains with dropout") == 1
 
 
@@ -53,7 +53,7 @@ def test_without_dropout_rows_share_in_training_too(
     lm = LanguageModel.wrap(build(architecture, **off), tokenizer)
     lm.model.train()
     assert isinstance(lm.engine, TrieEngine)
-    assert lm.engine.shares(lm)
+    assert lm.engine.dropout.shares(lm)
 
 
 def test_dropout_of_an_adapter_counts(tiny: LanguageModel) -> None:
@@ -62,5 +62,5 @@ def test_dropout_of_an_adapter_counts(tiny: LanguageModel) -> None:
         tiny.adapt(method)
         tiny.model.train()
         assert isinstance(tiny.engine, TrieEngine)
-        assert tiny.engine.shares(tiny) == (not dropout)
+        assert tiny.engine.dropout.shares(tiny) == (not dropout)
         tiny.restore(method)

@@ -11,7 +11,7 @@ from keeptune.core.errors import ConfigError, ModelError
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
-from keeptune.methods.partial import decoder_layers
+from keeptune.methods.partial import layer_stacks
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
 from keeptune.train.loop import TrainConfig, fit
@@ -28,9 +28,10 @@ def test_layers_are_found_in_every_architecture(build: Callable[..., Any], archi
     method = FreezeConfig(share=0.5).build().method(FullConfig().build())
     before = dict(model.named_parameters())
     trained = set(method.trainable(method.prepare(model)))
-    assert len(decoder_layers(model)[1]) == 4
+    (layers,) = layer_stacks(model).values()
+    assert len(layers) == 4
     frozen = before.keys() - trained
-    for number, layer in enumerate(decoder_layers(model)[1]):
+    for number, layer in enumerate(layers):
         own = {name for name, p in before.items() if any(p is q for q in layer.parameters())}
         assert own and (own <= frozen if number < 2 else own <= trained)
     assert any(p is model.get_input_embeddings().weight for p in map(before.get, frozen))
@@ -40,9 +41,9 @@ def test_layers_are_found_in_every_architecture(build: Callable[..., Any], archi
 
 def test_experts_are_no_layers() -> None:
     layers = torch.nn.ModuleList(torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(8)) for _ in range(3))
-    assert decoder_layers(torch.nn.Sequential(layers)) == ("0", layers)
+    assert layer_stacks(torch.nn.Sequential(layers)) == {"0": layers}
     with pytest.raises(ModelError, match="keeps its layers in no list"):
-        decoder_layers(torch.nn.Linear(1, 1))
+        layer_stacks(torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize(("config", "lr"), METHODS)
