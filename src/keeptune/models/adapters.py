@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from keeptune.core.errors import ModelError
-from keeptune.methods.lora_layers.quiet import without_false_alarms
 from keeptune.data.encode.tokenizer import has_vocabulary, read_tokenizer, stored_template
+from keeptune.methods.lora_layers.quiet import without_false_alarms
 
 log = logging.getLogger(__name__)
 
