@@ -78,11 +78,11 @@ plain peft give for one row at a time, in fp32 on a CPU; the versions are those 
 [constraints.txt](../constraints.txt). No published weights take part: the page says that the code is right, not that a
 model of seven billion parameters fits.
 
-- engine: `flat` lays rows end to end and computes shared prefixes once; `padded` gives each row a line of its own, which
-  is slower. Logits agree to 1e-5 of their spread, the loss to 1e-5, and each gradient to 1e-5 of its largest value; loss
-  and gradient are those of the padded engine, too.
-- full, LoRA: a few steps of training, stored. transformers or peft alone read the folder and give the same logits, and so
-  does LoRA merged into the weights, to 1e-5 of their spread.
+- engine: `flat` lays rows end to end and computes shared prefixes once; `padded` gives each row a line of its own,
+  which is slower. Logits agree to 1e-5 of their spread, the loss to 1e-5, and each gradient to 1e-5 of its largest
+  value; loss and gradient are those of the padded engine, too.
+- full, LoRA: a few steps of training, stored. transformers or peft alone read the folder and give the same logits, and
+  so does LoRA merged into the weights, to 1e-5 of their spread.
 - generates: greedy answers are those of transformers' `generate`.
 - k shots: choices behind two worked examples have the sums of log-probabilities of a plain forward, to 2e-5 nats.
 
