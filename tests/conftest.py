@@ -14,6 +14,9 @@ import pytest
 
 from keeptune.data.examples import Encoded
 
+sys.path.insert(0, str(Path(__file__).parent))
+import tiny_models
+
 TEXT = (
     "Once upon a time a small model learned to add numbers, to sort words and to say where the dog was.",
     "Question: which of these does not belong? apple, pear, hammer, plum. Answer: hammer.",
@@ -81,95 +84,12 @@ def tokenizer() -> Any:
 def build(tokenizer: Any) -> Callable[..., Any]:
     """``build(architecture, seed=0, **config)`` makes a random two-layer transformers model for the tokenizer.
 
-    Architectures: llama (grouped heads, tied embeddings), mistral (window of 8), qwen3, gemma2 (soft caps, window of
-    5), gemma3_text (a layer with a window of 8 and one without), gpt2, gpt_neox, opt, cohere and granite (scaled
-    logits), mamba, falcon_mamba, mamba2, rwkv; the encoder-decoders t5 (tied embeddings) and bart.
+    The architectures are those of `tiny_models.SETTINGS`.
     """
-    import torch
-    import transformers
-
-    small = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 128,
-    }
-    settings: dict[str, dict[str, Any]] = {
-        "llama": {**small, "tie_word_embeddings": True},
-        "qwen3": {**small, "head_dim": 16},
-        "gemma2": {**small, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": 5},
-        "gemma3_text": {
-            **small,
-            "head_dim": 8,
-            "query_pre_attn_scalar": 8,
-            "sliding_window": 8,
-            "layer_types": ["sliding_attention", "full_attention"],
-        },
-        "mistral": {**small, "sliding_window": 8},
-        "cohere": {**small, "logit_scale": 0.25},
-        "granite": {**small, "logits_scaling": 3.0, "residual_multiplier": 0.7},
-        "gpt_neox": {k: v for k, v in small.items() if k != "num_key_value_heads"},
-        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
-        "opt": {
-            "hidden_size": 32,
-            "word_embed_proj_dim": 32,
-            "ffn_dim": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "max_position_embeddings": 128,
-        },
-        "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
-        "falcon_mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
-        "mamba2": {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "state_size": 8,
-            "num_heads": 8,
-            "head_dim": 8,
-            "n_groups": 1,
-        },
-        "t5": {
-            "d_model": 32,
-            "d_kv": 8,
-            "d_ff": 64,
-            "num_layers": 2,
-            "num_heads": 4,
-            "dropout_rate": 0.0,
-            "relative_attention_max_distance": 32,
-            "n_positions": 128,
-            "decoder_start_token_id": 0,
-        },
-        "bart": {
-            "d_model": 32,
-            "encoder_layers": 2,
-            "decoder_layers": 2,
-            "encoder_attention_heads": 4,
-            "decoder_attention_heads": 4,
-            "encoder_ffn_dim": 64,
-            "decoder_ffn_dim": 64,
-            "dropout": 0.0,
-            "max_position_embeddings": 128,
-            "decoder_start_token_id": 2,
-            "forced_eos_token_id": None,
-        },
-        "rwkv": {"hidden_size": 32, "attention_hidden_size": 32, "num_hidden_layers": 2, "context_length": 128},
-    }
     special = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
 
     def make(architecture: str, seed: int = 0, **overrides: Any) -> Any:
-        chosen = {"vocab_size": len(tokenizer), **special, **settings[architecture], **overrides}
-        config = transformers.AutoConfig.for_model(architecture, **chosen)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            pairs = config.is_encoder_decoder
-            loader = transformers.AutoModelForSeq2SeqLM if pairs else transformers.AutoModelForCausalLM
-            model = loader.from_config(config)
-            for parameter in model.parameters():  # larger than the usual 0.02: every part must show in the logits
-                if parameter.ndim >= 2:
-                    torch.nn.init.normal_(parameter, std=0.2)
-        return model.float().eval()
+        return tiny_models.make(architecture, seed, **{"vocab_size": len(tokenizer), **special, **overrides})
 
     return make
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))  # a page's script says what its test has to find
+
 
 @dataclass(frozen=True)
 class Ended:

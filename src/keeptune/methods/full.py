@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import torch
 import transformers
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -59,17 +58,26 @@ class Full(WeightDelta):
     def load(self, model: nn.Module, folder: Path) -> None:
         """Read the weights of `save` back in place.
 
+        By transformers, which stores the weights of some architectures under other names, and experts one by one.
+
         Raises:
             ModelError: a stored tensor is not one of the model's, or one of the model's is not stored.
         """
-        stored: dict[str, Tensor] = {}
-        for file in sorted(folder.glob("*.safetensors")):
-            stored |= load_file(file)
-        names = {name for name, _ in model.named_parameters()}
-        missing = names - stored.keys()
+        if not any(folder.glob("*.safetensors")):
+            raise ModelError("all weights are missing", where=str(folder))
+        transformers.utils.logging.disable_progress_bar()
+        stored, report = type(model).from_pretrained(  # type: ignore[attr-defined]
+            folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+        )
+        missing = report["missing_keys"]
         if missing:
             raise ModelError(f"{len(missing)} weights are missing, among them {min(missing)}", where=str(folder))
-        model.load_state_dict(stored, strict=False)
+        unknown = report["unexpected_keys"]
+        if unknown:
+            raise ModelError(
+                f"{len(unknown)} weights are not the model's, among them {min(unknown)}", where=str(folder)
+            )
+        model.load_state_dict(stored.state_dict())
 
     @override
     @torch.no_grad()

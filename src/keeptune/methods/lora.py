@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing_extensions import override
 
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, task_type, total
+from keeptune.methods.lora_layers.quiet import without_false_alarms
 from keeptune.methods.lora_layers.targets import lora_targets, other_towers, refused
 
 WEIGHTS = "adapter_model.safetensors"
@@ -80,8 +80,7 @@ class Lora(WeightDelta):
         settings = self.config.peft(model)
         layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
         try:
-            with warnings.catch_warnings():  # peft asks transformers for a name that is being renamed
-                warnings.simplefilter("ignore", FutureWarning)
+            with without_false_alarms():
                 adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
         except ValueError as error:
             raise refused(error, targets, layers) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing_extensions import override
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.registry import either
 from keeptune.methods.base import METHODS, Method, MethodConfig, task_type
+from keeptune.methods.lora_layers.quiet import without_false_alarms
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -70,8 +70,7 @@ class PeftMethod(Method):
         from peft import get_peft_model  # seconds to import: only where an adapter is made
 
         try:
-            with warnings.catch_warnings():  # peft asks transformers for a name that is being renamed
-                warnings.simplefilter("ignore", FutureWarning)
+            with without_false_alarms():
                 adapted: nn.Module = get_peft_model(model, self.config.peft(model), autocast_adapter_dtype=False)
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise _refused(self.config.name, error) from error

@@ -13,6 +13,7 @@ from torch import nn
 
 from keeptune.core.errors import ModelError
 from keeptune.data.encode.tokenizer import has_vocabulary, read_tokenizer, stored_template
+from keeptune.methods.lora_layers.quiet import without_false_alarms
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ def attach(model: Any, folder: Path, name: str) -> nn.Module:
     )
     try:
         _fit_embeddings(model, stored)
-        adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+        with without_false_alarms():
+            adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise other from error
     layers = any("embed_tokens" in key or "lm_head" in key or "wte" in key for key in stored)

@@ -31,6 +31,7 @@ from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.order import Position, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
+from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
 from keeptune.train.step import batches_for, mean_nll, train_step
 
@@ -114,6 +115,7 @@ def fit(
         (2, ['adapter', 'engine.json', 'steps.jsonl', 'validation.jsonl'])
     """
     _check_rows(lm, train, validation)
+    say_what_routers_miss(lm)
     torch.manual_seed(seed)
     lm.adapt(method)
     with _restored_on_error(lm, method):

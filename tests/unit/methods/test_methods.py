@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.methods.base import Wrapper
@@ -63,6 +64,59 @@ def test_full_refuses_an_incomplete_folder(build: Callable[..., Any], tokenizer:
     model = method.prepare(build("llama"))
     with pytest.raises(ModelError, match="weights are missing"):
         method.load(model, tmp_path)
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "qwen3_moe"])
+def test_full_reads_back_what_is_stored_under_other_names(
+    build: Callable[..., Any], tokenizer: Any, tmp_path: Path, architecture: str
+) -> None:
+    """GPT-NeoX's head has another name on disk; of Qwen3-MoE every expert is a tensor of its own there."""
+    method = FullConfig().build()
+    model = method.prepare(build(architecture))
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    method.save(model, tmp_path, tokenizer)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert not expected.keys() <= stored.keys()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    method.load(model, tmp_path)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    save_file(
+        {name: tensor for name, tensor in stored.items() if "o_proj" not in name and "dense" not in name},
+        tmp_path / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(ModelError, match="weights are missing, among them"):
+        method.load(model, tmp_path)
+    save_file({**stored, "extra.weight": torch.ones(1)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="1 weights are not the model's, among them extra.weight"):
+        method.load(model, tmp_path)
+
+
+SHARED = {f"shared_expert.{layer}_proj.weight" for layer in ("gate", "up", "down")}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sparse"),
+    [("qwen3_moe", {"experts.gate_up_proj", "experts.down_proj", "gate.weight"}), ("flint", SHARED)],
+)
+def test_what_lora_adds_to_a_mixture_of_experts(build: Callable[..., Any], architecture: str, sparse: set[str]) -> None:
+    """peft knows some families' stacks of experts and routers; of others it sees linear layers alone."""
+    model, method = build(architecture), LoraConfig(rank=2).build()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    adapted = method.prepare(model)
+    with torch.no_grad():
+        for parameter in method.trainable(adapted).values():
+            parameter.normal_(std=0.2)
+    weights, deltas = method.weights(adapted), dict(method.deltas(adapted))
+    assert weights.keys() == deltas.keys() <= before.keys()
+    assert {name.removeprefix("model.layers.1.mlp.") for name in deltas if ".1.mlp." in name} == sparse
+    squares = sum(delta.detach().square().sum() for delta in deltas.values())
+    torch.testing.assert_close(method.squared_length(adapted).detach(), squares, rtol=1e-4, atol=0)
+    merged = method.merge(adapted).state_dict()
+    for name, delta in deltas.items():
+        torch.testing.assert_close(merged[name], before[name] + delta.detach(), rtol=0, atol=1e-5)
 
 
 def test_lora_trains_a_and_b_of_all_linear_layers_but_the_head(build: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft.tuners.lora.layer import Linear, LoraLayer
+from peft.tuners.lora.layer import Linear, LoraLayer, ParamWrapper
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -50,14 +50,17 @@ def switched_off(model: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Addition:
-    """What LoRA adds to one weight W: s B A, transposed where W is stored the other way round."""
+    """What LoRA adds to one weight W: s B A, transposed where W is stored the other way round.
+
+    Experts are stacked in one W [E, N, K]; each has R rows of A and R columns of B to itself.
+    """
 
     name: str  # of W in the base model
     weight: nn.Parameter  # W
-    a: nn.Parameter  # [R, K]
-    b: nn.Parameter  # [N, R]
+    a: nn.Parameter  # [R, K], of experts [E R, K]
+    b: nn.Parameter  # [N, R], of experts [N, R E]
     scale: float
-    transposed: bool  # W is [K, N]: GPT-2's linear layers, embeddings
+    transposed: bool  # W is [K, N]: GPT-2's linear layers, embeddings, some experts
 
     @property
     def trains(self) -> bool:
@@ -66,13 +69,22 @@ class Addition:
 
     def delta(self) -> Tensor:
         """s B A in W's shape, float32."""
-        delta_NK = self.scale * (self.b.float() @ self.a.float())
-        return delta_NK.T if self.transposed else delta_NK
+        a, b = self._factors()
+        delta = self.scale * (b @ a)
+        return delta.mT if self.transposed else delta
 
     def squared_length(self) -> Tensor:
         """The sum of squares of `delta`, s^2 tr(A^T B^T B A) = s^2 sum (A A^T) (B^T B): nothing of W's size is made."""
+        a, b = self._factors()
+        return self.scale**2 * ((a @ a.mT) * (b.mT @ b)).sum()
+
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        """A and B in float32, of experts [E, R, K] and [E, N, R]."""
         a, b = self.a.float(), self.b.float()
-        return self.scale**2 * ((a @ a.T) * (b.T @ b)).sum()
+        if self.weight.ndim < 3:
+            return a, b
+        experts = len(self.weight)
+        return a.reshape(experts, -1, a.shape[-1]), b.reshape(len(b), -1, experts).permute(2, 0, 1)
 
 
 def additions(model: nn.Module) -> Iterator[Addition]:
@@ -81,14 +93,21 @@ def additions(model: nn.Module) -> Iterator[Addition]:
         if isinstance(layer, LoraLayer):
             adapter = layer.active_adapters[0]
             embedding = adapter in layer.lora_embedding_A
+            inside = name.removeprefix("base_model.model.").replace(".base_layer", "")
+            weight = layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
             yield Addition(
-                name=f"{name.removeprefix('base_model.model.')}.weight",
-                weight=layer.get_base_layer().weight,
+                name=f"{inside}.{getattr(layer, 'parameter_name', 'weight')}",
+                weight=weight,
                 a=layer.lora_embedding_A[adapter] if embedding else layer.lora_A[adapter].weight,
                 b=layer.lora_embedding_B[adapter] if embedding else layer.lora_B[adapter].weight,
                 scale=layer.scaling[adapter],
-                transposed=embedding or getattr(layer, "fan_in_fan_out", False),
+                transposed=embedding or getattr(layer, "fan_in_fan_out", False) or _expert_by_input(layer),
             )
+
+
+def _expert_by_input(layer: nn.Module) -> bool:
+    """Whether ``layer`` adds to experts that are stored as [E, K, N]."""
+    return isinstance(layer, ParamWrapper) and layer.get_param().ndim == 3 and not layer._did_swap_in_out_features
 
 
 class FastLinear(Linear):  # type: ignore[misc]
