@@ -13,6 +13,7 @@ from pathlib import Path
 PAGE = Path(__file__).parent / "architectures.md"
 COMMAND = "python docs/make_architectures.py"
 
+PAIRS = "encoder-decoder"
 BALANCE = "its routers train without their auxiliary loss, and a warning says so"
 
 
@@ -23,7 +24,7 @@ class Row:
     model_type: str  # in config.json, and in tests/tiny_models.py
     family: str
     architecture: str  # the class of transformers
-    engine: str  # "flat" or "padded"
+    engine: str  # "flat", "padded" or "encoder-decoder"
     notes: str
 
 
@@ -68,6 +69,9 @@ ROWS = (
         f"sinks in attention, which the flat engine has not; LoRA leaves routed experts and routers as they are;"
         f" {BALANCE}",
     ),
+    Row("t5", "T5", "T5ForConditionalGeneration", PAIRS, "relative positions; the head is the embedding, scaled"),
+    Row("mt5", "mT5", "MT5ForConditionalGeneration", PAIRS, "gated feed-forward layers, a head of its own, as FLAN-T5"),
+    Row("bart", "BART", "BartForConditionalGeneration", PAIRS, "learned positions"),
 )
 
 TEXT = """# Architectures
@@ -80,7 +84,8 @@ model of seven billion parameters fits.
 
 - engine: `flat` lays rows end to end and computes shared prefixes once; `padded` gives each row a line of its own,
   which is slower. Logits agree to 1e-5 of their spread, the loss to 1e-5, and each gradient to 1e-5 of its largest
-  value; loss and gradient are those of the padded engine, too.
+  value; loss and gradient are those of the padded engine, too. `encoder-decoder` reads a prompt once for all its
+  answers.
 - full, LoRA: a few steps of training, stored. transformers or peft alone read the folder and give the same logits, and
   so does LoRA merged into the weights, to 1e-5 of their spread.
 - generates: greedy answers are those of transformers' `generate`.

@@ -1,8 +1,10 @@
-"""Write docs/results.md and the README's table from the records of finished runs. No number is typed by hand.
+"""Write docs/results.md and the tables of README.md and docs/study.md from the records of finished runs.
+
+No number is typed by hand.
 
     python docs/make_results.py add RUN NAME   # keep the numbers of a run as docs/results/NAME.json
     python docs/make_results.py check RUN NAME # does a run say what docs/results/NAME.json says? Exit code 1 if not
-    python docs/make_results.py                # write docs/results.md and the table in README.md
+    python docs/make_results.py                # write docs/results.md, and the tables in README.md and docs/study.md
 
 The order of the studies stands in docs/results/order.json, what is to be said before a study's numbers in NAME.md
 beside its records, the origin of data in sources.json. Of a run's summary.json everything is kept but texts: answers
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import methods_table
 from keeptune.core.errors import DataError
 from keeptune.core.records import ArmSummary, Summary, read_json, write_json
 from keeptune.core.units import human_seconds
@@ -24,10 +27,11 @@ from keeptune.report.formatting import score_text
 from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables
 
 DOCS = Path(__file__).parent
-README = DOCS.parent / "README.md"
+README, GUIDE = DOCS.parent / "README.md", DOCS / "study.md"
 README_ROWS = 8
 BUILTIN = "builtin:"
-BEGIN, END = "<!-- results: written by docs/make_results.py -->", "<!-- end of results -->"
+RESULTS = "results"
+METHODS = "methods"  # also the name of the stored study that they were measured in
 
 
 def keep(run: Path, name: str) -> None:
@@ -178,10 +182,21 @@ def readme_table() -> str:
     return f"{lines}\n\n{caption}"
 
 
-def with_table(readme: str) -> str:
-    """The README with a fresh table between its markers."""
-    head, rest = readme.split(BEGIN)
-    return f"{head}{BEGIN}\n{readme_table()}\n{END}{rest.split(END)[1]}"
+def between(page: str, name: str, body: str) -> str:
+    """The page with a fresh body between the markers of a name."""
+    begin, end = f"<!-- {name}: written by docs/make_results.py -->", f"<!-- end of {name} -->"
+    head, rest = page.split(begin)
+    return f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}"
+
+
+def with_tables(readme: str) -> str:
+    """The README with fresh tables."""
+    return between(between(readme, RESULTS, readme_table()), METHODS, methods_table.readme_table(stored(METHODS)))
+
+
+def with_methods(guide: str) -> str:
+    """docs/study.md with a fresh table of methods."""
+    return between(guide, METHODS, methods_table.study_table(stored(METHODS)))
 
 
 def main(arguments: list[str]) -> None:
@@ -195,7 +210,8 @@ def main(arguments: list[str]) -> None:
             raise SystemExit("\n".join(lines))
         return
     (DOCS / "results.md").write_text(page(), encoding="utf-8")
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, fresh in ((README, with_tables), (GUIDE, with_methods)):
+        path.write_text(fresh(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

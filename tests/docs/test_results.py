@@ -52,9 +52,10 @@ def test_the_page_is_written_from_the_records() -> None:
     assert (DOCS / "results.md").read_text(encoding="utf-8") == make_results.page()
 
 
-def test_the_readme_s_table_is_written_from_the_records() -> None:
-    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    assert readme == make_results.with_table(readme)
+def test_the_tables_of_other_pages_are_written_from_the_records() -> None:
+    readme, guide = (path.read_text(encoding="utf-8") for path in (DOCS.parent / "README.md", DOCS / "study.md"))
+    assert readme == make_results.with_tables(readme)
+    assert guide == make_results.with_methods(guide)
 
 
 def test_no_text_of_a_data_set_is_stored() -> None:

@@ -49,14 +49,16 @@ class Plain:
     @classmethod
     def read(cls, folder: Path) -> Plain:
         """From a folder, in float32."""
-        return cls(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval())
+        if transformers.AutoConfig.from_pretrained(folder).is_encoder_decoder:
+            return PlainPair(transformers.AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval())
+        return Plain(transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval())
 
     def with_adapter(self, folder: Path) -> Plain:
         """The same under an adapter that plain peft reads."""
         from peft import PeftModel
 
         with without_false_alarms():
-            return Plain(PeftModel.from_pretrained(self.model, folder).eval())
+            return type(self)(PeftModel.from_pretrained(self.model, folder).eval())
 
     def logits(self, row: Encoded) -> Tensor:
         """[completion, V] what predicts every token of the completion."""
@@ -70,13 +72,31 @@ class Plain:
         output = self.model.generate(
             input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False
         )
-        new = output[0, len(prompt) :].tolist()
+        return self._until_end(output[0, len(prompt) :].tolist())
+
+    def _until_end(self, new: list[int]) -> tuple[int, ...]:
         end = self.model.config.eos_token_id
         return tuple(new[: new.index(end)] if end in new else new)
 
     def logprobs(self, row: Encoded) -> Tensor:
         """[completion] of every token of the completion."""
         return self.logits(row).log_softmax(-1)[range(len(row.completion_ids)), list(row.completion_ids)]
+
+
+@dataclass(frozen=True)
+class PlainPair(Plain):
+    """An encoder-decoder: the decoder is given its start token, and the answer one place to the right."""
+
+    def logits(self, row: Encoded) -> Tensor:
+        """[completion, V] what predicts every token of the completion."""
+        fed = torch.tensor([[self.model.config.decoder_start_token_id, *row.completion_ids[:-1]]])
+        found: Tensor = self.model(input_ids=torch.tensor([row.prompt_ids]), decoder_input_ids=fed).logits[0]
+        return found
+
+    def answer(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
+        """New tokens of greedy decoding, without the end token."""
+        output = self.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=NEW_TOKENS, do_sample=False)
+        return self._until_end(output[0, 1:].tolist())
 
 
 @dataclass(frozen=True)
@@ -208,7 +228,7 @@ def test_choices_behind_shots_have_the_log_probabilities_of_transformers(case: C
     words = ("one", "two", "red", "green")
     wordings = TemplateSet((Template.parse("Q: {{ q }}\nA: ||| {{ a }}"),))
     *shots, first, second = (wordings.fixed(Example.make({"q": f"say {word}", "a": word})) for word in words)
-    encoder = Encoder(tokenizer, context=case.lm.context)
+    encoder = Encoder(tokenizer, context=case.lm.context, encoder_decoder=case.lm.encoder_decoder)
     prompts = [fit_prompt(encoder, item, shots, room=10) for item in (first, second)]
     choices = [encoder.choice(f" {word}") for word in words]
     requests = [ScoringRequest(prompt.ids, choices) for prompt in prompts if prompt and prompt.shots == 2]
