@@ -11,20 +11,20 @@ from torch import Tensor
 
 from keeptune.batching.arrange import PACKED, SHARED, WASTE, Arrangement, Group, arrange
 from keeptune.batching.trie import build, flat_batch, row_paths
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 
 Rows = Callable[..., list[Encoded]]
 
 
-def trie(*segments: tuple[int, int]) -> Batch:
+def trie(*segments: tuple[int, int]) -> TrieBatch:
     """A batch of (length, parent) segments; its tokens do not matter."""
     lengths = [length for length, _ in segments]
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
     table = [[start, length, parent] for start, (length, parent) in zip(starts, segments, strict=True)]
     empty = torch.zeros(0, dtype=torch.int64)
     ids = torch.zeros(sum(lengths), dtype=torch.int64)
-    return Batch(ids, ids, torch.tensor(table), empty, empty, empty, empty, empty, empty, 0, 0.0)
+    return TrieBatch(empty, empty, empty, empty, empty, empty, 0, 0.0, ids, ids, torch.tensor(table))
 
 
 def slots(group: Group, tokens: int) -> tuple[Tensor, Tensor]:

@@ -157,7 +157,7 @@ def test_weights_of_another_architecture(copy_of_tiny: Path) -> None:
 
 @pytest.mark.parametrize(
     ("model_type", "message"),
-    [("t5", "'t5' is not a causal language model"), ("nonsense", "config.json cannot be used")],
+    [("vit", "'vit' is no language model"), ("nonsense", "config.json cannot be used")],
 )
 def test_other_kinds_of_model(copy_of_tiny: Path, model_type: str, message: str) -> None:
     (copy_of_tiny / "config.json").write_text(json.dumps({"model_type": model_type}))
