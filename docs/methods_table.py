@@ -55,11 +55,12 @@ def rows(summary: Summary) -> Iterable[tuple[str, tuple[str, str], ArmSummary | 
 def study_table(summary: Summary) -> str:
     """For docs/study.md: everything that was measured."""
     head = ["method", "what trains", "when to take it", *COSTS]
+    suites = len(summary.manifest.data_hashes) - 1
     caption = (
-        f"The figures are those of `recipes/methods.yaml` on the built-in base ({summary.metric} on {summary.target},"
-        f" {summary.arms[0].target.n:,} test items; before and after on {len(summary.manifest.data_hashes) - 1} retained"
-        f" suites; {summary.manifest.device}, {summary.date}): one seed on a model of 4.7 million parameters, so they"
-        " say little about yours."
+        f"The figures are those of `recipes/methods.yaml` on the built-in base: {summary.metric} on {summary.target},"
+        f" {summary.arms[0].target.n:,} test items, and verdicts on {suites} retained suites"
+        f" ({summary.manifest.device}, {summary.date}). It is one seed on a model of 4.7 million parameters, so they say"
+        " little about yours."
     )
     return table(head, ([f"`{name}`", *said, *_measured(arm)] for name, said, arm in rows(summary))) + f"\n\n{caption}"
 

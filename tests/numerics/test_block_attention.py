@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from keeptune.batching.arrange import arrange
 from keeptune.batching.trie import build, flat_batch, row_paths
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 from keeptune.models.attention import sdpa_attention
 from keeptune.models.blocks import BLOCK, KEEP, block_attention
@@ -51,7 +51,7 @@ def tensors(tokens: int, prefix: int, heads: int, key_heads: int, seed: int, dty
 
 def check(
     attend: Callable[..., Tensor],
-    batch: Batch,
+    batch: TrieBatch,
     allowed: Tensor,
     *,
     prefix: int = 0,

@@ -13,7 +13,7 @@ from torch import Tensor
 from keeptune.batching.padded import unfold
 from keeptune.batching.plan import micro_batches
 from keeptune.batching.trie import flat_batch
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 from keeptune.models.engines.trie import TrieEngine
 from keeptune.models.language_model import LanguageModel
@@ -59,7 +59,7 @@ def separate(lm: LanguageModel, rows: Sequence[Encoded]) -> tuple[float, dict[st
     return total, summed
 
 
-def together(lm: LanguageModel, batches: Sequence[Batch]) -> tuple[float, dict[str, Tensor]]:
+def together(lm: LanguageModel, batches: Sequence[TrieBatch]) -> tuple[float, dict[str, Tensor]]:
     total, summed = 0.0, {}
     for batch in batches:
         loss = target_nll(lm, batch)

@@ -56,7 +56,7 @@ def seen(arrangement: Arrangement, tokens: int, window: int | None) -> Tensor:
     return counts
 
 
-def expected(batch: Batch, ancestors: Callable[[Batch], Tensor], prefix: int, window: int | None) -> Tensor:
+def expected(batch: TrieBatch, ancestors: Callable[[TrieBatch], Tensor], prefix: int, window: int | None) -> Tensor:
     allowed = torch.cat([torch.ones(len(batch.input_ids), prefix, dtype=torch.bool), ancestors(batch)], dim=1)
     depth = allowed.sum(1) - 1
     of_key = torch.cat([torch.arange(prefix), depth])

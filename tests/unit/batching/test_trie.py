@@ -21,7 +21,7 @@ from keeptune.batching.trie import (
     row_paths,
     worthwhile,
 )
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 
 Rows = Callable[..., list[Encoded]]
@@ -50,7 +50,7 @@ def from_sequences(rows: Sequence[Encoded]) -> Counter[tuple[tuple[int, ...], in
     return counts
 
 
-def contexts(batch: Batch) -> list[tuple[int, ...]]:
+def contexts(batch: TrieBatch) -> list[tuple[int, ...]]:
     """For every token of the batch, the sequence that ends with it."""
     ids, segments = batch.input_ids.tolist(), batch.segments.tolist()
     found: list[tuple[int, ...]] = []
@@ -60,7 +60,7 @@ def contexts(batch: Batch) -> list[tuple[int, ...]]:
     return found
 
 
-def from_batch(batch: Batch) -> Counter[tuple[tuple[int, ...], int]]:
+def from_batch(batch: TrieBatch) -> Counter[tuple[tuple[int, ...], int]]:
     seen = contexts(batch)
     counts: Counter[tuple[tuple[int, ...], int]] = Counter()
     rows = batch.rows[batch.sources].tolist()
@@ -69,7 +69,7 @@ def from_batch(batch: Batch) -> Counter[tuple[tuple[int, ...], int]]:
     return counts
 
 
-def check_layout(batch: Batch) -> None:
+def check_layout(batch: TrieBatch) -> None:
     segments = batch.segments.tolist()
     ends = [start + length for start, length, _ in segments]
     assert [start for start, _, _ in segments] == [0, *ends[:-1]]

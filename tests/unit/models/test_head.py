@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from keeptune.batching import trie
 from keeptune.batching.trie import flat_batch, row_paths
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models import head as head_module
@@ -28,7 +28,7 @@ Rows = Callable[..., list[Encoded]]
 VOCABULARY, WIDTH = 40, 8
 
 
-def targets() -> Batch:
+def targets() -> TrieBatch:
     """Rows with up to four targets each, of different weights."""
     draw = random.Random(0)
     rows = [Encoded("x", (3,), tuple(draw.randrange(3, 6) for _ in range(draw.randint(1, 4)))) for _ in range(60)]
@@ -47,12 +47,12 @@ def linear(bias: bool, dtype: torch.dtype = torch.float64) -> nn.Linear:
     return made
 
 
-def states(batch: Batch, dtype: torch.dtype = torch.float64) -> Tensor:
+def states(batch: TrieBatch, dtype: torch.dtype = torch.float64) -> Tensor:
     draw = torch.Generator().manual_seed(2)
     return torch.randn(len(batch.rows), WIDTH, generator=draw, dtype=torch.float64).to(dtype).requires_grad_()
 
 
-def plain_logprobs(hidden: Tensor, layer: nn.Linear, scale: float, softcap: float | None, batch: Batch) -> Tensor:
+def plain_logprobs(hidden: Tensor, layer: nn.Linear, scale: float, softcap: float | None, batch: TrieBatch) -> Tensor:
     logits = F.linear(hidden, layer.weight, layer.bias) * scale
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from keeptune.batching.types import Batch
+from keeptune.batching.types import TrieBatch
 from keeptune.core.errors import DataError
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
 from keeptune.data.examples import Encoded
@@ -192,12 +192,12 @@ def test_refuses_rows_that_do_not_fit(tiny: LanguageModel, tmp_path: Path) -> No
 
 def batches_of_fit(
     lm: LanguageModel, rows: list[Encoded], folder: Path, monkeypatch: pytest.MonkeyPatch, engine: str = "flat"
-) -> list[Batch]:
+) -> list[TrieBatch]:
     """The micro-batches that training, not validation, ran on."""
-    seen: list[Batch] = []
+    seen: list[TrieBatch] = []
     original = loop.train_step
 
-    def spy(lm: LanguageModel, batches: list[Batch], *args: Any) -> Any:
+    def spy(lm: LanguageModel, batches: list[TrieBatch], *args: Any) -> Any:
         seen.extend(batches)
         return original(lm, batches, *args)
 
