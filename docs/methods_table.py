@@ -59,7 +59,7 @@ def study_table(summary: Summary) -> str:
     caption = (
         f"The figures are those of `recipes/methods.yaml` on the built-in base: {summary.metric} on {summary.target},"
         f" {summary.arms[0].target.n:,} test items, and verdicts on {suites} retained suites"
-        f" ({summary.manifest.device}, {summary.date}). It is one seed on a model of 4.7 million parameters, so they say"
+        f" ({summary.manifest.device}, {summary.date}). One seed on a model of 4.7 million parameters: they say"
         " little about yours."
     )
     return table(head, ([f"`{name}`", *said, *_measured(arm)] for name, said, arm in rows(summary))) + f"\n\n{caption}"
