@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from keeptune.batching.trie import ScoringRequest
 from keeptune.core.errors import ConfigError
 from keeptune.data.examples import Encoded
-from keeptune.methods.base import METHODS, WeightDelta
+from keeptune.inference.generate import generate
+from keeptune.inference.score import choice_logprobs, row_nats
+from keeptune.methods.base import METHODS, Method, WeightDelta
 from keeptune.methods.peft import AnyPeftConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.train.loop import TrainConfig, fit
@@ -54,12 +58,25 @@ def logits(model: Any, virtual: tuple[int, ...] = ()) -> torch.Tensor:
     return found[:, -len(IDS) :]
 
 
+def scores(lm: LanguageModel, rows: list[Encoded]) -> tuple[Any, ...]:
+    """What evaluation asks of a model, to the bit."""
+    requests = [ScoringRequest(IDS[:length], [IDS[length : length + 2], (7, 9, 11)]) for length in (5, 9, 30)]
+    return choice_logprobs(lm, requests), generate(lm, [IDS[:7], IDS[3:12]], 5), row_nats(lm, rows)
+
+
+def scores_of_base(lm: LanguageModel, method: Method, rows: list[Encoded]) -> tuple[Any, ...]:
+    """The same of the base of a model that is adapted."""
+    with method.base(lm.model) as model:
+        return scores(replace(lm, model=model, adapted_engine=None), rows)
+
+
 @pytest.mark.parametrize("config", FAMILY)
 def test_what_is_learned_is_saved_and_the_base_comes_back(
     tiny: LanguageModel, random_rows: Rows, tiny_folder: Path, tmp_path: Path, config: Any
 ) -> None:
     base, before = hash_parameters(tiny.model), logits(tiny.model)
     rows, method = random_rows(12), config.build()
+    scores_before = scores(tiny, rows)
     settings = TrainConfig(epochs=4, global_batch=4)
     result = fit(tiny, method, rows, rows, settings, tmp_path, lr=RATES.get(config.name, 1e-2))
     assert result.best_loss is not None and result.best_step > 0
@@ -68,11 +85,12 @@ def test_what_is_learned_is_saved_and_the_base_comes_back(
     assert not torch.allclose(tuned, before, atol=1e-3)
     with method.base(tiny.model) as model:
         assert torch.equal(logits(model), before)
+    assert scores_of_base(tiny, method, rows) == scores_before
     assert torch.equal(logits(tiny.model, virtual), tuned)
     weights = tmp_path / method.artifact
     tiny.restore(method)
     assert hash_parameters(tiny.model) == base
-    assert torch.equal(logits(tiny.model), before)
+    assert torch.equal(logits(tiny.model), before) and scores(tiny, rows) == scores_before
     again = config.build()
     tiny.adapt(again)
     again.load(tiny.model, weights)
@@ -86,14 +104,14 @@ def test_what_is_learned_is_saved_and_the_base_comes_back(
 
 
 @pytest.mark.parametrize("config", FAMILY)
-def test_the_capability_is_what_the_settings_say(tiny: LanguageModel, config: Any) -> None:
-    method = config.build()
+def test_the_capability_is_what_the_settings_say(tiny: LanguageModel, random_rows: Rows, config: Any) -> None:
+    method, rows = config.build(), random_rows(3)
+    before = scores(tiny, rows)
     assert isinstance(method, WeightDelta) == config.weight_deltas
     tiny.adapt(method)
     trained = method.trainable(tiny.model)
     assert trained and all(parameter.requires_grad for parameter in trained.values())
-    with method.base(tiny.model):
-        pass
+    assert scores_of_base(tiny, method, rows) == before
     assert method.trainable(tiny.model).keys() == trained.keys()
 
 
