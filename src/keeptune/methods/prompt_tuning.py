@@ -51,12 +51,38 @@ class SoftEmbedding(nn.Module):
         """The model's own."""
         return self.base.weight
 
+    @property
+    def virtual_ids(self) -> tuple[int, ...]:
+        """The ids of the learned vectors."""
+        return tuple(range(self.num_embeddings, self.num_embeddings + len(self.prompt)))
+
     def forward(self, ids: Tensor) -> Tensor:
         """[..., width] of ids [...]."""
         virtual = ids >= self.num_embeddings
         embedded: Tensor = self.base(ids.masked_fill(virtual, 0))
         learned = self.prompt[(ids - self.num_embeddings).clamp(min=0)]
         return torch.where(virtual.unsqueeze(-1), learned.to(embedded.dtype), embedded)
+
+
+def virtual_ids(model: nn.Module) -> tuple[int, ...]:
+    """Ids that stand in front of every row that ``model`` reads; none where it embeds its own vocabulary alone."""
+    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    return embedding.virtual_ids if isinstance(embedding, SoftEmbedding) else ()
+
+
+def put_in_front(model: nn.Module, prompt: Tensor) -> nn.Module:
+    """``model`` with learned vectors [virtual tokens, width] behind its vocabulary, in its own dtype; all frozen.
+
+    Raises:
+        ModelError: it has virtual tokens already, or its embeddings are of another width.
+    """
+    base = model.get_input_embeddings()  # type: ignore[operator]
+    if isinstance(base, SoftEmbedding):
+        raise ModelError("the model has virtual tokens already", remedy="load it without its adapter")
+    if prompt.shape[1] != base.embedding_dim:
+        raise ModelError(f"virtual tokens of width {prompt.shape[1]} for embeddings of width {base.embedding_dim}")
+    model.set_input_embeddings(SoftEmbedding(base, prompt.to(base.weight)))  # type: ignore[operator]
+    return model.requires_grad_(False)
 
 
 class PromptTuning(Method):
@@ -73,16 +99,14 @@ class PromptTuning(Method):
         if self.config.start == "vocabulary":
             prompt = weight[torch.randint(len(weight), (self.config.tokens,)).to(weight.device)].clone()
         else:
-            scattered = torch.randn(self.config.tokens, weight.shape[1]) * weight.float().std().cpu()
-            prompt = scattered.to(weight.device, weight.dtype)
-        model.requires_grad_(False)
-        model.set_input_embeddings(SoftEmbedding(base, prompt))  # type: ignore[operator]
+            prompt = torch.randn(self.config.tokens, weight.shape[1]) * weight.float().std().cpu()
+        put_in_front(model, prompt)
+        _soft(model).prompt.requires_grad_(True)
         return model
 
     @override
     def virtual_ids(self, model: nn.Module) -> tuple[int, ...]:
-        first = _soft(model).num_embeddings
-        return tuple(range(first, first + self.config.tokens))
+        return virtual_ids(model)
 
     @override
     def save(self, model: nn.Module, folder: Path, tokenizer: Any) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import filecmp
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from keeptune.core.errors import ModelError
 from keeptune.data.encode.tokenizer import has_vocabulary, read_tokenizer, stored_template
+from keeptune.methods.prompt_tuning import KEY, put_in_front
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,8 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What may lie beside an adapter and be no model; whole weights have one of the other names.
 _BESIDE = ("adapter_*", "value_head*")
 _WHOLE = ("*.safetensors", "pytorch_model*.bin")
-_LENGTHENS: Final = frozenset({"PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT"})
+_VIRTUAL: Final = frozenset({"PROMPT_TUNING", "P_TUNING"})  # vectors in front of the input, and nothing else
+_LENGTHENS: Final = frozenset({"MULTITASK_PROMPT_TUNING", "CPT"})  # by vectors that depend on the task, or more
 _LANGUAGE: Final = ("CAUSAL_LM", None)
 AS_IT_WAS = "name the base it was trained on, as it was then"
 LARGE = 1024  # bytes: a smaller file that is no safetensors is a pointer to one
@@ -51,31 +55,65 @@ def attach(model: Any, folder: Path, name: str) -> nn.Module:
     Raises:
         ModelError: the adapter is incomplete, of a kind that cannot be judged, or belongs to another base.
     """
-    from peft import PeftModel, get_peft_model_state_dict
-
-    from keeptune.methods.lora_layers.linear import install
-
     is_adapter(folder)
     stated, stored = check_adapter(folder)
-    other = ModelError(
-        f"this adapter does not fit {name}",
-        where=str(folder),
-        remedy=f"it was trained on {stated}: name that as the base" if stated and stated != name else AS_IT_WAS,
-    )
+    other = AS_IT_WAS if not stated or stated == name else f"it was trained on {stated}: name that as the base"
     try:
-        _fit_embeddings(model, stored)
-        adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+        adapted = _virtual_tokens(model, folder) if _is_virtual(folder) else _wrapped(model, folder, stored)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise other from error
-    layers = any("embed_tokens" in key or "lm_head" in key or "wte" in key for key in stored)
-    placed = {key for save in {False, layers} for key in get_peft_model_state_dict(adapted, save_embedding_layers=save)}
-    if not stored.keys() <= placed:  # peft passes over weights that have no place in the model
-        raise other
-    install(adapted)
+        raise ModelError(f"this adapter does not fit {name}", where=str(folder), remedy=other) from error
+    except ModelError as error:
+        reason = f"this adapter does not fit {name}: {error.message}"
+        raise ModelError(reason, where=str(folder), remedy=error.remedy or other) from error
     place = str(getattr(model.config, "_name_or_path", name))  # of "builtin", or of what the hub's cache holds
     if stated and not (_same_base(stated, name) or _same_base(stated, place)):
         log.warning("%s was trained on %s, not on %s", folder, stated, name)
     return adapted
+
+
+def _wrapped(model: Any, folder: Path, stored: dict[str, list[int]]) -> nn.Module:
+    """``model`` in peft's wrapper.
+
+    Raises:
+        ModelError: a stored weight has no place in the model, which peft passes over, or a place has no weight.
+    """
+    from peft import PeftModel, get_peft_model_state_dict
+
+    from keeptune.methods.lora_layers.linear import install
+
+    _fit_embeddings(model, stored)
+    with warnings.catch_warnings():  # peft's own word on what is missing: it is an error here
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")
+        adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+    layers = any("embed_tokens" in key or "lm_head" in key or "wte" in key for key in stored)
+    needed = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
+    placed = needed | get_peft_model_state_dict(adapted, save_embedding_layers=layers).keys()
+    if extra := sorted(stored.keys() - placed):
+        raise ModelError(f"{len(extra)} of its weights have no place in the model, among them {extra[0]}")
+    if missing := sorted(needed - stored.keys()):
+        raise ModelError(
+            f"{len(missing)} of its weights are missing, among them {missing[0]}",
+            remedy=f"{WEIGHTS} is incomplete, or {CONFIG} belongs to another adapter",
+        )
+    install(adapted)
+    return adapted
+
+
+def _is_virtual(folder: Path) -> bool:
+    """Whether an adapter is vectors in front of the input and nothing else."""
+    return str(_config(folder)["peft_type"]) in _VIRTUAL
+
+
+def _virtual_tokens(model: Any, folder: Path) -> nn.Module:
+    """``model`` with the adapter's vectors behind its vocabulary: they run as plain tokens do.
+
+    Raises:
+        ModelError: they are not as many as the adapter says, or as wide as the model's.
+    """
+    prompt, count = load_file(folder / WEIGHTS)[KEY], _config(folder)["num_virtual_tokens"]
+    if len(prompt) != count:
+        raise ModelError(f"{CONFIG} says {count} virtual tokens, and {len(prompt)} are stored")
+    return put_in_front(model, prompt)
 
 
 def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:

@@ -20,6 +20,7 @@ from keeptune.inference.score import choice_logprobs, row_nats
 from keeptune.methods.base import METHODS, Method, WeightDelta
 from keeptune.methods.peft import AnyPeftConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
+from keeptune.models.load import load
 from keeptune.train.loop import TrainConfig, fit
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -81,7 +82,7 @@ def test_what_is_learned_is_saved_and_the_base_comes_back(
     result = fit(tiny, method, rows, rows, settings, tmp_path, lr=RATES.get(config.name, 1e-2))
     assert result.best_loss is not None and result.best_step > 0
     virtual = method.virtual_ids(tiny.model)
-    tuned = logits(tiny.model, virtual)
+    tuned, nats = logits(tiny.model, virtual), row_nats(tiny, rows)
     assert not torch.allclose(tuned, before, atol=1e-3)
     with method.base(tiny.model) as model:
         assert torch.equal(logits(model), before)
@@ -100,6 +101,8 @@ def test_what_is_learned_is_saved_and_the_base_comes_back(
     plain = AutoModelForCausalLM.from_pretrained(tiny_folder if method.artifact == "adapter" else weights)
     if method.artifact == "adapter":
         plain = peft.PeftModel.from_pretrained(plain, weights)
+        kept = load(str(tiny_folder), device="cpu", precision="fp32", adapter=weights)
+        assert row_nats(kept, rows) == pytest.approx(nats, rel=1e-5)
     assert torch.allclose(logits(plain.eval()), tuned, atol=2e-5)
 
 
