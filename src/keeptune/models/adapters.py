@@ -15,7 +15,9 @@ from torch import nn
 
 from keeptune.core.errors import ModelError
 from keeptune.data.encode.tokenizer import has_vocabulary, read_tokenizer, stored_template
-from keeptune.methods.prompt_tuning import KEY, put_in_front
+from keeptune.methods.base import METHODS
+from keeptune.methods.bottleneck import OWN
+from keeptune.methods.prompt_tuning import KEY, Vectors, put_in_front
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +59,15 @@ def attach(model: Any, folder: Path, name: str) -> nn.Module:
     """
     is_adapter(folder)
     stated, stored = check_adapter(folder)
+    config = _config(folder)
     other = AS_IT_WAS if not stated or stated == name else f"it was trained on {stated}: name that as the base"
     try:
-        adapted = _virtual_tokens(model, folder) if _is_virtual(folder) else _wrapped(model, folder, stored)
+        if OWN in config:
+            adapted = _own(model, folder, config)
+        elif str(config["peft_type"]) in _VIRTUAL:
+            adapted = _virtual_tokens(model, folder, config["num_virtual_tokens"])
+        else:
+            adapted = _wrapped(model, folder, stored)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ModelError(f"this adapter does not fit {name}", where=str(folder), remedy=other) from error
     except ModelError as error:
@@ -99,21 +107,28 @@ def _wrapped(model: Any, folder: Path, stored: dict[str, list[int]]) -> nn.Modul
     return adapted
 
 
-def _is_virtual(folder: Path) -> bool:
-    """Whether an adapter is vectors in front of the input and nothing else."""
-    return str(_config(folder)["peft_type"]) in _VIRTUAL
-
-
-def _virtual_tokens(model: Any, folder: Path) -> nn.Module:
+def _virtual_tokens(model: Any, folder: Path, count: int) -> nn.Module:
     """``model`` with the adapter's vectors behind its vocabulary: they run as plain tokens do.
 
     Raises:
-        ModelError: they are not as many as the adapter says, or as wide as the model's.
+        ModelError: they are not ``count``, or not as wide as the model's embeddings.
     """
-    prompt, count = load_file(folder / WEIGHTS)[KEY], _config(folder)["num_virtual_tokens"]
+    prompt = load_file(folder / WEIGHTS)[KEY]
     if len(prompt) != count:
         raise ModelError(f"{CONFIG} says {count} virtual tokens, and {len(prompt)} are stored")
-    return put_in_front(model, prompt)
+    return put_in_front(model, Vectors(prompt)).requires_grad_(False)
+
+
+def _own(model: Any, folder: Path, config: dict[str, Any]) -> nn.Module:
+    """``model`` adapted by a method of keeptune's that peft does not have.
+
+    Raises:
+        ModelError: what is stored does not fit the model.
+    """
+    method = METHODS[config[OWN]].model_validate(config["settings"]).build()
+    adapted = method.prepare(model)
+    method.load(adapted, folder)
+    return adapted.requires_grad_(False)
 
 
 def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
@@ -123,7 +138,7 @@ def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
         ModelError: a file is missing or cut short, or the adapter is of a kind that cannot be judged.
     """
     config = _config(folder)
-    kind, task = str(config["peft_type"]), config.get("task_type")
+    kind, task = config.get("peft_type"), config.get("task_type")
     if kind in _LENGTHENS:
         raise ModelError(
             f"a {kind} adapter puts virtual tokens before the input, and cannot be judged",
@@ -151,6 +166,8 @@ def _config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{CONFIG} cannot be read: {error}", where=str(folder), remedy="the file was cut short; copy it again"
         ) from error
+    if isinstance(config, dict) and OWN in config:
+        return config
     if not isinstance(config, dict) or not config.get("peft_type"):
         raise ModelError(f"{CONFIG} names no peft_type", where=str(folder), remedy="save the adapter with peft")
     try:

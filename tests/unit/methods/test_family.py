@@ -29,9 +29,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dora": {"rank": 4},
     "pissa": {"rank": 4, "alpha": 4},
     "last-layers": {"count": 1},
+    "bottleneck": {"size": 8},
     "peft": {"type": "loha", "settings": {"r": 4, "target_modules": ["q_proj", "v_proj"]}},
 }
-RATES = {"ia3": 3e-2, "norms": 3e-2, "full": 3e-3, "osf": 3e-3, "last-layers": 3e-3, "matching": 3e-3}
+RATES = {"ia3": 3e-2, "p-tuning": 3e-3, "norms": 3e-2, "full": 3e-3, "osf": 3e-3, "last-layers": 3e-3, "matching": 3e-3}
 OTHERS = [
     AnyPeftConfig(type=kind, settings={"target_modules": ["q_proj", "v_proj"], **more})
     for kind, more in (
@@ -98,12 +99,13 @@ def test_what_is_learned_is_saved_and_the_base_comes_back(
     assert torch.allclose(logits(tiny.model, virtual), tuned, atol=1e-6)
     tiny.restore(again)
     assert hash_parameters(tiny.model) == base
-    plain = AutoModelForCausalLM.from_pretrained(tiny_folder if method.artifact == "adapter" else weights)
     if method.artifact == "adapter":
-        plain = peft.PeftModel.from_pretrained(plain, weights)
         kept = load(str(tiny_folder), device="cpu", precision="fp32", adapter=weights)
         assert row_nats(kept, rows) == pytest.approx(nats, rel=1e-5)
-    assert torch.allclose(logits(plain.eval()), tuned, atol=2e-5)
+    if config.name != "bottleneck":  # which peft does not have
+        plain = AutoModelForCausalLM.from_pretrained(tiny_folder if method.artifact == "adapter" else weights)
+        plain = peft.PeftModel.from_pretrained(plain, weights) if method.artifact == "adapter" else plain
+        assert torch.allclose(logits(plain.eval()), tuned, atol=2e-5)
 
 
 @pytest.mark.parametrize("config", FAMILY)
