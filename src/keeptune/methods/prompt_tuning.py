@@ -127,11 +127,12 @@ class PromptTuning(Method):
         """
         return put_in_front(model, Vectors(self._start(model)))
 
-    def _start(self, model: nn.Module) -> Tensor:
+    def _start(self, model: Any) -> Tensor:
         """Where the vectors begin, [virtual tokens, width]."""
-        base, tokens = model.get_input_embeddings(), self.config.tokens  # type: ignore[operator]
+        base, tokens = model.get_input_embeddings(), self.config.tokens
         if self.config.start == "random":
-            return torch.randn(tokens, base.weight.shape[1]) * base.weight.detach().float().std().cpu()
+            spread = float(base.weight.detach().float().std())
+            return spread * torch.randn(tokens, base.weight.shape[1])
         if self.config.start == "text":
             ids = torch.tensor(list(itertools.islice(itertools.cycle(_ids(model, self.config.text)), tokens)))
         else:
@@ -174,7 +175,7 @@ class PromptTuning(Method):
         Raises:
             ModelError: they are not as many or not as wide.
         """
-        stored, prompt = load_file(folder / WEIGHTS)[KEY], _soft(model).prompt.weight
+        stored, prompt = load_file(folder / WEIGHTS)[KEY], _soft(model).prompt()
         if stored.shape != prompt.shape:
             raise ModelError(
                 f"{stored.shape[0]} virtual tokens of width {stored.shape[1]} are stored, and"

@@ -43,9 +43,11 @@ OTHERS = [
         ("lora", {"r": 4, "rank_pattern": {"q_proj": 2}}),
     )
 ]
+RANKS: dict[str, Any] = {"rank": 4, "alpha": 4, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"up_proj": 3}}
 FAMILY = [
     *(pytest.param(METHODS[name](**SETTINGS.get(name, {})), id=name) for name in METHODS if name != "bitfit"),
     *(pytest.param(config, id=f"peft-{config.type}") for config in OTHERS),
+    *(pytest.param(METHODS[name](**RANKS), id=f"{name}-ranks") for name in ("lora", "rslora", "dora", "pissa")),
 ]
 Rows = Callable[..., list[Encoded]]
 
@@ -125,7 +127,7 @@ def test_what_the_model_lacks_is_named(tiny: LanguageModel) -> None:
         tiny.adapt(METHODS["bitfit"]().build())
     assert "lm_head" in caught.value.remedy or "norm" in caught.value.remedy
     with pytest.raises(ConfigError, match="peft refuses"):
-        tiny.adapt(AnyPeftConfig(type="loha", settings={"target_modules": ["qqq"]}).build())
+        tiny.adapt(AnyPeftConfig(type="oft", settings={"target_modules": ["q_proj"], "blocks": 7}).build())
 
 
 @pytest.mark.parametrize(
