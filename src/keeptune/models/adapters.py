@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import json
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +70,9 @@ def attach(model: Any, folder: Path, name: str) -> nn.Module:
         else:
             adapted = _wrapped(model, folder, stored)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ModelError(f"this adapter does not fit {name}", where=str(folder), remedy=other) from error
+        differs = re.search(r"size mismatch for \S+ .*", str(error))
+        reason = f"this adapter does not fit {name}" + (f": {differs.group()}" if differs else "")
+        raise ModelError(reason, where=str(folder), remedy=other) from error
     except ModelError as error:
         reason = f"this adapter does not fit {name}: {error.message}"
         raise ModelError(reason, where=str(folder), remedy=error.remedy or other) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from keeptune.core.errors import ModelError
+from keeptune.core.errors import DataError, ModelError
 from keeptune.data.examples import Encoded
 from keeptune.inference.generate import generate
 from keeptune.inference.score import row_nats
@@ -121,3 +122,27 @@ def test_virtual_tokens_of_another_number_or_width_are_refused(
     fewer = edited(tmp_path / "adapter", lambda stored: stored.update(prompt_embeddings=torch.ones(4, 32)))
     with pytest.raises(ModelError, match="says 5 virtual tokens, and 4 are stored"):
         load_cpu(tiny_folder, fewer)
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize("places", ["q_proj", "embed_tokens"])
+def test_adapters_of_another_rank_or_vocabulary_are_refused_with_both_shapes(
+    tiny_folder: Path, tmp_path: Path, build: Any, places: str
+) -> None:
+    longer = build("llama")
+    longer.resize_token_embeddings(400, mean_resizing=False)
+    config = peft.LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=[places])
+    peft.get_peft_model(longer, config).save_pretrained(tmp_path, save_embedding_layers=False)
+    if places == "q_proj":
+        stated = json.loads((tmp_path / "adapter_config.json").read_text())
+        (tmp_path / "adapter_config.json").write_text(json.dumps(stated | {"r": 8}))
+    shapes = r"\[4, 32\].*\[8, 32\]" if places == "q_proj" else r"\[4, 400\].*\[4, 320\]"
+    with pytest.raises(ModelError, match=rf"does not fit .*size mismatch for \S*{places}\S*lora\S* .*{shapes}"):
+        load_cpu(tiny_folder, tmp_path)
+
+
+def test_virtual_tokens_that_leave_no_room_are_said(tiny_folder: Path, tmp_path: Path, build: Any) -> None:
+    config = peft.PromptTuningConfig(num_virtual_tokens=125, task_type="CAUSAL_LM")
+    peft.get_peft_model(build("llama"), config).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match=r"no room for 125 virtual ones in a window of 128 -> learn fewer"):
+        row_nats(load_cpu(tiny_folder, tmp_path), [Encoded("a", (3, 4), (5, 6, 7))])
