@@ -128,7 +128,7 @@ class Lora(WeightDelta):
 
     @override
     def restore(self, model: nn.Module) -> nn.Module:
-        """Take the adapter out again; the base's weights were never touched."""
+        """Take the adapter out again; the base's weights stay as they are."""
         from keeptune.methods.lora_layers.linear import uninstall
 
         uninstall(model)  # whoever still holds one of its layers holds a layer of peft's
@@ -138,15 +138,14 @@ class Lora(WeightDelta):
         return base
 
     @override
+    @torch.no_grad()
     def merge(self, model: nn.Module) -> nn.Module:
-        """The base with s B A added to its weights, rounded to their dtype."""
-        from keeptune.methods.lora_layers.linear import uninstall
+        """The base with s B A added to its weights: in float32, and rounded to their dtype once."""
+        from keeptune.methods.lora_layers.linear import additions
 
-        uninstall(model)
-        merged: nn.Module = model.merge_and_unload()  # type: ignore[operator]
-        if hasattr(merged, "peft_config"):
-            del merged.peft_config
-        return merged.requires_grad_(False)
+        for addition in additions(model):
+            addition.weight.copy_(addition.weight.float() + addition.delta())
+        return self.restore(model).requires_grad_(False)
 
     @override
     def describe(self) -> str:

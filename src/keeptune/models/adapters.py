@@ -52,8 +52,14 @@ def is_adapter(folder: str | Path) -> bool:
     return True
 
 
-def attach(model: Any, folder: Path, name: str) -> nn.Module:
-    """Put the peft adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
+def attach(model: Any, folder: Path, name: str, place: str = "default") -> nn.Module:
+    """Put the adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
+
+    Args:
+        model: a plain one, or one that has adapters of peft by other names.
+        folder: of the adapter.
+        name: of the model, for messages.
+        place: what peft calls the adapter.
 
     Raises:
         ModelError: the adapter is incomplete, of a kind that cannot be judged, or belongs to another base.
@@ -68,7 +74,7 @@ def attach(model: Any, folder: Path, name: str) -> nn.Module:
         elif str(config["peft_type"]) in _VIRTUAL:
             adapted = _virtual_tokens(model, folder, config["num_virtual_tokens"])
         else:
-            adapted = _wrapped(model, folder, stored)
+            adapted = _wrapped(model, folder, stored, place)
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         differs = re.search(r"size mismatch for \S+ .*", str(error))
         reason = f"this adapter does not fit {name}" + (f": {differs.group()}" if differs else "")
@@ -76,14 +82,14 @@ def attach(model: Any, folder: Path, name: str) -> nn.Module:
     except ModelError as error:
         reason = f"this adapter does not fit {name}: {error.message}"
         raise ModelError(reason, where=str(folder), remedy=error.remedy or other) from error
-    place = str(getattr(model.config, "_name_or_path", name))  # of "builtin", or of what the hub's cache holds
-    if stated and not (_same_base(stated, name) or _same_base(stated, place)):
+    source = str(getattr(model.config, "_name_or_path", name))  # of "builtin", or of what the hub's cache holds
+    if stated and not (_same_base(stated, name) or _same_base(stated, source)):
         log.warning("%s was trained on %s, not on %s", folder, stated, name)
     return adapted
 
 
-def _wrapped(model: Any, folder: Path, stored: dict[str, list[int]]) -> nn.Module:
-    """``model`` in peft's wrapper.
+def _wrapped(model: Any, folder: Path, stored: dict[str, list[int]], place: str) -> nn.Module:
+    """``model`` in peft's wrapper, which may be around it already.
 
     Raises:
         ModelError: a stored weight has no place in the model, which peft passes over, or a place has no weight.
@@ -95,19 +101,25 @@ def _wrapped(model: Any, folder: Path, stored: dict[str, list[int]]) -> nn.Modul
     _fit_embeddings(model, stored)
     with warnings.catch_warnings():  # peft's own word on what is missing: it is an error here
         warnings.filterwarnings("ignore", message="Found missing adapter keys")
-        adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+        if isinstance(model, PeftModel):
+            model.load_adapter(folder, place, autocast_adapter_dtype=False)
+        else:
+            model = PeftModel.from_pretrained(model, folder, place, autocast_adapter_dtype=False)
     layers = any("embed_tokens" in key or "lm_head" in key or "wte" in key for key in stored)
-    needed = get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
-    placed = needed | get_peft_model_state_dict(adapted, save_embedding_layers=layers).keys()
-    if extra := sorted(stored.keys() - placed):
+    needed, placed = (
+        get_peft_model_state_dict(model, adapter_name=place, save_embedding_layers=save).keys()
+        for save in (False, layers)
+    )
+    if extra := sorted(stored.keys() - placed - needed):
         raise ModelError(f"{len(extra)} of its weights have no place in the model, among them {extra[0]}")
     if missing := sorted(needed - stored.keys()):
         raise ModelError(
             f"{len(missing)} of its weights are missing, among them {missing[0]}",
             remedy=f"{WEIGHTS} is incomplete, or {CONFIG} belongs to another adapter",
         )
-    install(adapted)
-    return adapted
+    install(model)
+    wrapped: nn.Module = model
+    return wrapped
 
 
 def _virtual_tokens(model: Any, folder: Path, count: int) -> nn.Module:

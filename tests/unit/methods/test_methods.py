@@ -307,3 +307,23 @@ def test_a_method_forgets_the_base_with_the_model(build: Callable[..., Any]) -> 
         with method.base(method.prepare(model)) as base:
             assert torch.equal(some_logits(base), before)
         method.restore(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_merge_rounds_once_and_is_undone_to_the_bit(
+    build: Callable[..., Any], tokenizer: Any, dtype: torch.dtype, architecture: str
+) -> None:
+    lm = LanguageModel.wrap(build(architecture).to(dtype), tokenizer)
+    before, start = hash_parameters(lm.model), {name: p.clone() for name, p in lm.model.named_parameters()}
+    with lm.changing():
+        method = LoraConfig(rank=4).build()
+        lm.adapt(method)
+        change(method.trainable(lm.model).values())
+        deltas = {name: delta.detach() for name, delta in method.deltas(lm.model)}
+        lm.accept(method)
+        for name, weight in lm.model.named_parameters():
+            expected = (start[name].float() + deltas[name]).to(dtype) if name in deltas else start[name]
+            assert torch.equal(weight, expected) and not weight.requires_grad
+        assert hash_parameters(lm.model) != before
+    assert hash_parameters(lm.model) == before

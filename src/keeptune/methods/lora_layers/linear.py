@@ -81,6 +81,8 @@ def additions(model: nn.Module) -> Iterator[Addition]:
         if isinstance(layer, LoraLayer):
             adapter = layer.active_adapters[0]
             embedding = adapter in layer.lora_embedding_A
+            if not embedding and adapter not in layer.lora_A:
+                continue  # another adapter's layer
             yield Addition(
                 name=f"{name.removeprefix('base_model.model.')}.weight",
                 weight=layer.get_base_layer().weight,
