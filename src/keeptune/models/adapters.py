@@ -99,8 +99,9 @@ def _wrapped(model: Any, folder: Path, stored: dict[str, list[int]], place: str)
     from keeptune.methods.lora_layers.linear import install
 
     _fit_embeddings(model, stored)
-    with warnings.catch_warnings():  # peft's own word on what is missing: it is an error here
-        warnings.filterwarnings("ignore", message="Found missing adapter keys")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a name that is being renamed
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # which is an error here
         if isinstance(model, PeftModel):
             model.load_adapter(folder, place, autocast_adapter_dtype=False)
         else:
