@@ -166,7 +166,7 @@ def test_before_is_measured_once_and_is_the_same_whatever_arms_are_listed(
     run, times, of = finished[0], [], DriftBase.of
     monkeypatch.setenv("KEEPTUNE_CACHE", str(run.parent / "fresh"))  # nothing is taken over from the other study
     monkeypatch.setattr(DriftBase, "of", lambda *asked: (times.append(1), of(*asked))[1])
-    names = ("prompt-tuning", "prefix-tuning", "ia3", "pissa", "osf")
+    names = ("prompt-tuning", "p-tuning", "prefix-tuning", "bottleneck", "ia3", "pissa", "osf")
     rates = {name.replace("-", "_"): {"learning_rates": [3e-2]} for name in names}
     others = recipe(folder, tiny_folder, arms=names, **rates)
     run_study(others, run.parent / "others", console=Console(quiet=True), data_root=folder)
