@@ -88,8 +88,8 @@ class SoftEmbedding(nn.Module):
 
 def virtual_ids(model: nn.Module) -> tuple[int, ...]:
     """Ids that stand in front of every row that ``model`` reads; none where it embeds its own vocabulary alone."""
-    embedding = model.get_input_embeddings()  # type: ignore[operator]
-    return embedding.virtual_ids if isinstance(embedding, SoftEmbedding) else ()
+    found = (module.virtual_ids for module in model.modules() if isinstance(module, SoftEmbedding))
+    return next(found, ())  # whatever a method may have put around the model
 
 
 def put_in_front(model: nn.Module, prompt: nn.Module) -> nn.Module:

@@ -16,6 +16,7 @@ from keeptune.core.errors import DataError, ModelError
 from keeptune.data.examples import Encoded
 from keeptune.inference.generate import generate
 from keeptune.inference.score import row_nats
+from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
 
@@ -146,3 +147,15 @@ def test_virtual_tokens_that_leave_no_room_are_said(tiny_folder: Path, tmp_path:
     peft.get_peft_model(build("llama"), config).save_pretrained(tmp_path)
     with pytest.raises(DataError, match=r"no room for 125 virtual ones in a window of 128 -> learn fewer"):
         row_nats(load_cpu(tiny_folder, tmp_path), [Encoded("a", (3, 4), (5, 6, 7))])
+
+
+def test_virtual_tokens_stay_in_front_where_a_method_trains_behind_them(
+    tiny_folder: Path, tmp_path: Path, written: Any, random_rows: Rows
+) -> None:
+    written(KINDS["prompt-tuning"])
+    lm, method, rows = load_cpu(tiny_folder, tmp_path / "adapter"), LoraConfig(rank=2).build(), random_rows(4)
+    before = row_nats(lm, rows)
+    lm.adapt(method)
+    assert row_nats(lm, rows) == pytest.approx(before, rel=1e-5)  # LoRA starts at zero
+    lm.restore(method)
+    assert row_nats(lm, rows) == before
