@@ -24,8 +24,16 @@ SAID = {
         "the embeddings of virtual tokens, `prompt-tuning:50`",
         "very many tasks on one served model; large models",
     ),
+    "p-tuning": (
+        "a small network that makes the embeddings of virtual tokens, `p-tuning:20`",
+        "prompt tuning learns too slowly",
+    ),
     "prefix-tuning": ("keys and values in front of every layer's", "the same; runs padded, which is slower"),
     "ia3": ("one vector per layer that scales keys, values and activations", "very many tasks, very little storage"),
+    "bottleneck": (
+        "a small network behind every layer, `bottleneck:64`",
+        "an addition that is not linear; what is saved is read by keeptune alone",
+    ),
     "osf": ("the singular directions that the base uses least", "what the base can do has to stay"),
     "norms": ("normalisation layers", "a check whether anything larger is needed"),
     "bitfit": ("biases, where the model has some", "the same"),

@@ -73,15 +73,20 @@ def sgd(model: Any, tokenizer: Any, texts: Sequence[str], steps: int, rate: floa
 
 
 @pytest.fixture
-def adapter(tiny_folder: Path, tokenizer: Any, tmp_path: Path) -> Path:
-    """A few steps of LoRA in plain peft."""
+def adapter(request: pytest.FixtureRequest, tiny_folder: Path, tokenizer: Any, tmp_path: Path) -> Path:
+    """A few steps in plain peft: of LoRA, or of the kind that a test asks for."""
     import torch
     import transformers
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 
+    configs = {
+        "lora": LoraConfig(r=2, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"]),
+        "prompt-tuning": PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+        "p-tuning": PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
+    }
     torch.manual_seed(0)
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
-    model = get_peft_model(base, LoraConfig(r=2, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"]))
+    model = get_peft_model(base, configs[getattr(request, "param", "lora")])
     sgd(model, tokenizer, [f"Is {n} even or odd? odd</s>" for n in range(8)], steps=5, rate=0.02)
     model.save_pretrained(tmp_path / "adapter")
     return tmp_path / "adapter"
@@ -115,6 +120,7 @@ def test_an_adapter_of_plain_peft_gets_the_verdicts_of_the_statistics_module(
         assert verdict.verdict in ended.out
 
 
+@pytest.mark.parametrize("adapter", ["lora", "prompt-tuning", "p-tuning"], indirect=True)
 def test_the_items_of_compare_are_those_of_peft_itself(
     keeptune: Run, tiny_folder: Path, tokenizer: Any, adapter: Path, kept: Path, tmp_path: Path
 ) -> None:
@@ -130,7 +136,7 @@ def test_the_items_of_compare_are_those_of_peft_itself(
         def nats(choice: str) -> float:
             start = tokenizer(prompt)["input_ids"]
             ids = start + tokenizer(choice)["input_ids"]
-            logprobs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            logprobs = model(input_ids=torch.tensor([ids])).logits[0, -len(ids) :].log_softmax(-1)
             return sum(float(logprobs[at - 1, ids[at]]) for at in range(len(start), len(ids)))
 
         return max((" even", " odd"), key=nats)

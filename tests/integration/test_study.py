@@ -18,6 +18,7 @@ from keeptune.study import seeds
 from keeptune.study.jobs import train
 from keeptune.study.messages import Messages
 from keeptune.study.run import open_study, run_study
+from keeptune.train.drift import DriftBase
 
 WORDS = ("red", "blue", "green", "black", "white", "brown")
 NOUNS = ("house", "garden", "dog", "apple", "hammer", "room", "word", "model")
@@ -157,3 +158,24 @@ def test_the_base_is_untouched_between_arms(finished: tuple[Path, Summary], fold
     lora = next(arm for arm in summary.arms if arm.family == "lora")
     assert alone.arms[0].target == lora.target
     assert [s.change for s in alone.arms[0].suites] == [s.change for s in lora.suites]
+
+
+def test_before_is_measured_once_and_is_the_same_whatever_arms_are_listed(
+    finished: tuple[Path, Summary], folder: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, times, of = finished[0], [], DriftBase.of
+    monkeypatch.setenv("KEEPTUNE_CACHE", str(run.parent / "fresh"))  # nothing is taken over from the other study
+    monkeypatch.setattr(DriftBase, "of", lambda *asked: (times.append(1), of(*asked))[1])
+    names = ("prompt-tuning", "p-tuning", "prefix-tuning", "bottleneck", "ia3", "pissa", "osf")
+    rates = {name.replace("-", "_"): {"learning_rates": [3e-2]} for name in names}
+    others = recipe(folder, tiny_folder, arms=names, **rates)
+    run_study(others, run.parent / "others", console=Console(quiet=True), data_root=folder)
+    assert len(times) == 1
+    first, second = (written(run / "base"), written(run.parent / "others" / "base"))
+    assert len(first) == 6 and first == second
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """What the files of a baseline hold, but for the key of the study that it belongs to."""
+    files = (path for path in folder.rglob("*.*") if path.name != "baseline.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import override
@@ -16,7 +17,7 @@ from typing_extensions import override
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, task_type, total
 from keeptune.methods.lora_layers.quiet import without_false_alarms
-from keeptune.methods.lora_layers.targets import lora_targets, other_towers, refused
+from keeptune.methods.lora_layers.targets import check_named, lora_targets, other_towers, refused
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -29,7 +30,20 @@ class LoraConfig(MethodConfig):
     alpha: float = Field(32.0, gt=0)  # the addition is scaled by alpha / rank
     dropout: float = Field(0.0, ge=0, lt=1)  # on the input of A
     target_modules: str | tuple[str, ...] = "all-linear"  # or names of linear layers ("q_proj", "v_proj")
+    # Where a layer has a rank or alpha of its own: by its name, the end of its name, or a regular expression for that
+    rank_pattern: Mapping[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    alpha_pattern: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)  # ten times those of full fine-tuning
+
+    @field_validator("rank_pattern", "alpha_pattern")
+    @classmethod
+    def _readable(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"'{pattern}' is no regular expression: {error}") from error
+        return value
 
     def variant(self) -> dict[str, Any]:
         """Further settings of peft's config."""
@@ -46,6 +60,8 @@ class LoraConfig(MethodConfig):
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=lora_targets(model, self.target_modules),
+            rank_pattern=dict(self.rank_pattern),
+            alpha_pattern=dict(self.alpha_pattern),
             exclude_modules=other_towers(model),
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
             **self.variant(),
@@ -70,20 +86,20 @@ class Lora(WeightDelta):
         """Wrap ``model`` in a peft model; draws A from torch's global generator.
 
         Raises:
-            ConfigError: ``target_modules`` names no layer of the model, or one that peft refuses.
+            ConfigError: ``target_modules`` names a layer that the model does not have, or one that peft refuses; or a
+                pattern matches no layer.
         """
         from peft import get_peft_model  # seconds to import: only where an adapter is made
 
         from keeptune.methods.lora_layers.linear import install
 
-        targets = self.config.target_modules
         settings = self.config.peft(model)
-        layers = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+        check_named(model, settings, self.config.name)
         try:
             with without_false_alarms():
                 adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
         except ValueError as error:
-            raise refused(error, targets, layers) from error
+            raise refused(error, self.config.target_modules) from error
         install(adapted)
         return adapted
 
@@ -111,7 +127,7 @@ class Lora(WeightDelta):
 
     @override
     def restore(self, model: nn.Module) -> nn.Module:
-        """Take the adapter out again; the base's weights were never touched."""
+        """Take the adapter out again; the base's weights stay as they are."""
         from keeptune.methods.lora_layers.linear import uninstall
 
         uninstall(model)  # whoever still holds one of its layers holds a layer of peft's
@@ -121,15 +137,14 @@ class Lora(WeightDelta):
         return base
 
     @override
+    @torch.no_grad()
     def merge(self, model: nn.Module) -> nn.Module:
-        """The base with s B A added to its weights, rounded to their dtype."""
-        from keeptune.methods.lora_layers.linear import uninstall
+        """The base with s B A added to its weights: in float32, and rounded to their dtype once."""
+        from keeptune.methods.lora_layers.linear import additions
 
-        uninstall(model)
-        merged: nn.Module = model.merge_and_unload()  # type: ignore[operator]
-        if hasattr(merged, "peft_config"):
-            del merged.peft_config
-        return merged.requires_grad_(False)
+        for addition in additions(model):
+            addition.weight.copy_(addition.weight.float() + addition.delta())
+        return self.restore(model).requires_grad_(False)
 
     @override
     def describe(self) -> str:

@@ -17,6 +17,7 @@ from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.registry import either
 from keeptune.methods.base import METHODS, Method, MethodConfig, task_type
 from keeptune.methods.lora_layers.quiet import without_false_alarms
+from keeptune.methods.lora_layers.targets import check_named
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -65,15 +66,18 @@ class PeftMethod(Method):
         """Wrap ``model`` in a peft model; what is drawn comes from torch's global generator.
 
         Raises:
-            ConfigError: peft refuses the settings for this model, for its own reason.
+            ConfigError: the settings name layers that the model does not have, or peft refuses them for its own reason.
         """
         from peft import get_peft_model  # seconds to import: only where an adapter is made
 
+        name = self.config.name
         try:
+            settings = self.config.peft(model)
+            check_named(model, settings, name)
             with without_false_alarms():
-                adapted: nn.Module = get_peft_model(model, self.config.peft(model), autocast_adapter_dtype=False)
+                adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise _refused(self.config.name, error) from error
+            raise _refused(name, error) from error
         return adapted
 
     @override

@@ -71,7 +71,9 @@ class Pissa(PeftMethod):
         save_file(stored, folder / WEIGHTS, metadata={"format": "pt"})
         path = folder / "adapter_config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
-        config |= {"r": 2 * config["r"], "lora_alpha": 2 * config["lora_alpha"], "init_lora_weights": True}
+        config |= {name: 2 * config[name] for name in ("r", "lora_alpha")} | {"init_lora_weights": True}
+        for name in ("rank_pattern", "alpha_pattern"):
+            config[name] = {pattern: 2 * value for pattern, value in config[name].items()}
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
     @override

@@ -5,15 +5,22 @@ from __future__ import annotations
 import filecmp
 import json
 import logging
+import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from keeptune.core.errors import ModelError
 from keeptune.data.encode.tokenizer import has_vocabulary, read_tokenizer, stored_template
+from keeptune.methods.base import METHODS
+from keeptune.methods.bottleneck import OWN
 from keeptune.methods.lora_layers.quiet import without_false_alarms
+from keeptune.methods.prompt_tuning import KEY, Vectors, put_in_front
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +28,8 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What may lie beside an adapter and be no model; whole weights have one of the other names.
 _BESIDE = ("adapter_*", "value_head*")
 _WHOLE = ("*.safetensors", "pytorch_model*.bin")
-_LENGTHENS: Final = frozenset({"PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "CPT"})
+_VIRTUAL: Final = frozenset({"PROMPT_TUNING", "P_TUNING"})  # vectors in front of the input, and nothing else
+_LENGTHENS: Final = frozenset({"MULTITASK_PROMPT_TUNING", "CPT"})  # by vectors that depend on the task, or more
 _LANGUAGE: Final = ("CAUSAL_LM", "SEQ_2_SEQ_LM", None)
 AS_IT_WAS = "name the base it was trained on, as it was then"
 LARGE = 1024  # bytes: a smaller file that is no safetensors is a pointer to one
@@ -46,38 +54,100 @@ def is_adapter(folder: str | Path) -> bool:
     return True
 
 
-def attach(model: Any, folder: Path, name: str) -> nn.Module:
-    """Put the peft adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
+def attach(model: Any, folder: Path, name: str, place: str = "default") -> nn.Module:
+    """Put the adapter in ``folder`` on ``model``, in the model's own dtype, frozen.
+
+    Args:
+        model: a plain one, or one that has adapters of peft by other names.
+        folder: of the adapter.
+        name: of the model, for messages.
+        place: what peft calls the adapter.
 
     Raises:
         ModelError: the adapter is incomplete, of a kind that cannot be judged, or belongs to another base.
+    """
+    is_adapter(folder)
+    stated, stored = check_adapter(folder)
+    config = _config(folder)
+    other = AS_IT_WAS if not stated or stated == name else f"it was trained on {stated}: name that as the base"
+    try:
+        if OWN in config:
+            adapted = _own(model, folder, config)
+        elif str(config["peft_type"]) in _VIRTUAL:
+            adapted = _virtual_tokens(model, folder, config)
+        else:
+            adapted = _wrapped(model, folder, stored, place)
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        differs = re.search(r"size mismatch for \S+ .*", str(error))
+        reason = f"this adapter does not fit {name}" + (f": {differs.group()}" if differs else "")
+        raise ModelError(reason, where=str(folder), remedy=other) from error
+    except ModelError as error:
+        reason = f"this adapter does not fit {name}: {error.message}"
+        raise ModelError(reason, where=str(folder), remedy=error.remedy or other) from error
+    source = str(getattr(model.config, "_name_or_path", name))  # of "builtin", or of what the hub's cache holds
+    if stated and not (_same_base(stated, name) or _same_base(stated, source)):
+        log.warning("%s was trained on %s, not on %s", folder, stated, name)
+    return adapted
+
+
+def _wrapped(model: Any, folder: Path, stored: dict[str, list[int]], place: str) -> nn.Module:
+    """``model`` in peft's wrapper, which may be around it already.
+
+    Raises:
+        ModelError: a stored weight has no place in the model, which peft passes over, or a place has no weight.
     """
     from peft import PeftModel, get_peft_model_state_dict
 
     from keeptune.methods.lora_layers.linear import install
 
-    is_adapter(folder)
-    stated, stored = check_adapter(folder)
-    other = ModelError(
-        f"this adapter does not fit {name}",
-        where=str(folder),
-        remedy=f"it was trained on {stated}: name that as the base" if stated and stated != name else AS_IT_WAS,
-    )
-    try:
-        _fit_embeddings(model, stored)
-        with without_false_alarms():
-            adapted: nn.Module = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise other from error
+    _fit_embeddings(model, stored)
+    with without_false_alarms():
+        warnings.filterwarnings("ignore", message="Found missing adapter keys")  # which is an error here
+        if isinstance(model, PeftModel):
+            model.load_adapter(folder, place, autocast_adapter_dtype=False)
+        else:
+            model = PeftModel.from_pretrained(model, folder, place, autocast_adapter_dtype=False)
     layers = any("embed_tokens" in key or "lm_head" in key or "wte" in key for key in stored)
-    placed = {key for save in {False, layers} for key in get_peft_model_state_dict(adapted, save_embedding_layers=save)}
-    if not stored.keys() <= placed:  # peft passes over weights that have no place in the model
-        raise other
-    install(adapted)
-    place = str(getattr(model.config, "_name_or_path", name))  # of "builtin", or of what the hub's cache holds
-    if stated and not (_same_base(stated, name) or _same_base(stated, place)):
-        log.warning("%s was trained on %s, not on %s", folder, stated, name)
-    return adapted
+    needed, placed = (
+        get_peft_model_state_dict(model, adapter_name=place, save_embedding_layers=save).keys()
+        for save in (False, layers)
+    )
+    if extra := sorted(stored.keys() - placed - needed):
+        raise ModelError(f"{len(extra)} of its weights have no place in the model, among them {extra[0]}")
+    if missing := sorted(needed - stored.keys()):
+        raise ModelError(
+            f"{len(missing)} of its weights are missing, among them {missing[0]}",
+            remedy=f"{WEIGHTS} is incomplete, or {CONFIG} belongs to another adapter",
+        )
+    install(model)
+    wrapped: nn.Module = model
+    return wrapped
+
+
+def _virtual_tokens(model: Any, folder: Path, config: Mapping[str, Any]) -> nn.Module:
+    """``model`` with the adapter's vectors behind its vocabulary: they run as plain tokens do.
+
+    Raises:
+        ModelError: they are not as many as ``config`` says, or not as wide as the model's embeddings.
+    """
+    prompt, count = load_file(folder / WEIGHTS)[KEY], config["num_virtual_tokens"]
+    if config.get("num_transformer_submodules") == 2:  # peft stores as many for a decoder, and never uses them
+        prompt = prompt[:count]
+    if len(prompt) != count:
+        raise ModelError(f"{CONFIG} says {count} virtual tokens, and {len(prompt)} are stored")
+    return put_in_front(model, Vectors(prompt)).requires_grad_(False)
+
+
+def _own(model: Any, folder: Path, config: dict[str, Any]) -> nn.Module:
+    """``model`` adapted by a method of keeptune's that peft does not have.
+
+    Raises:
+        ModelError: what is stored does not fit the model.
+    """
+    method = METHODS[config[OWN]].model_validate(config["settings"]).build()
+    adapted = method.prepare(model)
+    method.load(adapted, folder)
+    return adapted.requires_grad_(False)
 
 
 def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
@@ -87,7 +157,7 @@ def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
         ModelError: a file is missing or cut short, or the adapter is of a kind that cannot be judged.
     """
     config = _config(folder)
-    kind, task = str(config["peft_type"]), config.get("task_type")
+    kind, task = config.get("peft_type"), config.get("task_type")
     if kind in _LENGTHENS:
         raise ModelError(
             f"a {kind} adapter puts virtual tokens before the input, and cannot be judged",
@@ -115,6 +185,8 @@ def _config(folder: Path) -> dict[str, Any]:
         raise ModelError(
             f"{CONFIG} cannot be read: {error}", where=str(folder), remedy="the file was cut short; copy it again"
         ) from error
+    if isinstance(config, dict) and OWN in config:
+        return config
     if not isinstance(config, dict) or not config.get("peft_type"):
         raise ModelError(f"{CONFIG} names no peft_type", where=str(folder), remedy="save the adapter with peft")
     try:

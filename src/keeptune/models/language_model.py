@@ -16,6 +16,7 @@ from keeptune.core.units import content_hash
 from keeptune.data.encode.cache import tokenizer_digest
 from keeptune.data.encode.tokenizer import unembedded_tokens
 from keeptune.methods.base import Method, is_encoder_decoder, weight_delta
+from keeptune.methods.prompt_tuning import virtual_ids
 from keeptune.models.causal import check_causal
 from keeptune.models.engines.base import Engine
 from keeptune.models.engines.choose import choose_engine
@@ -84,7 +85,7 @@ class LanguageModel(LoadedModel):
         _refuse_virtual_tokens(lm)
         if not lm.encoder_decoder:  # the decoder of one is what it is called
             check_causal(lm)
-        lm.base_engine = choose_engine(lm)
+        lm.base_engine = _engine(lm)
         return lm
 
     @property
@@ -134,7 +135,7 @@ class LanguageModel(LoadedModel):
         if self.model is not before:
             _refuse_virtual_tokens(self)
             padded = self.base_engine.reference is self.base_engine
-            self.adapted_engine = None if padded else choose_engine(self)
+            self.adapted_engine = None if padded else _engine(self)
         virtual = method.virtual_ids(self.model)
         if virtual:
             self.adapted_engine = SoftPromptEngine(self.adapted_engine or self.base_engine, virtual)
@@ -163,6 +164,12 @@ class LanguageModel(LoadedModel):
         finally:
             self.model.load_state_dict(before)
             self.hash = self.base_hash = weights_hash
+
+
+def _engine(lm: LanguageModel) -> Engine:
+    """The fastest one, with the virtual tokens in front that the model may have learned."""
+    engine, virtual = choose_engine(lm), virtual_ids(lm.model)
+    return SoftPromptEngine(engine, virtual) if virtual else engine
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
 from keeptune.train.step import batches_for, mean_nll, train_step
+
+log = logging.getLogger(__name__)
 
 
 class TrainConfig(Config):
@@ -152,6 +155,7 @@ class Trainer:
         self.optimizer = MasterAdamW(
             trained.values(), factors=[factors.get(name, 1.0) for name in trained], weight_decay=config.weight_decay
         )
+        self.trained = tuple(trained)
         self.position = Position(steps)
         self.writer = RecordWriter()
         watching = (self.writer, *hooks)
@@ -183,12 +187,23 @@ class Trainer:
         rate = learning_rate(step, run.steps, run.lr, config.warmup)
         batches = batches_for(run.lm, self.world.shard(rows), self.engine.token_budget)
         result = train_step(run.lm, batches, self.objective, self.optimizer, rate, config.clip, self.world)
+        if step == 1:
+            self._name_untouched()
         record = result.to_record(step, rate, started)
         self.diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
         if not self.diverged:
             self.records.append(record)
             for callback in self.callbacks:
                 callback.after_step(run, record)
+
+    def _name_untouched(self) -> None:
+        """Say which tensors are trained in name only: the rows that were seen do not reach them."""
+        untouched = self.optimizer.untouched()
+        if untouched:
+            log.warning(
+                "%d of %d trained tensors got no gradient in the first step, among them %s: they stay as they are",
+                *(len(untouched), len(self.trained), self.trained[untouched[0]]),
+            )
 
     def _validate(self, step: int) -> None:
         """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""

@@ -82,6 +82,10 @@ class MasterAdamW:
         self._round()
         return norm
 
+    def untouched(self) -> list[int]:
+        """Indices of the parameters that no gradient has reached in any step."""
+        return [i for i, master in enumerate(self.masters) if master not in self._adamw.state]
+
     def state_dict(self) -> dict[str, Any]:
         """See `Stateful`: of every parameter the exact weight, and what AdamW keeps once it had a gradient."""
         state: dict[str, Any] = {f"{i}.master": master.detach() for i, master in enumerate(self.masters)}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from keeptune.core.errors import ConfigError, ModelError
-from keeptune.methods.base import Wrapper
+from keeptune.methods.base import METHODS, Wrapper
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
@@ -144,10 +145,69 @@ def test_lora_takes_the_dtype_of_the_base(build: Callable[..., Any]) -> None:
     assert {p.dtype for p in trained.values()} == {torch.bfloat16}
 
 
-def test_lora_names_the_layers_there_are(build: Callable[..., Any]) -> None:
-    method = LoraConfig(target_modules=("query",)).build()
-    with pytest.raises(ConfigError, match=r"finds none of \('query',\).*down_proj, gate_proj, k_proj"):
-        method.prepare(build("llama"))
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (
+            ("query",),
+            "1 of 1 named layers are not in the model: query -> the layers are down_proj, embed_tokens",
+        ),
+        (("q_proj", "v_prj"), "1 of 2 named layers are not in the model: v_prj -> use v_proj or q_proj; the layers"),
+        ("q_proj", "1 of 1 named layers are not in the model: q_proj"),  # one string is a pattern for whole names
+    ],
+)
+@pytest.mark.parametrize("name", ["lora", "dora", "osf", "peft"])
+def test_named_layers_that_are_not_there_are_counted(
+    build: Callable[..., Any], name: str, targets: Any, said: str
+) -> None:
+    model, settings = build("llama"), {"target_modules": targets}
+    if name == "osf" and isinstance(targets, str):
+        return  # takes names alone
+    base = hash_parameters(model)
+    method = METHODS[name](**({"type": "loha", "settings": settings} if name == "peft" else settings)).build()
+    with pytest.raises(ConfigError, match=f"{name}.target_modules: {re.escape(said)}"):
+        method.prepare(model)
+    assert hash_parameters(model) == base
+
+
+def test_layers_may_have_ranks_and_alphas_of_their_own(build: Callable[..., Any]) -> None:
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import get_peft_model
+
+    patterns = {"rank_pattern": {"q_proj": 2, r"layers\.1\.mlp\.up_proj": 6}, "alpha_pattern": {"down_proj": 3.0}}
+    config = LoraConfig(rank=4, alpha=8.0, **patterns)
+    method, base = config.build(), build("llama")
+    adapted: Any = method.prepare(build("llama"))
+    settings = PeftLoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules="all-linear", **patterns)
+    plain = get_peft_model(build("llama"), settings)
+    change(method.trainable(adapted).values())
+    plain.load_state_dict(adapted.state_dict())
+    torch.testing.assert_close(some_logits(adapted), some_logits(plain))
+    ids = torch.arange(3, 40)[None]
+    for model in (adapted, plain):
+        model(input_ids=ids, labels=ids).loss.backward()
+    theirs = dict(plain.named_parameters())
+    for name, parameter in method.trainable(adapted).items():
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-4, atol=1e-6)
+    ranks = {name: p.shape[0] for name, p in method.trainable(adapted).items() if "lora_A" in name}
+    assert sorted(set(ranks.values())) == [2, 4, 6] and list(ranks.values()).count(6) == 1
+    weights, merged = dict(base.named_parameters()), plain.merge_and_unload()
+    for name, delta in method.deltas(adapted):
+        torch.testing.assert_close(merged.get_parameter(name), weights[name] + delta, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lora", "pissa"])
+def test_a_pattern_that_matches_no_adapted_layer_is_refused(build: Callable[..., Any], name: str) -> None:
+    model = build("llama")
+    base = hash_parameters(model)
+    method = METHODS[name](target_modules=("q_proj",), rank_pattern={"q_prj": 2}).build()
+    with pytest.raises(
+        ConfigError, match=rf"{name}\.rank_pattern: no adapted layer matches 'q_prj' -> the layers are q_proj"
+    ):
+        method.prepare(model)
+    assert hash_parameters(model) == base and not any("lora" in key for key, _ in model.named_modules())
+    with pytest.raises(ValueError, match="no regular expression"):
+        LoraConfig(alpha_pattern={"(": 1.0})
 
 
 @pytest.mark.parametrize("architecture", ["mamba", "falcon_mamba", "mamba2", "rwkv"])
@@ -301,3 +361,23 @@ def test_a_method_forgets_the_base_with_the_model(build: Callable[..., Any]) -> 
         with method.base(method.prepare(model)) as base:
             assert torch.equal(some_logits(base), before)
         method.restore(model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_merge_rounds_once_and_is_undone_to_the_bit(
+    build: Callable[..., Any], tokenizer: Any, dtype: torch.dtype, architecture: str
+) -> None:
+    lm = LanguageModel.wrap(build(architecture).to(dtype), tokenizer)
+    before, start = hash_parameters(lm.model), {name: p.clone() for name, p in lm.model.named_parameters()}
+    with lm.changing():
+        method = LoraConfig(rank=4).build()
+        lm.adapt(method)
+        change(method.trainable(lm.model).values())
+        deltas = {name: delta.detach() for name, delta in method.deltas(lm.model)}
+        lm.accept(method)
+        for name, weight in lm.model.named_parameters():
+            expected = (start[name].float() + deltas[name]).to(dtype) if name in deltas else start[name]
+            assert torch.equal(weight, expected) and not weight.requires_grad
+        assert hash_parameters(lm.model) != before
+    assert hash_parameters(lm.model) == before

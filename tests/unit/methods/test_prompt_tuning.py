@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from keeptune.core.errors import DataError, ModelError
+from keeptune.core.errors import ConfigError, DataError, ModelError
 from keeptune.data.examples import Encoded
 from keeptune.inference.generate import generate
 from keeptune.inference.score import row_nats
+from keeptune.methods.p_tuning import ENCODER, PTuningConfig
 from keeptune.methods.prompt_tuning import PromptTuning, PromptTuningConfig
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.load import load
 from keeptune.train.loop import TrainConfig, fit
 from keeptune.train.step import mean_nll
 
@@ -116,3 +118,69 @@ def test_a_window_without_room_and_other_vectors_are_refused(
     lm.adapt(other)
     with pytest.raises(ModelError, match="6 virtual tokens of width 32 are stored, and 7"):
         other.load(lm.model, folder)
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_p_tuning_learns_as_peft_s(tiny: LanguageModel, tiny_folder: Path, random_rows: Rows, engine: str) -> None:
+    settings = peft.PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+    plain: Any = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_folder), settings)
+    method, rows = PTuningConfig(tokens=4).build(), random_rows(6)
+    tiny.adapt(method)
+    encoder: Any = tiny.model.get_input_embeddings().prompt  # type: ignore[operator]
+    encoder.encoder.load_state_dict(plain.prompt_encoder["default"].state_dict())
+    with tiny.using(engine):
+        loss = sum(tiny.engine.nll(tiny, batch) for batch in tiny.engine.train_batches(tiny, rows, 200))
+    loss.backward()  # type: ignore[union-attr]
+    theirs: Any = sum(peft_nats(plain, row) for row in rows)
+    theirs.backward()
+    assert loss.item() == pytest.approx(theirs.item(), rel=1e-4)  # type: ignore[union-attr]
+    ours = {name.rpartition("encoder.")[2]: p.grad for name, p in method.trainable(tiny.model).items()}
+    expected = {name: p.grad for name, p in plain.prompt_encoder["default"].named_parameters()}
+    assert ours.keys() == expected.keys() and len(ours) == 7  # embeddings, and three layers with biases
+    for name, grad in expected.items():
+        assert torch.allclose(ours[name], grad, atol=1e-4 * float(grad.abs().max())), name
+
+
+def test_p_tuning_without_its_encoder_is_not_loaded(tiny: LanguageModel, tmp_path: Path) -> None:
+    method = PTuningConfig(tokens=4).build()
+    tiny.adapt(method)
+    method.save(tiny.model, tmp_path, tiny.tokenizer)
+    tiny.restore(method)
+    other = PTuningConfig(tokens=5).build()
+    tiny.adapt(other)
+    with pytest.raises(ModelError, match="the encoder is not one of 5 tokens"):
+        other.load(tiny.model, tmp_path)
+    (tmp_path / ENCODER).unlink()
+    with pytest.raises(ModelError, match="the encoder is missing"):
+        other.load(tiny.model, tmp_path)
+
+
+@pytest.mark.parametrize("tokens", [3, 20])  # the text is cut, and repeated
+def test_vectors_start_at_a_text_as_in_peft(tiny_folder: Path, tokens: int) -> None:
+    text = "Say which colour it is."
+    settings = peft.PromptTuningConfig(
+        task_type="CAUSAL_LM",
+        num_virtual_tokens=tokens,
+        prompt_tuning_init="TEXT",
+        prompt_tuning_init_text=text,
+        tokenizer_name_or_path=str(tiny_folder),
+    )
+    plain: Any = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_folder), settings)
+    method = PromptTuningConfig(tokens=tokens, start="text", text=text).build()
+    lm = load(str(tiny_folder), device="cpu", precision="fp32")
+    lm.adapt(method)
+    (ours,) = method.trainable(lm.model).values()
+    assert torch.equal(ours, plain.prompt_encoder["default"].embedding.weight)
+
+
+def test_a_text_needs_a_tokenizer_and_a_start(tiny: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match="no folder with a tokenizer"):
+        tiny.adapt(PromptTuningConfig(start="text", text="Say it.").build())
+    for settings in ({"start": "text"}, {"text": "Say it."}):
+        with pytest.raises(ValueError, match="belong together"):
+            PromptTuningConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_virtual_tokens_are_not_put_before_virtual_tokens(tuned: tuple[LanguageModel, PromptTuning, Path]) -> None:
+    with pytest.raises(ModelError, match="virtual tokens already"):
+        tuned[0].adapt(PTuningConfig().build())

@@ -252,3 +252,23 @@ def test_the_loss_curve_is_that_of_the_padded_reference(
         curves.append([r.loss for r in (*steps, *validations)])
     assert curves[0] == pytest.approx(curves[1], abs=1e-4)
     assert abs(curves[0][19] - curves[0][0]) > 0.5  # it learned
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tensor_that_no_gradient_reaches_is_named(
+    build: Callable[..., Any],
+    tokenizer: Any,
+    random_rows: Rows,
+    tmp_path: Path,
+    dtype: torch.dtype,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = build("llama").to(dtype)
+    config = TrainConfig(epochs=2, global_batch=4)
+    fit(LanguageModel.wrap(model, tokenizer), FullConfig().build(), random_rows(8), [], config, tmp_path / "a", lr=1e-3)
+    assert "no gradient" not in caplog.text
+    model = build("llama").to(dtype)
+    model.model.aside = torch.nn.Linear(2, 2).to(dtype)
+    fit(LanguageModel.wrap(model, tokenizer), FullConfig().build(), random_rows(8), [], config, tmp_path / "b", lr=1e-3)
+    said = "2 of 22 trained tensors got no gradient in the first step, among them model.aside.weight"
+    assert [said in record.getMessage() for record in caplog.records].count(True) == 1

@@ -93,6 +93,8 @@ def additions(model: nn.Module) -> Iterator[Addition]:
         if isinstance(layer, LoraLayer):
             adapter = layer.active_adapters[0]
             embedding = adapter in layer.lora_embedding_A
+            if not embedding and adapter not in layer.lora_A:
+                continue  # another adapter's layer
             inside = name.removeprefix("base_model.model.").replace(".base_layer", "")
             weight = layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
             yield Addition(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from torch import nn
 
 from keeptune.core.errors import ConfigError
+from keeptune.core.registry import either
 
 ALL_LINEAR = "all-linear"
 _READ_BY_KERNELS = ("out_proj", "x_proj", "dt_proj")  # of state-space mixers: their weights are read, not their outputs
@@ -55,13 +57,58 @@ def other_towers(model: Any) -> str | None:
     return "|".join(rf"{re.escape(tower)}(\..*)?" for tower in sorted(towers)) or None
 
 
-def refused(error: ValueError, targets: object, layers: set[str]) -> ConfigError:
-    """peft's refusal as an error of ours: its own reason, where the layers are there."""
-    reason = str(error).strip().splitlines()[0]
-    if "not found" in reason or "No modules were targeted" in reason:
-        return ConfigError(
-            f"LoRA finds none of {targets!r} in the model",
-            where="lora.target_modules",
-            remedy=f"its linear layers are {', '.join(sorted(layers)) or 'not of a kind that peft adapts'}",
+def check_named(model: nn.Module, settings: Any, where: str) -> None:
+    """Nothing, where every layer that peft's ``settings`` name is there: peft passes over some that are not.
+
+    Raises:
+        ConfigError: a name in `target_modules` is no layer's or end of one, or the pattern there is no layer's; or a
+            pattern for ranks or alphas is that of no layer which is adapted.
+    """
+    targets = getattr(settings, "target_modules", None)
+    if not targets:
+        return
+    names = [name for name, _ in model.named_modules()]
+    layers = [name for name, module in model.named_modules() if _adaptable(module)]
+    named: list[str] = [targets] if isinstance(targets, str) else sorted(targets)
+    adapted = {each: [name for name in names if _takes(targets, each, name)] for each in named}
+    if lost := [each for each in named if not adapted[each]]:
+        raise ConfigError(
+            f"{len(lost)} of {len(named)} named layers are not in the model: {', '.join(lost)}",
+            where=f"{where}.target_modules",
+            remedy=_nearest(lost[0], layers),
         )
+    taken = [name for found in adapted.values() for name in found]
+    for setting in ("rank_pattern", "alpha_pattern"):
+        for pattern in getattr(settings, setting, None) or ():
+            if not any(re.match(rf"(.*\.)?({pattern})$", name) for name in taken):  # as peft matches
+                raise ConfigError(
+                    f"no adapted layer matches '{pattern}'",
+                    where=f"{where}.{setting}",
+                    remedy=_nearest(pattern, [name for name in layers if name in taken]),
+                )
+
+
+def _takes(targets: Any, each: str, name: str) -> bool:
+    """Whether peft takes the layer ``name`` for ``each`` of its targets, which are a list, a pattern, or all layers."""
+    if isinstance(targets, str):
+        return targets == ALL_LINEAR or re.fullmatch(targets, name) is not None
+    return name == each or name.endswith(f".{each}")
+
+
+def _nearest(word: str, layers: Collection[str]) -> str:
+    """The layers whose names resemble a word, and all there are, by the ends of their names."""
+    ends = tuple(sorted({name.rpartition(".")[2] for name in layers}))
+    near = either(word, ends)
+    use = "" if near == either("", ends) else f"use {near}; "
+    return f"{use}the layers are {', '.join(ends)}"
+
+
+def _adaptable(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.Embedding) or type(module).__name__ == "Conv1D"
+
+
+def refused(error: Exception, targets: object) -> ConfigError:
+    """peft's refusal as an error of ours: its own reason."""
+    lines = str(error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
     return ConfigError(f"peft refuses {targets!r}: {reason}", where="lora.target_modules", remedy="name other layers")
