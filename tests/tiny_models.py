@@ -13,6 +13,18 @@ NARROW: dict[str, Any] = {
 SMALL: dict[str, Any] = {**NARROW, "intermediate_size": 64, "num_key_value_heads": 2}
 EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 
+T5: dict[str, Any] = {
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_heads": 4,
+    "dropout_rate": 0.0,
+    "relative_attention_max_distance": 32,
+    "n_positions": 128,
+    "decoder_start_token_id": 0,
+}
+
 SETTINGS: dict[str, dict[str, Any]] = {
     "llama": {**SMALL, "tie_word_embeddings": True},
     "qwen3": {**SMALL, "head_dim": 16},
@@ -65,30 +77,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "n_groups": 1,
     },
     # encoder-decoders; T5 with tied embeddings
-    "t5": {
-        "d_model": 32,
-        "d_kv": 8,
-        "d_ff": 64,
-        "num_layers": 2,
-        "num_heads": 4,
-        "dropout_rate": 0.0,
-        "relative_attention_max_distance": 32,
-        "n_positions": 128,
-        "decoder_start_token_id": 0,
-    },
-    "mt5": {
-        "d_model": 32,
-        "d_kv": 8,
-        "d_ff": 64,
-        "num_layers": 2,
-        "num_heads": 4,
-        "dropout_rate": 0.0,
-        "relative_attention_max_distance": 32,
-        "n_positions": 128,
-        "decoder_start_token_id": 0,
-        "feed_forward_proj": "gated-gelu",
-        "tie_word_embeddings": False,
-    },
+    "t5": T5,
+    "mt5": {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
     "bart": {
         "d_model": 32,
         "encoder_layers": 2,
