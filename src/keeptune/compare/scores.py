@@ -50,7 +50,7 @@ def score_tasks(
     started = datetime.now(UTC)
     entries = named_entries(config.tasks, config.on_leak, fields=config.fields)
     tasks = [build_entry(entry) for entry in entries]  # before the model: what is missing is said
-    lm = load(config.model, adapter=config.adapter, precision=config.precision)
+    lm = load(config.model, adapter=config.adapter, precision=config.precision, quantise=config.quantise)
     if out is not None:
         manifest = manifest_of(lm, config.model_dump(mode="json"), tasks, command=command, started=started)
         write_json(out / "manifest.json", manifest)

@@ -17,6 +17,7 @@ from typing_extensions import override
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, total
 from keeptune.methods.lora_layers.targets import lora_targets, other_towers, refused
+from keeptune.methods.quantised import dequantise, match_compute_dtype, stored_as
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -86,6 +87,7 @@ class Lora(WeightDelta):
         except ValueError as error:
             raise refused(error, targets, layers) from error
         install(adapted)
+        match_compute_dtype(adapted)
         return adapted
 
     @override
@@ -123,10 +125,13 @@ class Lora(WeightDelta):
 
     @override
     def merge(self, model: nn.Module) -> nn.Module:
-        """The base with s B A added to its weights, rounded to their dtype."""
-        from keeptune.methods.lora_layers.linear import uninstall
+        """The base with s B A added to its weights, rounded to their dtype; those of a quantised base become plain."""
+        from keeptune.methods.lora_layers.linear import additions, uninstall
 
         uninstall(model)
+        if stored_as(model):
+            added = {addition.name: addition.delta for addition in additions(model)}
+            return dequantise(self.restore(model), added).requires_grad_(False)
         merged: nn.Module = model.merge_and_unload()  # type: ignore[operator]
         if hasattr(merged, "peft_config"):
             del merged.peft_config

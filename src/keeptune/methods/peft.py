@@ -17,8 +17,10 @@ from typing_extensions import override
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.registry import either
 from keeptune.methods.base import METHODS, Method, MethodConfig
+from keeptune.methods.quantised import check_plain, match_compute_dtype, peft_has_layers
 
 WEIGHTS = "adapter_model.safetensors"
+TAKES_APART = "it takes the base's weights apart into singular directions, and trains some of these"
 
 
 class PeftSettings(Protocol):
@@ -28,6 +30,10 @@ class PeftSettings(Protocol):
 
     def peft(self, model: nn.Module) -> Any:
         """The config object of peft for a model."""
+        ...
+
+    def needs_plain(self, stored: str) -> str | None:
+        """Why it cannot work on a quantised base."""
         ...
 
     def title(self) -> str:
@@ -66,15 +72,18 @@ class PeftMethod(Method):
 
         Raises:
             ConfigError: peft refuses the settings for this model, for its own reason.
+            ModelError: the model is quantised, and the method needs plain weights.
         """
         from peft import get_peft_model  # seconds to import: only where an adapter is made
 
+        check_plain(model, self.config.title(), self.config.needs_plain)
         try:
             with warnings.catch_warnings():  # peft asks transformers for a name that is being renamed
                 warnings.simplefilter("ignore", FutureWarning)
                 adapted: nn.Module = get_peft_model(model, self.config.peft(model), autocast_adapter_dtype=False)
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise _refused(self.config.name, error) from error
+        match_compute_dtype(adapted)
         return adapted
 
     @override
@@ -164,6 +173,12 @@ class AnyPeftConfig(PeftMethodConfig):
         from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
         return PEFT_TYPE_TO_CONFIG_MAPPING[_kind(self.type)](task_type="CAUSAL_LM", **self.settings)
+
+    @override
+    def needs_plain(self, stored: str) -> str | None:
+        if peft_has_layers(_kind(self.type).lower(), stored):
+            return None
+        return f"peft has no {self.type} layers for weights in {stored}"
 
     @override
     def title(self) -> str:
