@@ -18,7 +18,6 @@ from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, trainable_parameters
 from keeptune.methods.quantised import check_plain
 
-
 TRAINS_BASE = "it trains the base's own weights, and packed ones have no gradient"
 
 

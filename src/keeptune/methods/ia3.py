@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from keeptune.methods.base import METHODS
 from keeptune.methods.peft import PeftMethodConfig
+from keeptune.methods.quantised import lacks_peft_layers
 
 
 @METHODS.register("ia3")
@@ -28,6 +29,12 @@ class Ia3Config(PeftMethodConfig):
             "feedforward_modules": self.feedforward_modules and list(self.feedforward_modules),
         }
         return IA3Config(task_type="CAUSAL_LM", **{name: value for name, value in listed.items() if value})
+
+    @override
+    def needs_plain(self, stored: str) -> str | None:
+        return (
+            lacks_peft_layers("ia3", stored) if stored == "nf4" else None
+        )  # int8 its plain layers call and do not read
 
     @override
     def title(self) -> str:

@@ -17,7 +17,7 @@ from typing_extensions import override
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.registry import either
 from keeptune.methods.base import METHODS, Method, MethodConfig
-from keeptune.methods.quantised import check_plain, match_compute_dtype, peft_has_layers
+from keeptune.methods.quantised import check_plain, lacks_peft_layers, match_compute_dtype
 
 WEIGHTS = "adapter_model.safetensors"
 TAKES_APART = "it takes the base's weights apart into singular directions, and trains some of these"
@@ -176,9 +176,7 @@ class AnyPeftConfig(PeftMethodConfig):
 
     @override
     def needs_plain(self, stored: str) -> str | None:
-        if peft_has_layers(_kind(self.type).lower(), stored):
-            return None
-        return f"peft has no {self.type} layers for weights in {stored}"
+        return lacks_peft_layers(_kind(self.type).lower(), stored)
 
     @override
     def title(self) -> str:

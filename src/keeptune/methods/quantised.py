@@ -18,10 +18,11 @@ from keeptune.core.errors import ModelError
 
 _STORED = {"bitsandbytes": "nf4", "torchao": "int8"}  # by what transformers calls the way
 _PEFT_LAYERS = {"nf4": "bnb", "int8": "torchao"}  # the module of a tuner of peft that has layers for such weights
+_FLOAT32 = frozenset({("ia3", "nf4"), ("randlora", "nf4")})  # what follows these layers in a bf16 model fails on it
 
 
 def stored_as(model: nn.Module) -> str | None:
-    """How the linear layers of a model, adapted or not, are stored: "nf4", "int8"; None where their weights are plain."""
+    """How the linear layers of a model, adapted or not, are stored: "nf4" or "int8"; None for plain weights."""
     quantizer: Any = getattr(model, "hf_quantizer", None)
     if quantizer is None:
         return None
@@ -29,9 +30,16 @@ def stored_as(model: nn.Module) -> str | None:
     return _STORED.get(str(getattr(method, "value", method)), str(method))
 
 
-def peft_has_layers(tuner: str, stored: str) -> bool:
-    """Whether a tuner of peft has layers of its own for weights that are stored as ``stored``; others misread them."""
-    return importlib.util.find_spec(f"peft.tuners.{tuner}.{_PEFT_LAYERS[stored]}") is not None
+def lacks_peft_layers(tuner: str, stored: str) -> str | None:
+    """Why a tuner of peft cannot work on weights that are stored as ``stored``; None where it can.
+
+    A tuner without layers for them would take the packed numbers for the weights.
+    """
+    if importlib.util.find_spec(f"peft.tuners.{tuner}.{_PEFT_LAYERS[stored]}") is None:
+        return f"peft has no {tuner} layers for weights in {stored}"
+    if (tuner, stored) in _FLOAT32:
+        return f"peft's {tuner} layers for weights in {stored} compute in fp32, whatever the model computes in"
+    return None
 
 
 def check_plain(model: nn.Module, what: str, needs_plain: Callable[[str], str | None]) -> None:
@@ -50,7 +58,7 @@ def check_plain(model: nn.Module, what: str, needs_plain: Callable[[str], str | 
 
 def compute_dtype(model: nn.Module) -> torch.dtype:
     """The number format that a model computes in: that of its embedding, which is never quantised."""
-    dtype: torch.dtype = model.get_input_embeddings().weight.dtype  # type: ignore[operator, union-attr]
+    dtype: torch.dtype = model.get_input_embeddings().weight.dtype  # type: ignore[operator]
     return dtype
 
 
@@ -98,7 +106,7 @@ def dequantise(model: Any, added: Mapping[str, Callable[[], Tensor]]) -> nn.Modu
     return model  # type: ignore[no-any-return]
 
 
-def quantised_layers(model: nn.Module) -> list[nn.Module]:
+def quantised_layers(model: nn.Module) -> list[Any]:
     """The layers of a model whose weights are stored in few bits."""
     return [layer for layer in model.modules() if _stores(layer)]
 
@@ -116,12 +124,13 @@ def _packed(layer: nn.Module) -> bool:
 def _plain_layer(layer: Any, weight_NK: Tensor, dtype: torch.dtype) -> nn.Module:
     """The layer of the kind that it was before it was quantised."""
     bias = layer.bias
-    made: nn.Module
+    made: Any
     with torch.device("meta"):
-        if getattr(layer, "source_cls", None) is Conv1D:  # GPT-2's, whose weight is [K, N]
+        if issubclass(getattr(layer, "source_cls", nn.Linear), Conv1D):  # GPT-2's, whose weight is [K, N]
             made, weight_NK = Conv1D(layer.out_features, layer.in_features), weight_NK.T
         else:
             made = nn.Linear(layer.in_features, layer.out_features, bias=bias is not None)
     made.weight = nn.Parameter(weight_NK.to(dtype).contiguous(), requires_grad=False)
     made.bias = None if bias is None else nn.Parameter(bias.detach().to(dtype), requires_grad=False)
-    return made.train(layer.training)
+    plain: nn.Module = made.train(layer.training)
+    return plain

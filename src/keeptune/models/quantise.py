@@ -51,7 +51,9 @@ def loading(quantise: str, dtype: torch.dtype, device: torch.device) -> dict[str
         raise ConfigError(f"no way to store a base '{quantise}'", where="quantise", remedy="use none, nf4 or int8")
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(
-            f"a base cannot be quantised on {device.type}", where="quantise", remedy="use device: cpu, or quantise: none"
+            f"a base cannot be quantised on {device.type}",
+            where="quantise",
+            remedy="use device: cpu, or quantise: none",
         )
     _import(PACKAGES[quantise])
     return {"quantization_config": _config(quantise, dtype), "device_map": {"": device}}
@@ -126,7 +128,7 @@ def weights_in(parameter: nn.Parameter) -> int:
 def telling_of_merge(lm: LoadedModel) -> Iterator[None]:
     """Within, an adapter is merged into the model; where the base was quantised, a log line says what that changed.
 
-    The merged model is dense: it adds in float32 and rounds once, where the adapted one rounded base and addition apart.
+    The merged model is dense: base and addition were added in float32 and rounded once, and no longer one by one.
     """
     if not stored_as(lm.model):
         yield
