@@ -28,7 +28,7 @@ def test_a_study_and_an_evaluation_of_its_adapter(
     assert f"scored in fp32 on a base in {stored}" in ended.out
     manifest = json.loads(Path("run/manifest.json").read_text())
     assert manifest["config"]["quantise"] == stored and PACKAGES[stored] in manifest["versions"]
-    (adapter,) = [folder for folder in Path("run/arms").glob("lora-*/adapter")]
+    adapter = next(Path("run/arms").glob("lora-*/adapter"))
     asked = ("evaluate", "--model", tiny_folder, "--task", data, "--precision", "fp32", "--limit", 20)
     quantised = keeptune(*asked, "--adapter", adapter, "--quantise", stored)
     assert quantised.code == 0, quantised.err

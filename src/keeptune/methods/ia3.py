@@ -32,9 +32,7 @@ class Ia3Config(PeftMethodConfig):
 
     @override
     def needs_plain(self, stored: str) -> str | None:
-        return (
-            lacks_peft_layers("ia3", stored) if stored == "nf4" else None
-        )  # int8 its plain layers call and do not read
+        return None if stored == "int8" else lacks_peft_layers("ia3", stored)  # whose plain layers serve int8
 
     @override
     def title(self) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from keeptune.core.errors import ModelError
 
@@ -35,7 +34,7 @@ def lacks_peft_layers(tuner: str, stored: str) -> str | None:
 
     A tuner without layers for them would take the packed numbers for the weights.
     """
-    if importlib.util.find_spec(f"peft.tuners.{tuner}.{_PEFT_LAYERS[stored]}") is None:
+    if importlib.util.find_spec(f"peft.tuners.{tuner}.{_PEFT_LAYERS.get(stored, stored)}") is None:
         return f"peft has no {tuner} layers for weights in {stored}"
     if (tuner, stored) in _FLOAT32:
         return f"peft's {tuner} layers for weights in {stored} compute in fp32, whatever the model computes in"
@@ -123,6 +122,8 @@ def _packed(layer: nn.Module) -> bool:
 
 def _plain_layer(layer: Any, weight_NK: Tensor, dtype: torch.dtype) -> nn.Module:
     """The layer of the kind that it was before it was quantised."""
+    from transformers.pytorch_utils import Conv1D  # seconds to import: only where a model is merged
+
     bias = layer.bias
     made: Any
     with torch.device("meta"):

@@ -56,7 +56,7 @@ def loading(quantise: str, dtype: torch.dtype, device: torch.device) -> dict[str
             remedy="use device: cpu, or quantise: none",
         )
     _import(PACKAGES[quantise])
-    return {"quantization_config": _config(quantise, dtype), "device_map": {"": device}}
+    return {"quantization_config": _config(quantise, dtype), "device_map": str(device)}
 
 
 def _config(quantise: str, dtype: torch.dtype) -> Any:
