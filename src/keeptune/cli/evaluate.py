@@ -24,6 +24,7 @@ def evaluate(
     on_leak: Annotated[str, typer.Option(help="error, or drop: see `keeptune train`.")] = "error",
     fields: FieldMap = None,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    quantise: Annotated[str, typer.Option(help="How the linear layers are stored: none, nf4 or int8.")] = "none",
     out: Annotated[Path | None, typer.Option(help="Write item records and a manifest into this folder.")] = None,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
@@ -52,6 +53,7 @@ def evaluate(
         "on_leak": on_leak,
         "fields": field_map(fields),
         "precision": precision,
+        "quantise": quantise,
     }
     settings = validate(ScoringConfig, values, source="keeptune evaluate")
     entries = named_entries(settings.tasks, settings.on_leak, fields=settings.fields)

@@ -15,6 +15,7 @@ from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, t
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
+from keeptune.core.quiet import quiet_libraries
 
 INTERRUPTED = 130  # how typer ends after Ctrl-C
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
@@ -54,6 +55,7 @@ def main() -> None:
     """Entry point: runs the command; a foreseen error prints one line and exits with its family's code."""
     # What the libraries will change one day is our concern and not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
+    quiet_libraries()
     allocator.keep_memory()
     try:
         app()

@@ -33,7 +33,8 @@ class Row:
     task: str
     shots: int
     score: Score
-    precision: str  # of the model's weights: 'float32'
+    precision: str  # that the model computes in: 'float32'
+    stored: str  # how its linear layers are stored: 'none', 'nf4'
     evaluation: Evaluation  # of the first draw
 
 
@@ -50,7 +51,7 @@ def score_tasks(
     started = datetime.now(UTC)
     entries = named_entries(config.tasks, config.on_leak, fields=config.fields)
     tasks = [build_entry(entry) for entry in entries]  # before the model: what is missing is said
-    lm = load(config.model, adapter=config.adapter, precision=config.precision)
+    lm = load(config.model, adapter=config.adapter, precision=config.precision, quantise=config.quantise)
     if out is not None:
         manifest = manifest_of(lm, config.model_dump(mode="json"), tasks, command=command, started=started)
         write_json(out / "manifest.json", manifest)
@@ -78,7 +79,7 @@ def score_tasks(
             kind = "mean" if len(runs) > 1 and runs[0].kind == "binary" else runs[0].kind
             measured = score(items, runs[0].metric, kind)
             precision = str(lm.dtype).removeprefix("torch.")
-            rows.append(Row(task.name, task.asked_shots(shots), measured, precision, runs[0]))
+            rows.append(Row(task.name, task.asked_shots(shots), measured, precision, config.quantise, runs[0]))
             if out is not None:
                 write_records(out / f"{task.name}-{shots}shot.jsonl", items)
     return rows
@@ -86,7 +87,7 @@ def score_tasks(
 
 def scores_table(rows: Sequence[Row]) -> Table:
     """The scores as a table for the terminal."""
-    scored = "; ".join(dict.fromkeys(scored_in(row.precision) for row in rows))
+    scored = "; ".join(dict.fromkeys(scored_in(row.precision, row.stored) for row in rows))
     table = Table(title="Scores", caption=f"95 % intervals; tokens are those of the prompt; {scored}")
     for name in ("task", "shots", "metric", "score", "interval", "items", "tokens", "window"):
         table.add_column(name, justify="left" if name in ("task", "metric") else "right")

@@ -200,6 +200,10 @@ class MethodConfig(Dosed):
         """A fresh instance for one training."""
         raise NotImplementedError
 
+    def needs_plain(self, stored: str) -> str | None:
+        """Why the method cannot work on a base that is stored as ``stored`` ("nf4", "int8"); None where it can."""
+        return None
+
     def without_rates(self) -> dict[str, Any]:
         """All settings but the rates: what makes the method."""
         return self.model_dump(mode="json", exclude={"learning_rates"})

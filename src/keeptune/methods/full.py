@@ -15,13 +15,24 @@ from typing_extensions import override
 
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, trainable_parameters
+from keeptune.methods.quantised import check_plain
+
+TRAINS_BASE = "it trains the base's own weights, and packed ones have no gradient"
+
+
+class OwnWeightsConfig(MethodConfig):
+    """Settings of a method that trains weights of the base itself."""
+
+    copies_base: ClassVar[bool] = True
+
+    @override
+    def needs_plain(self, stored: str) -> str | None:
+        return TRAINS_BASE
 
 
 @METHODS.register("full")
-class FullConfig(MethodConfig):
+class FullConfig(OwnWeightsConfig):
     """Full fine-tuning has no settings of its own."""
-
-    copies_base: ClassVar[bool] = True
 
     learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
 
@@ -41,7 +52,12 @@ class Full(WeightDelta):
 
     @override
     def prepare(self, model: nn.Module) -> nn.Module:
-        """All parameters require gradients."""
+        """All parameters require gradients.
+
+        Raises:
+            ModelError: the model is quantised.
+        """
+        check_plain(model, self.describe(), lambda stored: TRAINS_BASE)
         self._base = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
         model.requires_grad_(True)
         return model

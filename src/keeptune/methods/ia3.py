@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from keeptune.methods.base import METHODS, task_type
 from keeptune.methods.peft import PeftMethodConfig
+from keeptune.methods.quantised import lacks_peft_layers
 
 
 @METHODS.register("ia3")
@@ -28,6 +29,10 @@ class Ia3Config(PeftMethodConfig):
             "feedforward_modules": self.feedforward_modules and list(self.feedforward_modules),
         }
         return IA3Config(task_type=task_type(model), **{name: value for name, value in listed.items() if value})
+
+    @override
+    def needs_plain(self, stored: str) -> str | None:
+        return None if stored == "int8" else lacks_peft_layers("ia3", stored)  # whose plain layers serve int8
 
     @override
     def title(self) -> str:

@@ -18,6 +18,7 @@ from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, task_type, total
 from keeptune.methods.lora_layers.quiet import without_false_alarms
 from keeptune.methods.lora_layers.targets import check_named, lora_targets, other_towers, refused
+from keeptune.methods.quantised import dequantise, match_compute_dtype, stored_as
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -101,6 +102,7 @@ class Lora(WeightDelta):
         except ValueError as error:
             raise refused(error, self.config.target_modules) from error
         install(adapted)
+        match_compute_dtype(adapted)
         return adapted
 
     @override
@@ -139,9 +141,15 @@ class Lora(WeightDelta):
     @override
     @torch.no_grad()
     def merge(self, model: nn.Module) -> nn.Module:
-        """The base with s B A added to its weights: in float32, and rounded to their dtype once."""
+        """The base with s B A added to its weights: in float32, and rounded to their dtype once.
+
+        The weights of a quantised base become plain.
+        """
         from keeptune.methods.lora_layers.linear import additions
 
+        if stored_as(model):
+            added = {addition.name: addition.delta for addition in additions(model)}
+            return dequantise(self.restore(model), added).requires_grad_(False)
         for addition in additions(model):
             addition.weight.copy_(addition.weight.float() + addition.delta())
         return self.restore(model).requires_grad_(False)

@@ -9,7 +9,7 @@ from torch import nn
 from typing_extensions import override
 
 from keeptune.methods.base import METHODS, task_type
-from keeptune.methods.peft import PeftMethodConfig
+from keeptune.methods.peft import TAKES_APART, PeftMethodConfig
 
 
 @METHODS.register("osf")
@@ -33,6 +33,10 @@ class OsfConfig(PeftMethodConfig):
             if any(name == target or name.endswith(f".{target}") for target in targets)
         }
         return OSFConfig(task_type=task_type(model), target_modules=list(targets), rank_pattern=ranks)
+
+    @override
+    def needs_plain(self, stored: str) -> str | None:
+        return TAKES_APART
 
     @override
     def title(self) -> str:

@@ -11,8 +11,8 @@ from torch import nn
 from typing_extensions import override
 
 from keeptune.core.errors import ConfigError, ModelError
-from keeptune.methods.base import METHODS, MethodConfig, is_encoder_decoder
-from keeptune.methods.full import Full
+from keeptune.methods.base import METHODS, is_encoder_decoder
+from keeptune.methods.full import Full, OwnWeightsConfig
 
 Chosen = Callable[[nn.Module], set[str]]
 
@@ -33,6 +33,7 @@ class Partial(Full):
 
         Raises:
             ConfigError: there is none.
+            ModelError: the model is quantised.
         """
         names = self.chosen(model)
         super().prepare(model)
@@ -103,10 +104,9 @@ def last_layers(count: int) -> Chosen:
 
 
 @METHODS.register("bitfit")
-class BitFitConfig(MethodConfig):
+class BitFitConfig(OwnWeightsConfig):
     """Only biases train (Ben Zaken et al. 2021, arXiv 2106.10199); many recent models have none."""
 
-    copies_base: ClassVar[bool] = True
     learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
 
     @override
@@ -115,10 +115,9 @@ class BitFitConfig(MethodConfig):
 
 
 @METHODS.register("norms")
-class NormsConfig(MethodConfig):
+class NormsConfig(OwnWeightsConfig):
     """Only normalisation layers train."""
 
-    copies_base: ClassVar[bool] = True
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
 
     @override
@@ -127,11 +126,10 @@ class NormsConfig(MethodConfig):
 
 
 @METHODS.register("last-layers")
-class LastLayersConfig(MethodConfig):
+class LastLayersConfig(OwnWeightsConfig):
     """Only the last layers train, with the final norm and a head that is not tied to the embeddings."""
 
     dose: ClassVar[str] = "count"
-    copies_base: ClassVar[bool] = True
     count: int = Field(2, ge=1)
     learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
 
@@ -141,10 +139,9 @@ class LastLayersConfig(MethodConfig):
 
 
 @METHODS.register("matching")
-class MatchingConfig(MethodConfig):
+class MatchingConfig(OwnWeightsConfig):
     """Only the weights train in whose name a regular expression is found."""
 
-    copies_base: ClassVar[bool] = True
     pattern: str = "lm_head|norm"
     learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
 

@@ -18,8 +18,10 @@ from keeptune.core.registry import either
 from keeptune.methods.base import METHODS, Method, MethodConfig, task_type
 from keeptune.methods.lora_layers.quiet import without_false_alarms
 from keeptune.methods.lora_layers.targets import check_named
+from keeptune.methods.quantised import check_plain, lacks_peft_layers, match_compute_dtype
 
 WEIGHTS = "adapter_model.safetensors"
+TAKES_APART = "it takes the base's weights apart into singular directions, and trains some of these"
 
 
 class PeftSettings(Protocol):
@@ -29,6 +31,10 @@ class PeftSettings(Protocol):
 
     def peft(self, model: nn.Module) -> Any:
         """The config object of peft for a model."""
+        ...
+
+    def needs_plain(self, stored: str) -> str | None:
+        """Why it cannot work on a quantised base."""
         ...
 
     def title(self) -> str:
@@ -67,10 +73,12 @@ class PeftMethod(Method):
 
         Raises:
             ConfigError: the settings name layers that the model does not have, or peft refuses them for its own reason.
+            ModelError: the model is quantised, and the method needs plain weights.
         """
         from peft import get_peft_model  # seconds to import: only where an adapter is made
 
         name = self.config.name
+        check_plain(model, self.config.title(), self.config.needs_plain)
         try:
             settings = self.config.peft(model)
             check_named(model, settings, name)
@@ -78,6 +86,7 @@ class PeftMethod(Method):
                 adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
         except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise _refused(name, error) from error
+        match_compute_dtype(adapted)
         return adapted
 
     @override
@@ -167,6 +176,10 @@ class AnyPeftConfig(PeftMethodConfig):
         from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 
         return PEFT_TYPE_TO_CONFIG_MAPPING[_kind(self.type)](task_type=task_type(model), **self.settings)
+
+    @override
+    def needs_plain(self, stored: str) -> str | None:
+        return lacks_peft_layers(_kind(self.type).lower(), stored)
 
     @override
     def title(self) -> str:

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from keeptune.methods.base import METHODS
 from keeptune.methods.lora import LoraConfig
-from keeptune.methods.peft import WEIGHTS, PeftMethod
+from keeptune.methods.peft import TAKES_APART, WEIGHTS, PeftMethod
 
 
 @METHODS.register("pissa")
@@ -29,6 +29,10 @@ class PissaConfig(LoraConfig):
     @override
     def variant(self) -> dict[str, Any]:
         return {"init_lora_weights": "pissa"}
+
+    @override
+    def needs_plain(self, stored: str) -> str | None:
+        return TAKES_APART
 
     def title(self) -> str:
         """What tables call it."""

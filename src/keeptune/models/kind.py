@@ -13,7 +13,7 @@ from keeptune.core.errors import ModelError
 
 PLAIN = frozenset({"F64", "F32", "F16", "BF16"})  # number formats of weights that are not quantised
 _QUANTISED_FIELDS = ("quantization_config", "compression_config")
-_IN_ORIGINAL = "name the model in its original precision, or save it dequantised: quantised bases are not supported"
+_IN_ORIGINAL = "name the model in its original precision; quantise: nf4 or int8 then stores it in few bits"
 # That answer with labels or numbers.
 _HEADS = frozenset({"score", "classifier", "qa_outputs", "regression_head", "reward_head"})
 

@@ -23,6 +23,7 @@ from keeptune.models.engines.choose import choose_engine
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.engines.soft_prompt import SoftPromptEngine
 from keeptune.models.loaded import LoadedModel
+from keeptune.models.quantise import keep_order, telling_of_merge, weights_in
 
 
 @dataclass(eq=False)
@@ -68,6 +69,7 @@ class LanguageModel(LoadedModel):
         eos_ids = _eos_ids(model, tokenizer, name)
         vocabulary = _embedded_tokens(model)
         model.eval()
+        keep_order(model)
         _exact_frequencies(model)
         lm = cls(
             model=model,
@@ -107,7 +109,7 @@ class LanguageModel(LoadedModel):
     @property
     def parameters(self) -> int:
         """How many weights the model has, tied ones counted once, those of an adapter included."""
-        return sum(parameter.numel() for parameter in self.model.parameters())
+        return sum(map(weights_in, self.model.parameters()))
 
     def check_known(self, texts: Iterable[Sequence[int]]) -> None:
         """Nothing, where the model embeds every token of ``texts``.
@@ -146,8 +148,9 @@ class LanguageModel(LoadedModel):
         self.hash = self.base_hash
 
     def accept(self, method: Method) -> None:
-        """Keep what ``method`` learned as the model that the next method starts from."""
-        self._take(weight_delta(method).merge(self.model))
+        """Keep what ``method`` learned as the model that the next method starts from; its weights are plain ones."""
+        with telling_of_merge(self):
+            self._take(weight_delta(method).merge(self.model))
         self.hash = self.base_hash = None
 
     def _take(self, plain: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from keeptune.models.adapters import adapter_tokenizer, attach, is_adapter
 from keeptune.models.kind import check_head, check_kind, check_stored
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.precision import pick_device, pick_dtype
+from keeptune.models.quantise import NONE, check_quantised, loading, stored_hash
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +28,23 @@ READ = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt", "*.tiktoken") 
 
 
 def load(
-    name: str, *, device: str = "auto", precision: str = "auto", adapter: str | Path | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    quantise: str = NONE,
+    adapter: str | Path | None = None,
 ) -> LanguageModel:
     """Load a causal language model or an encoder-decoder by folder, hub name or "builtin".
 
     An adapter is put on top where one is named.
 
-    ``device``: auto, cpu, cuda, cuda:1. ``precision``: auto, fp32, bf16 (see `precision`).
+    ``device``: auto, cpu, cuda, cuda:1. ``precision``: auto, fp32, bf16 (see `precision`). ``quantise``: how the linear
+    layers are stored, none, nf4 or int8 (see `quantise`).
 
     Raises:
+        ConfigError: a device, precision or way to store that there is not.
+        MissingExtra: the package that quantises is not installed.
         ModelError: the model, its tokenizer or the adapter is missing, incomplete or of another kind.
 
     Example:
@@ -46,9 +56,11 @@ def load(
     folder = model_folder(name)
     config = _read_config(folder, name)
     chosen = pick_device(device)
-    model = _read_weights(folder, name, config, pick_dtype(precision, chosen)).to(chosen)
+    dtype = pick_dtype(precision, chosen)
+    model = _read_weights(folder, name, config, dtype, loading(quantise, dtype, chosen)).to(chosen)
+    check_quantised(model, quantise, name)
     model.name_or_path = name  # type: ignore[assignment]
-    weights_hash = hash_files(folder)
+    weights_hash = stored_hash(hash_files(folder), quantise)
     if adapter is not None:
         weights_hash = f"{weights_hash}+{hash_files(Path(adapter))}" if Path(adapter).is_dir() else weights_hash
         model = attach(model, Path(adapter), name)
@@ -132,7 +144,7 @@ def _read_config(folder: Path, name: str) -> Any:
     return config
 
 
-def _read_weights(folder: Path, name: str, config: Any, dtype: torch.dtype) -> nn.Module:
+def _read_weights(folder: Path, name: str, config: Any, dtype: torch.dtype, how: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     if not any(folder.glob("*.safetensors")):
@@ -146,7 +158,13 @@ def _read_weights(folder: Path, name: str, config: Any, dtype: torch.dtype) -> n
     try:
         loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model, report = loader.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **how,
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(f"its weights cannot be read: {error}", where=name) from error

@@ -120,6 +120,21 @@ class Arm:
             if needing:
                 raise ValueError(f"'{self.name}': {needing[0]} needs {need.value}, and {self.method.name} is none")
 
+    def check_stored(self, stored: str) -> None:
+        """Nothing where the arm works on a base that is stored as ``stored`` ("nf4", "int8").
+
+        Raises:
+            ValueError: its method or one of its remedies does not.
+        """
+        why = self.method.needs_plain(stored)
+        if why:
+            raise ValueError(f"'{self.name}': {self.method.name} cannot work on a quantised base: {why}")
+        needing = self.needs(Need.PLAIN_WEIGHTS)
+        if needing:
+            raise ValueError(
+                f"'{self.name}': {needing[0]} needs {Need.PLAIN_WEIGHTS.value}: it looks at the gradient of each"
+            )
+
     @property
     def folder(self) -> str:
         """The name as a part of file names: 'lora+replay-5pct'."""

@@ -115,6 +115,7 @@ class StudyConfig(MethodSettings):
     title: str = ""
     device: str = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    quantise: Literal["none", "nf4", "int8"] = "none"  # how the base's linear layers are stored
     overlong: Literal["error", "drop", "truncate_prompt"] = "drop"
     validation_items: int = Field(200, ge=20)  # per task and suite, for choosing rates and shots
     test_items: int | None = Field(None, ge=20)  # per task and suite; all where not given
@@ -190,7 +191,19 @@ class StudyConfig(MethodSettings):
         for arm in self.curve.arms if self.curve else ():
             if arm not in self.arms or ArmName.parse(arm).interpolated:
                 raise ValueError(f"the learning curve needs '{arm}' among the arms that train")
+        if self.quantise != "none":
+            self._check_stored()
         return self
+
+    def _check_stored(self) -> None:
+        """Refuse what cannot work on a quantised base."""
+        for arm in self.training_arms:
+            arm.check_stored(self.quantise)
+        if self.sequence:
+            raise ValueError(
+                "a sequence merges every stage into the weights, and those of a quantised base would become plain ones:"
+                " leave out sequence or quantise"
+            )
 
     @property
     def prompts(self) -> bool:

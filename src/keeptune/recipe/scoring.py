@@ -24,6 +24,7 @@ class ScoringConfig(Config):
     on_leak: Literal["error", "drop"] = "error"
     fields: dict[str, str] | None = None  # role -> column, of data files
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    quantise: Literal["none", "nf4", "int8"] = "none"
 
     @field_validator("shots")
     @classmethod

@@ -105,7 +105,8 @@ def _table(summary: Summary, width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1), show_edge=False)
     intervals = "intervals: 95 % over items; of a trained arm, of this checkpoint; over seeds mean, lowest and highest"
     said = [intervals] if any(arm.seed_scores for arm in summary.arms) else []
-    table.caption = "; ".join(filter(None, [*said, scored_in(summary.manifest.precision)])) or None
+    scored = scored_in(summary.manifest.precision, summary.manifest.config.get("quantise", "none"))
+    table.caption = "; ".join(filter(None, [*said, scored])) or None
     table.add_column("arm", min_width=11)
     columns = [(title, [write(arm) for arm in summary.arms]) for title, write in _columns(summary, apart)]
     columns = [(title, cells) for title, cells in columns if any(cell.plain != MISSING for cell in cells)]

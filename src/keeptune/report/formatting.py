@@ -28,9 +28,11 @@ METRIC_NAMES = {
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}  # as a manifest has them: as `--precision` names them
 
 
-def scored_in(precision: str) -> str:
-    """'scored in fp32'; nothing where no model was run."""
-    return "" if precision == "none" else f"scored in {PRECISIONS.get(precision, precision)}"
+def scored_in(precision: str, stored: object = "none") -> str:
+    """'scored in fp32', 'scored in bf16 on a base in nf4'; nothing where no model was run."""
+    if precision == "none":
+        return ""
+    return f"scored in {PRECISIONS.get(precision, precision)}{'' if stored == 'none' else f' on a base in {stored}'}"
 
 
 def known(value: float | None) -> bool:

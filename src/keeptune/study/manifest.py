@@ -12,7 +12,9 @@ from keeptune import __version__
 from keeptune.core.records import EngineRecord, Manifest, read_json
 from keeptune.core.units import content_hash
 from keeptune.evaluate.task import Task
+from keeptune.methods.quantised import stored_as
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.quantise import PACKAGES as QUANTISERS
 from keeptune.train.microbatch_autotune import FILE
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "rouge-score", "sacrebleu")
@@ -37,7 +39,7 @@ def manifest_of(
         platform=platform.platform(),
         device=str(lm.device),
         precision=str(lm.dtype).removeprefix("torch."),
-        versions={name: version(name) for name in (*PACKAGES, *(["lm_eval"] if any(t.adapter for t in tasks) else []))},
+        versions={name: version(name) for name in (*PACKAGES, *_further(lm, tasks))},
         seeds=seeds,
         config=dict(settings),
         config_hash=content_hash(settings),
@@ -46,6 +48,12 @@ def manifest_of(
         data_hashes={task.name: task.sha256 for task in tasks},
         engines=dict(engines or {}),
     )
+
+
+def _further(lm: LanguageModel, tasks: Sequence[Task]) -> list[str]:
+    """Optional packages that results depend on."""
+    stored = stored_as(lm.model)
+    return [*(["lm_eval"] if any(task.adapter for task in tasks) else []), *([QUANTISERS[stored]] if stored else [])]
 
 
 def engines(folder: Path) -> dict[str, EngineRecord]:

@@ -97,7 +97,7 @@ def load_base(prepared: Prepared) -> LanguageModel:
         KeeptuneError: it cannot be used.
     """
     config = prepared.config
-    return load(config.model, device=config.device, precision=config.precision)
+    return load(config.model, device=config.device, precision=config.precision, quantise=config.quantise)
 
 
 def encoder_of(config: StudyConfig, lm: LanguageModel) -> Encoder:

@@ -50,7 +50,7 @@ def test_quantised_bases_are_refused(folder: Path, settings: dict[str, Any]) -> 
     with pytest.raises(ModelError, match=r"config.json, quantization_config: its weights are quantised \(") as caught:
         load_cpu(folder)
     assert "\n" not in str(caught.value)
-    assert "quantised bases are not supported" in str(caught.value)
+    assert "quantise: nf4 or int8 then stores it in few bits" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ class Need(Enum):
     SELF_GENERATED_ROWS = "texts that the base writes"
     MARGINS = "the margins of retained suites"
     WEIGHT_DELTAS = "a method that adds to the base's weights"
+    PLAIN_WEIGHTS = "weights that are not quantised"
     SAME_INPUT = "a method that leaves the input as the base reads it"
 
 

@@ -26,7 +26,9 @@ class EwcConfig(RemedyConfig):
     """How strongly weights are held, and on how many examples it is measured which ones matter."""
 
     dose: ClassVar[str] = "strength"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS})
+    needs: ClassVar[frozenset[Need]] = frozenset(
+        {Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS, Need.PLAIN_WEIGHTS}
+    )
 
     strength: float = Field(1.0, gt=0)  # nats per trained token and unit of the quadratic form
     examples: int = Field(200, ge=1)  # at most; one forward and backward each, before training
