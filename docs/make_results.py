@@ -17,18 +17,22 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import methods_table
 from keeptune.core.errors import DataError
-from keeptune.core.records import ArmSummary, Summary, read_json, write_json
+from keeptune.core.records import ArmSummary, ItemRecord, Summary, read_json, read_records, write_json
 from keeptune.core.units import human_seconds
+from keeptune.evaluate.metrics.base import METRICS as METRICS_OF_ITEMS
+from keeptune.evaluate.metrics.base import Answer
 from keeptune.report.formatting import score_text
 from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables
 
 DOCS = Path(__file__).parent
 README, GUIDE = DOCS.parent / "README.md", DOCS / "study.md"
 README_ROWS = 8
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 BUILTIN = "builtin:"
 RESULTS = "results"
 METHODS = "methods"  # also the name of the stored study that they were measured in
@@ -49,6 +53,31 @@ def keep(run: Path, name: str) -> None:
         for card in summary.cards
     )
     write_json(DOCS / "results" / f"{name}.json", summary.model_copy(update={"samples": (), "cards": cards}))
+    if summary.metric in ROUGE:
+        found = {arm.label: rouge(run / arm.folder / "items" / f"{summary.target}.jsonl") for arm in tested(summary)}
+        (DOCS / "results" / f"{name}.rouge.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def tested(summary: Summary) -> list[ArmSummary]:
+    """The arms that were scored on test items."""
+    return [arm for arm in summary.arms if arm.not_run is None]
+
+
+def rouge(items: Path) -> dict[str, float]:
+    """All four ROUGE figures of the answers to a task's test items."""
+    records = read_records(items, ItemRecord)
+    answers = [Answer(record.id, record.prediction, record.references) for record in records]
+    return {name: fmean(METRICS_OF_ITEMS[name]().score(answers).values) for name in ROUGE}
+
+
+def rouge_table(name: str) -> Iterator[str]:
+    """What `keep` left of them, in points; nothing for a study without."""
+    path = DOCS / "results" / f"{name}.rouge.json"
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = ([label, *(f"{100 * scores[each]:.1f}" for each in ROUGE)] for label, scores in found.items())
+        yield "All four ROUGE figures of the same answers:"
+        yield table(["arm", *ROUGE], rows)
 
 
 def results() -> dict[str, Summary]:
@@ -109,6 +138,7 @@ def section(name: str, summary: Summary) -> Iterator[str]:
         yield note.read_text(encoding="utf-8").strip()
     yield f"**{summary.recommendation.headline}** {summary.recommendation.paragraph}"
     yield from tables(summary)
+    yield from rouge_table(name)
     yield provenance(summary)
     yield data_table(summary)
 

@@ -69,6 +69,18 @@ def test_a_study_from_prompting_to_verdict(keeptune: Callable[..., Any], study: 
     assert again.code == 0, again.err
 
 
+def test_a_few_steps_of_bart(
+    keeptune: Callable[..., Any], study: dict[str, Any], build: Callable[..., Any], tmp_path: Path
+) -> None:
+    build("bart").save_pretrained(tmp_path / "t5")  # in place of the T5; the tokenizer stays
+    changes = {"arms": ["prompt", "full", "lora"], "train": {"epochs": 1, "max_steps": 5, "global_batch": 8}}
+    ended = keeptune("study", written(tmp_path / "recipe.yaml", study, **changes), "--out", "runs/bart")
+    assert ended.code == 0, ended.err
+    summary = read_json(tmp_path / "runs" / "bart" / "summary.json", Summary)
+    assert {arm.arm for arm in summary.arms} == {"prompt", "full", "lora"}
+    assert all(len(arm.suites) == 2 for arm in summary.arms if arm.family != "prompt")
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
