@@ -77,7 +77,7 @@ def test_a_few_steps_of_bart(
     ended = keeptune("study", written(tmp_path / "recipe.yaml", study, **changes), "--out", "runs/bart")
     assert ended.code == 0, ended.err
     summary = read_json(tmp_path / "runs" / "bart" / "summary.json", Summary)
-    assert {arm.arm for arm in summary.arms} == {"prompt", "full", "lora"}
+    assert {arm.family for arm in summary.arms} == {"prompt", "full", "lora"}
     assert all(len(arm.suites) == 2 for arm in summary.arms if arm.family != "prompt")
 
 
