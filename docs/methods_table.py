@@ -86,7 +86,7 @@ def _measured(arm: ArmSummary | None) -> list[str]:
     costs = arm.costs
     share = 100 * (costs.trainable_parameters or 0) / (costs.total_parameters or 1)
     return [
-        f"{share:.2g} %",
+        f"{share:.0f} %" if share >= 10 else f"{share:.2g} %",
         score_text(arm.target),
         kept(arm),
         human_seconds(costs.train_seconds) if costs.train_seconds else "",

@@ -159,3 +159,31 @@ def test_virtual_tokens_stay_in_front_where_a_method_trains_behind_them(
     assert row_nats(lm, rows) == pytest.approx(before, rel=1e-5)  # LoRA starts at zero
     lm.restore(method)
     assert row_nats(lm, rows) == before
+
+
+def test_an_adapter_of_trl_is_read(tiny_folder: Path, tokenizer: Any, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl")
+    from datasets import Dataset
+    from peft import LoraConfig, PeftModel
+    from transformers import AutoModelForCausalLM
+
+    rows = [{"prompt": f"say {number}", "completion": f" {number}"} for number in range(20)]
+    settings = {"per_device_train_batch_size": 4, "report_to": "none", "use_cpu": True, "bf16": False}
+    trainer = trl.SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny_folder),
+        args=trl.SFTConfig(output_dir=str(tmp_path), max_steps=4, learning_rate=1e-2, **settings),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"),
+    )
+    trainer.train()
+    trainer.save_model(str(tmp_path / "adapter"))
+    row = Encoded("", (5, 6, 7), (8, 9, 2))
+    lm = load(str(tiny_folder), device="cpu", precision="fp32", adapter=tmp_path / "adapter")
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_folder), tmp_path / "adapter").eval()
+    with torch.no_grad():
+        found = plain(torch.tensor([[*row.prompt_ids, *row.completion_ids]])).logits[0, 2:-1].log_softmax(-1)
+    expected = -float(found[range(3), list(row.completion_ids)].sum())
+    assert row_nats(lm, [row])[0] == pytest.approx(expected, rel=1e-5)
+    base = load(str(tiny_folder), device="cpu", precision="fp32")
+    assert row_nats(base, [row])[0] != pytest.approx(expected, rel=1e-3)
