@@ -37,7 +37,7 @@ class SharedTemplate:
         lm.chat = True
         lm.hash = content_hash([lm.hash, self.template]) if lm.hash is not None else None
         try:
-            Encoder(lm.tokenizer, context=lm.context, chat=True)
+            Encoder.of(lm)
         except ModelError as error:
             raise ModelError(
                 f"this model cannot be asked in the chat template of the other: {error.message}",

@@ -115,14 +115,7 @@ def evaluate(
     """
     started = time.perf_counter()
     examples = chosen_items(task, part, limit)
-    encoder = encoder or Encoder(
-        lm.tokenizer,
-        context=lm.context,
-        chat=lm.chat,
-        overlong="truncate_prompt",
-        unembedded=lm.unembedded,
-        encoder_decoder=lm.encoder_decoder,
-    )
+    encoder = encoder or Encoder.of(lm, overlong="truncate_prompt")
     if task.adapter is not None:
         asked = task.adapter.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)
         return _of_asked(task, part, asked, encoder, time.perf_counter() - started)

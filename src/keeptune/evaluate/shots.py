@@ -83,7 +83,7 @@ def fit_prompt(encoder: Encoder, rendered: Rendered, shots: Sequence[Rendered], 
         return None
     if encoder.overlong == "error":
         raise DataError(
-            f"a prompt of {len(ids)} tokens leaves no room for {room} of answer in a window of {encoder.context}",
+            f"a prompt of {len(ids)} tokens and {room} of answer do not fit a window of {encoder.context}",
             path=rendered.path or None,
             line=rendered.line or None,
             remedy="set overlong to 'truncate_prompt' or 'drop', or use a model with a longer window",

@@ -169,7 +169,8 @@ class Task:
             for row in sorted(part, key=lambda example: example.id)[:_LOOKED_AT]
         ]
         longest = max(len(encoder.choice(wordings.fixed(row).completion)) + 1 for row in rows)
-        most = max(encoder.context // 2, min(longest, encoder.context - 1))
+        half = encoder.context // 2 if not encoder.encoder_decoder else encoder.context - 1  # it shares no window
+        most = max(half, min(longest, encoder.context - 1))
         return min(max(longest * 5 // 4, FEWEST_TOKENS), most)
 
     def chance(self, part: str = "test") -> float | None:

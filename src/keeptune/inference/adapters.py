@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,10 +13,10 @@ from torch import Tensor
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.registry import either
 from keeptune.methods.lora_layers.linear import additions, switched_off
-from keeptune.models.adapters import adapter_tokenizer, attach, check_adapter
-from keeptune.models.causal import distance, draw_tokens, same_logits
+from keeptune.models.adapters import adapter_tokenizer, attach, check_adapter, read_config
+from keeptune.models.causal import distance, probe_logits, same_logits
 from keeptune.models.engines.choose import choose_engine
-from keeptune.models.language_model import LanguageModel, evaluating
+from keeptune.models.language_model import LanguageModel, embedded_tokens
 from keeptune.models.load import load
 
 Asked = TypeVar("Asked")
@@ -52,14 +52,14 @@ class AdapterSet:
         for folder in adapters.values():
             _check_kind(Path(folder))
         lm = load(base, device=device, precision=precision)
-        tokens = lm.tokenizer.chat_template
+        template = lm.tokenizer.chat_template
         places = {name: f"adapter{number}" for number, name in enumerate(adapters)}
         for name, folder in adapters.items():
             own = adapter_tokenizer(Path(folder), lm.tokenizer)
-            lm.tokenizer.chat_template = tokens  # an adapter's template is for whoever makes the prompts
-            vocabulary = lm.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+            lm.tokenizer.chat_template = template  # an adapter's template is for whoever makes the prompts
+            vocabulary = embedded_tokens(lm.model)
             lm.model = attach(lm.model, Path(folder), base, places[name])
-            if own is not lm.tokenizer or lm.model.get_input_embeddings().num_embeddings != vocabulary:  # type: ignore[operator]
+            if own is not lm.tokenizer or embedded_tokens(lm.model) != vocabulary:
                 raise ModelError("it brings tokens of its own", where=str(folder), remedy="load it by itself")
         lm.model.eval().requires_grad_(False)
         lm.hash = None  # nothing may be kept under the name of the base
@@ -119,14 +119,15 @@ class AdapterSet:
                 float32, or 5 % in bfloat16.
         """
         with self.using(name) as lm:
-            expected, before = _logits(lm), {}
+            expected, before = probe_logits(lm, lm.engine), {}
             try:
                 with torch.no_grad():
                     for addition in list(additions(lm.model)):
-                        before[addition.weight] = addition.weight.detach().to("cpu", copy=True)
+                        if addition.weight not in before:  # embedding and head may be one
+                            before[addition.weight] = addition.weight.detach().to("cpu", copy=True)
                         addition.weight.copy_(addition.weight.float() + addition.delta())
                 with switched_off(lm.model):
-                    _check_merged(lm, name, _logits(lm), expected)
+                    _check_merged(lm, name, probe_logits(lm, lm.engine), expected)
                     yield lm
             finally:
                 with torch.no_grad():
@@ -135,13 +136,21 @@ class AdapterSet:
 
 
 def _check_kind(folder: Path) -> None:
-    """Raises ModelError for an adapter that is not one of LoRA."""
-    from peft import PeftConfig, PeftType
-
+    """Raises ModelError for an adapter that is not one of LoRA, or changes more than layers that LoRA adds to."""
     check_adapter(folder)
-    kind = PeftConfig.from_pretrained(folder).peft_type
-    if kind != PeftType.LORA:
-        raise ModelError(f"a {kind} adapter stands on no shared base", where=str(folder), remedy="load it by itself")
+    config = read_config(folder)
+    kind = config.get("peft_type", "keeptune's own")
+    if kind != "LORA":
+        raise ModelError(
+            f"an adapter of kind {kind} stands on no shared base", where=str(folder), remedy="load it by itself"
+        )
+    more = [name for name in ("modules_to_save", "trainable_token_indices") if config.get(name)]
+    if config.get("bias", "none") != "none":
+        more.append("bias")
+    if more:
+        raise ModelError(
+            f"it changes more than LoRA's layers ({', '.join(more)})", where=str(folder), remedy="load it by itself"
+        )
 
 
 def _check_merged(lm: LanguageModel, name: str, found: Tensor, expected: Tensor) -> None:
@@ -151,12 +160,3 @@ def _check_merged(lm: LanguageModel, name: str, found: Tensor, expected: Tensor)
             where=name,
             remedy="ask it as an adapter, or in float32",
         )
-
-
-def _logits(lm: LanguageModel) -> Tensor:
-    """[64, V] float32 of a text of drawn tokens."""
-    ids = torch.tensor([draw_tokens(lm, 64)], device=lm.device)
-    with evaluating(lm):
-        output: Any = lm.model(input_ids=ids, use_cache=False)
-    logits: Tensor = output.logits[0].float()
-    return logits

@@ -61,7 +61,7 @@ def ranked_logprobs(
 def _checked(lm: LanguageModel, requests: Sequence[ScoringRequest]) -> list[Encoded]:
     lm.check_known(ids for request in requests for ids in (request.prompt_ids, *request.choices))
     for request in requests:
-        longest = max(map(len, request.choices)) - 1  # the last token is only predicted
+        longest = lm.fed(max(map(len, request.choices)))
         if len(request.prompt_ids) > lm.prompt_room(longest):
             seen = len(request.prompt_ids) + longest
             raise ValueError(f"a request shows the model {seen} tokens, its context has {lm.context}")

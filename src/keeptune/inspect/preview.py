@@ -93,7 +93,7 @@ def _show(example: Example, templates: TemplateSet, encoder: Encoder, seed: int)
     try:
         row = encoder.row(rendered)
         if not encoder.window.holds(row):
-            problem = f"{len(row)} tokens do not fit the window of {encoder.context}"
+            problem = encoder.window.too_long(row)
         problem = encoder.lacks((*row.prompt_ids, *row.completion_ids)) or problem
     except DataError as error:
         problem = error.message

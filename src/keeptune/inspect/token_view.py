@@ -162,7 +162,7 @@ def _window(row: Encoded, rendered: Rendered, encoder: Encoder) -> tuple[str, ra
     lacks = encoder.lacks((*row.prompt_ids, *row.completion_ids))
     if lacks is None and encoder.window.holds(row):
         return "", range(0)
-    said = lacks or _too_long(row, encoder)
+    said = lacks or encoder.window.too_long(row)
     try:
         result = encoder.encode(rendered)
     except DataError:
@@ -174,10 +174,6 @@ def _window(row: Encoded, rendered: Rendered, encoder: Encoder) -> tuple[str, ra
     low = kept if row.prompt_ids[:kept] == encoder.start_ids else 0
     gone = len(row) - len(result)
     return f"{said}: the prompt loses {gone:,} tokens (overlong: {encoder.overlong})", range(low, low + gone)
-
-
-def _too_long(row: Encoded, encoder: Encoder) -> str:
-    return f"{len(row):,} tokens do not fit the window of {encoder.context:,}"
 
 
 def shortened(tokens: Sequence[Token]) -> tuple[Token, ...]:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -77,14 +78,18 @@ class Full(WeightDelta):
         By transformers, which stores the weights of some architectures under other names, and experts one by one.
 
         Raises:
-            ModelError: a stored tensor is not one of the model's, or one of the model's is not stored.
+            ModelError: a stored tensor is not one of the model's, or of another size, or one of the model's is not
+                stored; or a file is damaged.
         """
         if not any(folder.glob("*.safetensors")):
             raise ModelError("all weights are missing", where=str(folder))
         transformers.utils.logging.disable_progress_bar()
-        stored, report = type(model).from_pretrained(  # type: ignore[attr-defined]
-            folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
-        )
+        try:
+            stored, report = type(model).from_pretrained(  # type: ignore[attr-defined]
+                folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+            )
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise ModelError(f"its weights cannot be read: {error}", where=str(folder)) from error
         missing = report["missing_keys"]
         if missing:
             raise ModelError(f"{len(missing)} weights are missing, among them {min(missing)}", where=str(folder))
@@ -93,7 +98,10 @@ class Full(WeightDelta):
             raise ModelError(
                 f"{len(unknown)} weights are not the model's, among them {min(unknown)}", where=str(folder)
             )
-        model.load_state_dict(stored.state_dict())
+        try:
+            model.load_state_dict(stored.state_dict())
+        except RuntimeError as error:
+            raise ModelError("its weights are of another size than the model's", where=str(folder)) from error
 
     @override
     @torch.no_grad()

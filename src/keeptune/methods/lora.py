@@ -36,10 +36,10 @@ class LoraConfig(MethodConfig):
     alpha_pattern: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)  # ten times those of full fine-tuning
 
-    @field_validator("rank_pattern", "alpha_pattern")
+    @field_validator("rank_pattern", "alpha_pattern", "target_modules")
     @classmethod
-    def _readable(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
-        for pattern in value:
+    def _readable(cls, value: Any) -> Any:
+        for pattern in [value] if isinstance(value, str) else value if isinstance(value, Mapping) else ():
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -144,12 +144,21 @@ class Lora(WeightDelta):
         """The base with s B A added to its weights: in float32, and rounded to their dtype once.
 
         The weights of a quantised base become plain.
+
+        Raises:
+            ModelError: two additions belong to one weight.
         """
         from keeptune.methods.lora_layers.linear import additions
 
         if stored_as(model):
             added = {addition.name: addition.delta for addition in additions(model)}
             return dequantise(self.restore(model), added).requires_grad_(False)
+        changed = [id(addition.weight) for addition in additions(model)]
+        if len(set(changed)) < len(changed):
+            raise ModelError(
+                "embedding and head are one weight, and LoRA adds to each of them: it cannot be merged",
+                remedy="leave one of them out of target_modules",
+            )
         for addition in additions(model):
             addition.weight.copy_(addition.weight.float() + addition.delta())
         return self.restore(model).requires_grad_(False)

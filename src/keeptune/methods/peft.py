@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ class PeftMethod(Method):
             check_named(model, settings, name)
             with without_false_alarms():
                 adapted: nn.Module = get_peft_model(model, settings, autocast_adapter_dtype=False)
-        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        except (ValueError, TypeError, AttributeError, RuntimeError, re.error) as error:
             raise _refused(name, error) from error
         match_compute_dtype(adapted)
         return adapted

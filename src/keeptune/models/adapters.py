@@ -68,7 +68,7 @@ def attach(model: Any, folder: Path, name: str, place: str = "default") -> nn.Mo
     """
     is_adapter(folder)
     stated, stored = check_adapter(folder)
-    config = _config(folder)
+    config = read_config(folder)
     other = AS_IT_WAS if not stated or stated == name else f"it was trained on {stated}: name that as the base"
     try:
         if OWN in config:
@@ -156,7 +156,7 @@ def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
     Raises:
         ModelError: a file is missing or cut short, or the adapter is of a kind that cannot be judged.
     """
-    config = _config(folder)
+    config = read_config(folder)
     kind, task = config.get("peft_type"), config.get("task_type")
     if kind in _LENGTHENS:
         raise ModelError(
@@ -174,7 +174,12 @@ def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
     return (str(stated) if stated else None), _stored(folder)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """What an adapter says of itself.
+
+    Raises:
+        ModelError: nothing that can be read.
+    """
     from peft import PeftConfig
 
     if not (folder / CONFIG).is_file():

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from keeptune.core.errors import ModelError
+from keeptune.data.examples import Encoded
+from keeptune.models.engines.base import Engine
 from keeptune.models.loaded import LoadedModel
 
 
@@ -39,6 +41,18 @@ def draw_tokens(lm: LoadedModel, n: int) -> list[int]:
     vocabulary = min(len(lm.tokenizer), min(lm.unembedded, default=len(lm.tokenizer)))
     drawn: list[int] = torch.randint(vocabulary, (n,), generator=torch.Generator().manual_seed(0)).tolist()
     return drawn
+
+
+@torch.no_grad()
+def probe_logits(lm: LoadedModel, engine: Engine) -> Tensor:
+    """[L, V] float32: what a model says of one row of drawn tokens, in evaluation mode."""
+    drawn, training = draw_tokens(lm, 64), lm.model.training
+    (batch,) = engine.score_batches([Encoded("", tuple(drawn[:33]), tuple(drawn[33:]))], len(drawn))
+    lm.model.eval()
+    try:
+        return engine.logits(lm, batch.to(lm.device)).float()
+    finally:
+        lm.model.train(training)
 
 
 def distance(found: Tensor, expected: Tensor) -> float:

@@ -29,7 +29,7 @@ class Head:
 
     @classmethod
     def of(cls, model: nn.Module) -> Head | None:
-        """The head of a transformers causal model, adapted by peft or not; None where there is no plain one.
+        """The head of a transformers language model, adapted by peft or not; None where there is no plain one.
 
         What is found is a guess by the names that transformers uses: compare its logits with the model's own.
         """

@@ -106,8 +106,9 @@ def _check_architecture(config: Any, architectures: Iterable[str], name: str) ->
     known = set(_architectures(config).values())
 
     def speaks(architecture: str) -> bool:
-        if config.is_encoder_decoder:
-            return architecture in known
+        if config.is_encoder_decoder:  # the head is the embedding: saved without it, a model is whole all the same
+            bare = {each.replace("ForConditionalGeneration", "Model") for each in known}
+            return architecture in known or architecture in bare
         if architecture.endswith("ForConditionalGeneration"):  # one that sees images, too
             return True
         return architecture in known or "CausalLM" in architecture or "LMHead" in architecture

@@ -67,7 +67,7 @@ class LanguageModel(LoadedModel):
         """
         parameter = next(model.parameters())
         eos_ids = _eos_ids(model, tokenizer, name)
-        vocabulary = _embedded_tokens(model)
+        vocabulary = embedded_tokens(model)
         model.eval()
         keep_order(model)
         _exact_frequencies(model)
@@ -149,7 +149,7 @@ class LanguageModel(LoadedModel):
 
     def accept(self, method: Method) -> None:
         """Keep what ``method`` learned as the model that the next method starts from; its weights are plain ones."""
-        with telling_of_merge(self):
+        with telling_of_merge(self, self.base_engine):
             self._take(weight_delta(method).merge(self.model))
         self.hash = self.base_hash = None
 
@@ -219,7 +219,7 @@ def _exact_frequencies(model: nn.Module) -> None:
                 setattr(module, name, buffer)
 
 
-def _embedded_tokens(model: Any) -> int:
+def embedded_tokens(model: Any) -> int:
     """How many tokens the model embeds; what peft wrapped around its embedding does not say."""
     embedding = model.get_input_embeddings()
     for inner in ("original_module", "base_layer"):

@@ -28,6 +28,13 @@ class LoadedModel:
     base_hash: str | None = None
     encoder_decoder: bool = False  # the encoder reads prompts, the decoder writes answers, each in a window of its own
 
+    def fed(self, answer: int) -> int:
+        """Tokens of the window that an answer of ``answer`` tokens takes when it is scored.
+
+        The last one is only predicted; in a decoder of its own, what it starts from stands in its place.
+        """
+        return answer if self.encoder_decoder else answer - 1
+
     def prompt_room(self, answer: int) -> int:
         """Tokens that a prompt may have whose answer takes ``answer`` tokens of the window."""
         return prompt_room(self.context, answer, encoder_decoder=self.encoder_decoder)

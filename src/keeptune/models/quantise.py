@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from keeptune.core.errors import ConfigError, MissingExtra, ModelError
 from keeptune.core.quiet import quiet_libraries
 from keeptune.core.units import content_hash
 from keeptune.methods.quantised import quantised_layers, stored_as
-from keeptune.models.causal import distance, draw_tokens
+from keeptune.models.causal import distance, probe_logits
+from keeptune.models.engines.base import Engine
 
 if TYPE_CHECKING:
     from keeptune.models.loaded import LoadedModel
@@ -125,7 +126,7 @@ def weights_in(parameter: nn.Parameter) -> int:
 
 
 @contextmanager
-def telling_of_merge(lm: LoadedModel) -> Iterator[None]:
+def telling_of_merge(lm: LoadedModel, engine: Engine) -> Iterator[None]:
     """Within, an adapter is merged into the model; where the base was quantised, a log line says what that changed.
 
     The merged model is dense: base and addition were added in float32 and rounded once, and no longer one by one.
@@ -133,17 +134,7 @@ def telling_of_merge(lm: LoadedModel) -> Iterator[None]:
     if not stored_as(lm.model):
         yield
         return
-    before = _probe(lm)
+    before = probe_logits(lm, engine)
     yield
-    moved = distance(_probe(lm), before)
+    moved = distance(probe_logits(lm, engine), before)
     log.info("%s: merged into plain weights, which moves its logits by %.2g of their spread", lm.name, moved)
-
-
-@torch.no_grad()
-def _probe(lm: LoadedModel) -> Tensor:
-    """[1, L, V] float32 logits of one row of drawn tokens."""
-    training = lm.model.training
-    lm.model.eval()
-    logits: Tensor = lm.model(input_ids=torch.tensor([draw_tokens(lm, 64)], device=lm.device)).logits.float()
-    lm.model.train(training)
-    return logits

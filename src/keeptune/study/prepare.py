@@ -102,14 +102,7 @@ def load_base(prepared: Prepared) -> LanguageModel:
 
 def encoder_of(config: StudyConfig, lm: LanguageModel) -> Encoder:
     """How rows become tokens of the model."""
-    return Encoder(
-        lm.tokenizer,
-        context=lm.context,
-        chat=lm.chat,
-        overlong=config.overlong,
-        unembedded=lm.unembedded,
-        encoder_decoder=lm.encoder_decoder,
-    )
+    return Encoder.of(lm, overlong=config.overlong)
 
 
 def suit(prepared: Prepared, lm: LanguageModel, messages: Messages) -> Prepared:

@@ -254,9 +254,10 @@ def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequenc
     if not train:
         raise DataError("no training rows", remedy="check the split sizes with `keeptune data check`")
     for row in itertools.chain(train, validation):
-        if len(row.prompt_ids) > lm.prompt_room(len(row.completion_ids) - 1):  # the last token is predicted, not fed
+        if len(row.prompt_ids) > lm.prompt_room(lm.fed(len(row.completion_ids))):
             raise DataError(
-                f"a row of {len(row)} tokens does not fit the context of {lm.context}",
+                f"a row of {len(row.prompt_ids)} and {len(row.completion_ids)} tokens does not fit the context of"
+                f" {lm.context}",
                 field=f"id {row.id}",
                 remedy="shorten it, or choose a policy for over-long rows",
             )

@@ -72,7 +72,7 @@ def test_a_prompt_that_is_too_long(tokenizer: Any, policy: Any, kept: bool) -> N
 
 def test_too_long_is_an_error_where_the_policy_says_so(tokenizer: Any) -> None:
     item = WORDINGS.fixed(pool(1)[0])
-    with pytest.raises(DataError, match=r"leaves no room for 4 of answer in a window of 12 -> set overlong"):
+    with pytest.raises(DataError, match=r"and 4 of answer do not fit a window of 12 -> set overlong"):
         fit_prompt(Encoder(tokenizer, context=12, overlong="error"), item, [], room=4)
     with pytest.raises(DataError, match=r"the answer needs 12 tokens, the window has 12 -> lower max_new_tokens"):
         fit_prompt(Encoder(tokenizer, context=12, overlong="truncate_prompt"), item, [], room=12)

@@ -106,9 +106,44 @@ def test_other_kinds_and_names_are_refused(
         load_set(tiny_folder, {})
     config = peft.LoHaConfig(task_type="CAUSAL_LM", target_modules=["q_proj"])
     peft.get_peft_model(build("llama"), config).save_pretrained(tmp_path / "loha")
-    with pytest.raises(ModelError, match="LOHA adapter stands on no shared base"):
+    with pytest.raises(ModelError, match="an adapter of kind LOHA stands on no shared base"):
         load_set(tiny_folder, {**folders, "loha": tmp_path / "loha"})
     wide = build("llama", hidden_size=64)
     peft.get_peft_model(wide, peft.LoraConfig(target_modules=["q_proj"])).save_pretrained(tmp_path / "wide")
     with pytest.raises(ModelError, match="does not fit"):
         load_set(tiny_folder, {**folders, "wide": tmp_path / "wide"})
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # peft's, of adapters on a tied head
+@pytest.mark.parametrize(
+    ("more", "why"), [({"bias": "all"}, "bias"), ({"modules_to_save": ["lm_head"]}, "modules_to_save")]
+)
+def test_adapters_that_change_more_than_their_layers_are_refused(
+    tiny_folder: Path, tmp_path: Path, build: Any, more: dict[str, Any], why: str
+) -> None:
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"], **more)
+    peft.get_peft_model(build("llama"), config).save_pretrained(tmp_path / "more")
+    with pytest.raises(ModelError, match=rf"changes more than LoRA's layers \({why}\)"):
+        load_set(tiny_folder, {"more": tmp_path / "more"})
+
+
+def test_an_adapter_of_another_kind_is_refused(tiny: Any, tiny_folder: Path, tmp_path: Path) -> None:
+    from keeptune.methods.bottleneck import BottleneckConfig
+
+    method = BottleneckConfig(size=4).build()
+    tiny.adapt(method)
+    method.save(tiny.model, tmp_path / "own", tiny.tokenizer)
+    with pytest.raises(ModelError, match="an adapter of kind keeptune's own stands on no shared base"):
+        load_set(tiny_folder, {"own": tmp_path / "own"})
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_two_additions_to_one_weight_are_not_merged(tiny: Any) -> None:
+    from keeptune.methods.lora import LoraConfig
+
+    before, method = hash_parameters(tiny.model), LoraConfig(rank=2, target_modules=("embed_tokens", "lm_head")).build()
+    tiny.adapt(method)
+    with pytest.raises(ModelError, match="one weight, and LoRA adds to each of them"):
+        tiny.accept(method)
+    tiny.restore(method)
+    assert hash_parameters(tiny.model) == before

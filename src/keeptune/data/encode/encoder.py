@@ -49,7 +49,7 @@ class Encoder:
 
     Args:
         tokenizer: a transformers tokenizer (fast or slow).
-        context: tokens that the model can see, prompt and completion together.
+        context: tokens that the model can see, prompt and completion together (see ``encoder_decoder``).
         chat: apply the tokenizer's chat template; examples must be rendered with ``chat=True`` too.
         overlong: what `encode` does with a row longer than ``context``: ``drop`` it (counted, with the reason),
             ``truncate_prompt`` (the prompt loses tokens at its left end, after BOS) or raise an ``error``.
@@ -95,6 +95,18 @@ class Encoder:
         stops = {self.end_id, int(tokenizer.eos_token_id)}
         self.proof = Proof(tokenizer, stops, self.texts.said, self.texts.kept)
         self._whole = WholeRows(self.texts, self._turn, self.end_id, self.beginning, self.proof)
+
+    @classmethod
+    def of(cls, lm: Any, *, overlong: OverlongPolicy = "drop") -> Encoder:
+        """For a loaded model: its tokenizer, its window, and its chat template where it has one."""
+        return cls(
+            lm.tokenizer,
+            context=lm.context,
+            chat=lm.chat,
+            overlong=overlong,
+            unembedded=lm.unembedded,
+            encoder_decoder=lm.encoder_decoder,
+        )
 
     @property
     def name(self) -> str:
@@ -273,7 +285,7 @@ class Encoder:
         for row in rows:
             if row.whole is None:
                 with suppress(DataError):  # said with its place when the row is encoded
-                    texts.append(self._framed(row.completion))
+                    texts.append(self.texts.as_following(self._framed(row.completion)))
                 if not self.chat and not row.chat:
                     texts.append(self.plain_text(row))
         self.texts.tokenise_together(texts)

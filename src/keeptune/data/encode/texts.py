@@ -63,6 +63,10 @@ class Texts:
         ids = self._together.get(text)
         return tuple(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) if ids is None else ids
 
+    def as_following(self, text: str) -> str:
+        """What is tokenised of a text that follows another: read apart, the space between them means nothing."""
+        return text.lstrip() if self.apart else text
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens and spaces as they are."""
         return decoded(self.tokenizer, ids)
@@ -127,7 +131,7 @@ class Texts:
     def _following(self, text: str) -> tuple[int, ...]:
         """Ids of ``text`` as it continues another text: no space lost, none added."""
         if self.apart:
-            return self.ids(text.lstrip())  # the space that would part it from the prompt means nothing
+            return self.ids(self.as_following(text))
         direct = self.ids(text)
         anchor, anchor_ids = self._anchors[0]
         if self.decode((*anchor_ids, *direct)) == anchor + text:

@@ -53,6 +53,13 @@ class Window:
         """Whether the model sees all of the row."""
         return len(row.prompt_ids) <= self.room(len(row.completion_ids))
 
+    def too_long(self, row: Encoded) -> str:
+        """What does not fit, in words."""
+        what = f"{len(row):,} tokens do"
+        if self.encoder_decoder:
+            what = f"{len(row.prompt_ids):,} tokens to read, or {len(row.completion_ids):,} to write, do"
+        return f"{what} not fit the window of {self.context:,}"
+
     def fitted(self, row: Encoded, rendered: Rendered) -> Encoded | Overlong:
         """The row inside the window, by the policy."""
         prompt, completion = row.prompt_ids, row.completion_ids
@@ -102,5 +109,6 @@ class Window:
 
     def _overlong(self, rendered: Rendered, prompt: int, completion: int) -> Overlong:
         fits = self.room(completion) > len(self.start_ids)
-        reason = "prompt and completion exceed the window" if fits else "the completion alone exceeds the window"
+        what = "the prompt exceeds" if self.encoder_decoder else "prompt and completion exceed"
+        reason = f"{what} the window" if fits else "the completion alone exceeds the window"
         return Overlong(rendered.id, prompt, completion, reason, rendered.path, rendered.line)

@@ -56,7 +56,7 @@ class PaddedEngine:
     def score(
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
-        """TrieBatch by batch."""
+        """Batch by batch."""
         for made in self.score_batches(rows, token_budget):
             batch = made.to(lm.device)
             logits_UV = self.logits(lm, batch)

@@ -70,7 +70,7 @@ class SoftPromptEngine(Generic[B]):
     def _longer(self, row: Encoded, lm: LoadedModel | None = None) -> Encoded:
         """The row behind the virtual tokens; a first token, which the base cannot predict, is not predicted here."""
         if lm is not None:
-            self._check(lm, len(self.virtual) + len(row.prompt_ids), len(row.completion_ids) - 1, "a row")
+            self._check(lm, len(self.virtual) + len(row.prompt_ids), lm.fed(len(row.completion_ids)), "a row")
         if row.prompt_ids:
             return replace(row, prompt_ids=(*self.virtual, *row.prompt_ids))
         first, rest = row.completion_ids[:1], row.completion_ids[1:]

@@ -75,7 +75,7 @@ class TrieEngine:
     def score(
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
     ) -> Iterator[Scores]:
-        """TrieBatch by batch; what all rows have in common is computed once for all batches."""
+        """Batch by batch; what all rows have in common is computed once for all batches."""
         paths = row_paths(rows)
         prefix = self._kept_prefix(lm, paths)
         rest = [path.behind(prefix.length) for path in paths] if prefix else paths

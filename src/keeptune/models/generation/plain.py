@@ -25,7 +25,8 @@ class PlainGreedy:
     """Within, the model's own generation settings (sampling, penalties, lengths) are out of force."""
 
     def __init__(self, model: Any, ends: tuple[int, ...]) -> None:
-        self._model = model
+        # peft hands its wrapper's settings on for causal models only, and leaves them there.
+        self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._plain = GenerationConfig(
             do_sample=False,
             eos_token_id=list(ends),

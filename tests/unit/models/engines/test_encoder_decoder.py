@@ -15,6 +15,7 @@ from keeptune.core.errors import DataError, ModelError
 from keeptune.data.examples import Encoded
 from keeptune.inference.generate import generate, sample
 from keeptune.inference.score import choice_logprobs, ranked_logprobs, row_nats, text_nats
+from keeptune.models.causal import draw_tokens, probe_logits
 from keeptune.models.engines.encoder_decoder import EncoderDecoderEngine
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.outputs import logits, target_logprobs, target_nll
@@ -227,3 +228,38 @@ def test_plans_keep_to_their_budget_and_hold_every_row_once(share: bool) -> None
         assert batch.tokens == sum(len(rows[index]) for index in group)
     shared = sum(pair_batch([rows[i] for i in g], g, (0,), share=share).computed for g in groups)
     assert shared < 1.5 * sum(len(row) for row in rows)
+
+
+def test_an_adapted_model_generates_by_no_settings_of_its_own_either(build: Build, tokenizer: Any) -> None:
+    from keeptune.methods.lora import LoraConfig
+
+    for kind in KINDS:
+        lm = LanguageModel.wrap(build(kind), tokenizer, name=kind)
+        prompts = [row.prompt_ids for row in rows_of(5, seed=6, prompts=5)]
+        plain, method = generate(lm, prompts, 12), LoraConfig(rank=2).build()
+        own = lm.model.generation_config
+        own.no_repeat_ngram_size, own.num_beams = 1, 3
+        assert generate(lm, prompts, 12) == plain
+        lm.adapt(method)  # B is zero: it is the base
+        assert generate(lm, prompts, 12) == plain
+        lm.restore(method)
+        assert lm.model.generation_config is own
+
+
+def test_two_start_tokens_count_in_the_decoders_window(build: Build, tokenizer: Any) -> None:
+    model = build("bart")
+    model.generation_config.forced_bos_token_id = 7
+    lm = LanguageModel.wrap(model, tokenizer)
+    assert len(lm.engine.start) == 2
+    fits = tuple(5 + at % 300 for at in range(127))
+    assert len(choice_logprobs(lm, [ScoringRequest((5, 6), [fits])])) == 1
+    with pytest.raises(ValueError, match="its context has 128"):
+        choice_logprobs(lm, [ScoringRequest((5, 6), [(*fits, 9)])])
+
+
+def test_an_adapter_that_is_merged_is_compared_by_the_models_own_engine(build: Build, tokenizer: Any) -> None:
+    for kind in KINDS:
+        lm = LanguageModel.wrap(build(kind), tokenizer, name=kind)
+        with torch.no_grad():
+            (batch,) = lm.engine.score_batches([Encoded("", tuple(draw_tokens(lm, 33)), (5, 6))], 100)
+            assert probe_logits(lm, lm.engine).shape == (31, logits(lm, batch).shape[-1])
