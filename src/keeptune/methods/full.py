@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, trainable_parameters
 from keeptune.methods.quantised import check_plain
 
+_READING = Lock()  # transformers builds a model under settings of the whole process
 TRAINS_BASE = "it trains the base's own weights, and packed ones have no gradient"
 
 
@@ -85,9 +87,10 @@ class Full(WeightDelta):
             raise ModelError("all weights are missing", where=str(folder))
         transformers.utils.logging.disable_progress_bar()
         try:
-            stored, report = type(model).from_pretrained(  # type: ignore[attr-defined]
-                folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
-            )
+            with _READING:
+                stored, report = type(model).from_pretrained(  # type: ignore[attr-defined]
+                    folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+                )
         except (OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"its weights cannot be read: {error}", where=str(folder)) from error
         missing = report["missing_keys"]

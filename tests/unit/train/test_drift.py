@@ -71,8 +71,8 @@ def test_a_sample_is_spread_over_rows(tiny: LanguageModel, random_rows: Rows) ->
     few = DriftBase.of(tiny, [Encoded("long", (5,), tuple(range(10, 100)))])
     assert len(few.positions) == 90
     gapped = DriftBase.of(tiny, [Encoded("talk", (5,), tuple(range(10, 20)), gaps=((2, 8),))])
-    assert [choice.choices[0] for choice in gapped.positions] == [(10,), (11,), (18,), (19,)]
-    assert gapped.positions[2].prompt_ids == (5, *range(10, 18))
+    assert [row.completion_ids[-1] for row in gapped.positions] == [10, 11, 18, 19]
+    assert gapped.positions[2] == Encoded("talk", (5,), tuple(range(10, 19)), gaps=((0, 8),))
     with pytest.raises(DataError, match="no supervised position"):
         DriftBase.of(tiny, [])
 
