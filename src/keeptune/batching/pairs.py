@@ -36,18 +36,13 @@ def plan_pairs(rows: Sequence[Encoded], token_budget: int, *, share: bool) -> li
     for family in sorted(families.values(), key=lambda family: _by_size(rows[family[0]])):
         for place, index in enumerate(family):
             prompt, answer = len(rows[index].prompt_ids), len(rows[index].completion_ids)
-            counted = prompts + (place == 0)
-            size = counted * max(longest_prompt, prompt)
-            if groups and size + (len(groups[-1]) + 1) * max(longest_answer, answer) <= token_budget:
+            wider = prompts + (place == 0), max(longest_prompt, prompt), max(longest_answer, answer)
+            if groups and wider[0] * wider[1] + (len(groups[-1]) + 1) * wider[2] <= token_budget:
                 groups[-1].append(index)
-                prompts, longest_prompt, longest_answer = (
-                    counted,
-                    max(longest_prompt, prompt),
-                    max(longest_answer, answer),
-                )
             else:
                 groups.append([index])
-                prompts, longest_prompt, longest_answer = 1, prompt, answer
+                wider = 1, prompt, answer
+            prompts, longest_prompt, longest_answer = wider
     return groups
 
 

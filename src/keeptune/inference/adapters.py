@@ -13,7 +13,7 @@ from torch import Tensor
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.core.registry import either
 from keeptune.methods.lora_layers.linear import additions, switched_off
-from keeptune.models.adapters import adapter_tokenizer, attach, check_adapter, read_config
+from keeptune.models.adapters import adapter_tokenizer, attach, check_adapter
 from keeptune.models.causal import distance, probe_logits, same_logits
 from keeptune.models.engines.choose import choose_engine
 from keeptune.models.language_model import LanguageModel, embedded_tokens
@@ -121,11 +121,10 @@ class AdapterSet:
         with self.using(name) as lm:
             expected, before = probe_logits(lm, lm.engine), {}
             try:
-                with torch.no_grad():
-                    for addition in list(additions(lm.model)):
-                        if addition.weight not in before:  # embedding and head may be one
-                            before[addition.weight] = addition.weight.detach().to("cpu", copy=True)
-                        addition.weight.copy_(addition.weight.float() + addition.delta())
+                for addition in list(additions(lm.model)):
+                    if addition.weight not in before:  # embedding and head may be one
+                        before[addition.weight] = addition.weight.detach().to("cpu", copy=True)
+                    addition.add()
                 with switched_off(lm.model):
                     _check_merged(lm, name, probe_logits(lm, lm.engine), expected)
                     yield lm
@@ -137,8 +136,7 @@ class AdapterSet:
 
 def _check_kind(folder: Path) -> None:
     """Raises ModelError for an adapter that is not one of LoRA, or changes more than layers that LoRA adds to."""
-    check_adapter(folder)
-    config = read_config(folder)
+    config, _ = check_adapter(folder)
     kind = config.get("peft_type", "keeptune's own")
     if kind != "LORA":
         raise ModelError(

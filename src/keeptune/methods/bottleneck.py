@@ -17,10 +17,9 @@ from typing_extensions import override
 from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, Method, MethodConfig
 from keeptune.methods.partial import layer_stacks
-from keeptune.methods.peft import WEIGHTS
+from keeptune.methods.peft import CONFIG, WEIGHTS
 
-CONFIG = "adapter_config.json"
-OWN = "keeptune_method"  # in that file: the method that reads the adapter, where peft has none
+OWN = "keeptune_method"  # in an adapter's `CONFIG`: the method that reads the adapter, where peft has none
 PLACE = "bottleneck"  # name of the network inside its layer
 
 

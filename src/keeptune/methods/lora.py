@@ -18,9 +18,8 @@ from keeptune.core.errors import ModelError
 from keeptune.methods.base import METHODS, MethodConfig, WeightDelta, task_type, total
 from keeptune.methods.lora_layers.quiet import without_false_alarms
 from keeptune.methods.lora_layers.targets import check_named, lora_targets, other_towers, refused
+from keeptune.methods.peft import WEIGHTS
 from keeptune.methods.quantised import dequantise, match_compute_dtype, stored_as
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 @METHODS.register("lora")
@@ -160,7 +159,7 @@ class Lora(WeightDelta):
                 remedy="leave one of them out of target_modules",
             )
         for addition in additions(model):
-            addition.weight.copy_(addition.weight.float() + addition.delta())
+            addition.add()
         return self.restore(model).requires_grad_(False)
 
     @override

@@ -21,7 +21,7 @@ from keeptune.methods.lora_layers.quiet import without_false_alarms
 from keeptune.methods.lora_layers.targets import check_named
 from keeptune.methods.quantised import check_plain, lacks_peft_layers, match_compute_dtype
 
-WEIGHTS = "adapter_model.safetensors"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # the files of an adapter
 TAKES_APART = "it takes the base's weights apart into singular directions, and trains some of these"
 
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from keeptune.methods.base import METHODS
 from keeptune.methods.lora import LoraConfig
-from keeptune.methods.peft import TAKES_APART, WEIGHTS, PeftMethod
+from keeptune.methods.peft import CONFIG, TAKES_APART, WEIGHTS, PeftMethod
 
 
 @METHODS.register("pissa")
@@ -73,7 +73,7 @@ class Pissa(PeftMethod):
             stored[key_a] = torch.cat([stored[key_a], a.to(stored[key_a].device)])
             stored[key_b] = torch.cat([stored[key_b], -b.to(stored[key_b].device)], dim=1)
         save_file(stored, folder / WEIGHTS, metadata={"format": "pt"})
-        path = folder / "adapter_config.json"
+        path = folder / CONFIG
         config = json.loads(path.read_text(encoding="utf-8"))
         config |= {name: 2 * config[name] for name in ("r", "lora_alpha")} | {"init_lora_weights": True}
         for name in ("rank_pattern", "alpha_pattern"):

@@ -20,11 +20,11 @@ from keeptune.data.encode.tokenizer import has_vocabulary, read_tokenizer, store
 from keeptune.methods.base import METHODS
 from keeptune.methods.bottleneck import OWN
 from keeptune.methods.lora_layers.quiet import without_false_alarms
+from keeptune.methods.peft import CONFIG, WEIGHTS
 from keeptune.methods.prompt_tuning import KEY, Vectors, put_in_front
 
 log = logging.getLogger(__name__)
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # What may lie beside an adapter and be no model; whole weights have one of the other names.
 _BESIDE = ("adapter_*", "value_head*")
 _WHOLE = ("*.safetensors", "pytorch_model*.bin")
@@ -67,8 +67,8 @@ def attach(model: Any, folder: Path, name: str, place: str = "default") -> nn.Mo
         ModelError: the adapter is incomplete, of a kind that cannot be judged, or belongs to another base.
     """
     is_adapter(folder)
-    stated, stored = check_adapter(folder)
-    config = read_config(folder)
+    config, stored = check_adapter(folder)
+    stated = config.get("base_model_name_or_path")
     other = AS_IT_WAS if not stated or stated == name else f"it was trained on {stated}: name that as the base"
     try:
         if OWN in config:
@@ -150,13 +150,13 @@ def _own(model: Any, folder: Path, config: dict[str, Any]) -> nn.Module:
     return adapted.requires_grad_(False)
 
 
-def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
-    """What an adapter says of its base, and the shapes of its tensors by name.
+def check_adapter(folder: Path) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """What an adapter says of itself, and the shapes of its tensors by name.
 
     Raises:
         ModelError: a file is missing or cut short, or the adapter is of a kind that cannot be judged.
     """
-    config = read_config(folder)
+    config = _config(folder)
     kind, task = config.get("peft_type"), config.get("task_type")
     if kind in _LENGTHENS:
         raise ModelError(
@@ -170,11 +170,10 @@ def check_adapter(folder: Path) -> tuple[str | None, dict[str, list[int]]]:
             where=str(folder),
             remedy="judge an adapter whose task_type is CAUSAL_LM",
         )
-    stated = config.get("base_model_name_or_path")
-    return (str(stated) if stated else None), _stored(folder)
+    return config, _stored(folder)
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> dict[str, Any]:
     """What an adapter says of itself.
 
     Raises:

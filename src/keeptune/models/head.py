@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from keeptune.batching.types import Batch
 from keeptune.methods.base import is_encoder_decoder
+from keeptune.models.loaded import unwrapped
 
 CHUNK = 2**25  # logits of a chunk: 64 MB in bfloat16
 
@@ -33,11 +34,9 @@ class Head:
 
         What is found is a guess by the names that transformers uses: compare its logits with the model's own.
         """
-        inner: Any = model
-        if hasattr(inner, "get_base_model"):
-            if inner.active_peft_config.is_prompt_learning:
-                return None  # its virtual tokens are put in front by peft's own forward
-            inner = inner.get_base_model()
+        inner = unwrapped(model)
+        if inner is not model and model.active_peft_config.is_prompt_learning:  # type: ignore[union-attr]
+            return None  # its virtual tokens are put in front by peft's own forward
         linear, decoder = inner.get_output_embeddings(), getattr(inner, "base_model", inner)
         if is_encoder_decoder(inner):
             decoder = inner.get_decoder()

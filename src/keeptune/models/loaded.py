@@ -11,6 +11,11 @@ from torch import nn
 from keeptune.data.encode.window import prompt_room
 
 
+def unwrapped(model: nn.Module) -> Any:
+    """The transformers model inside peft's wrapper; the model itself where there is none."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
 @dataclass(eq=False)
 class LoadedModel:
     """A language model as it was loaded; `LanguageModel` adds how it runs and how it is adapted."""

@@ -159,14 +159,7 @@ def _in_processes(
         processes,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start,
-        initargs=(
-            encoder.tokenizer,
-            encoder.context,
-            encoder.chat,
-            encoder.overlong,
-            encoder.unembedded,
-            encoder.encoder_decoder,
-        ),
+        initargs=(encoder.tokenizer, encoder.settings),
     )
 
     def take() -> None:
@@ -188,20 +181,11 @@ def _in_processes(
 _encoder: Encoder  # of a process that builds
 
 
-def _start(
-    tokenizer: Any, context: int, chat: bool, overlong: Any, unembedded: frozenset[int], encoder_decoder: bool
-) -> None:
+def _start(tokenizer: Any, settings: dict[str, Any]) -> None:
     global _encoder
     be_a_worker()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # every processor has a process already
-    _encoder = Encoder(
-        tokenizer,
-        context=context,
-        chat=chat,
-        overlong=overlong,
-        unembedded=unembedded,
-        encoder_decoder=encoder_decoder,
-    )
+    _encoder = Encoder(tokenizer, **settings)
 
 
 def _shard(path: Path, rows: Sequence[Rendered]) -> None:

@@ -109,6 +109,12 @@ class Encoder:
         )
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All arguments but the tokenizer: what makes the same encoder in another process."""
+        names = ("context", "chat", "overlong", "unembedded", "encoder_decoder")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def name(self) -> str:
         """The tokenizer, as messages call it."""
         return self.texts.name

@@ -73,6 +73,11 @@ class Addition:
         delta = self.scale * (b @ a)
         return delta.mT if self.transposed else delta
 
+    def add(self) -> None:
+        """Put s B A into W itself: in float32, and rounded to W's dtype once; builds no graph."""
+        with torch.no_grad():
+            self.weight.copy_(self.weight.float() + self.delta())
+
     def squared_length(self) -> Tensor:
         """The sum of squares of `delta`, s^2 tr(A^T B^T B A) = s^2 sum (A A^T) (B^T B): nothing of W's size is made."""
         a, b = self._factors()

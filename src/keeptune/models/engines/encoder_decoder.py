@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from keeptune.batching.pairs import pair_batch, plan_pairs
 from keeptune.batching.types import PairBatch
@@ -23,7 +22,7 @@ from keeptune.models.engines.dropout import DropoutWatch
 from keeptune.models.forward import gather_logprobs
 from keeptune.models.generation.padded import padded_generate
 from keeptune.models.head import Head
-from keeptune.models.loaded import LoadedModel
+from keeptune.models.loaded import LoadedModel, unwrapped
 
 
 class PairReference:
@@ -148,7 +147,7 @@ class EncoderDecoderEngine(PairReference):
 
 def decoded(lm: LoadedModel, head: Head, batch: PairBatch) -> Tensor:
     """[U, W] what the head sees at ``batch.rows``."""
-    encoder = _plain(lm.model).get_encoder()
+    encoder = unwrapped(lm.model).get_encoder()
     read_PEW = encoder(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
     output = head.decoder(
         input_ids=batch.decoder_input_ids,
@@ -166,7 +165,7 @@ def decoder_start(lm: LoadedModel) -> tuple[int, ...]:
     Raises:
         ModelError: the model does not say.
     """
-    config: Any = _plain(lm.model).config
+    config = unwrapped(lm.model).config
     first = config.decoder_start_token_id
     if first is None:
         raise ModelError(
@@ -193,8 +192,3 @@ def _head(lm: LoadedModel) -> Head:
     if head is None:
         raise ModelError("the model has lost its language-model head", where=lm.name)
     return head
-
-
-def _plain(model: nn.Module) -> Any:
-    """The transformers model inside an adapted one."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]

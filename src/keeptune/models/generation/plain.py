@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
+from keeptune.models.loaded import unwrapped
+
 
 def padded_left(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
     """[B, L] token ids, and [B, L] 1 where a prompt stands."""
@@ -26,7 +28,7 @@ class PlainGreedy:
 
     def __init__(self, model: Any, ends: tuple[int, ...]) -> None:
         # peft hands its wrapper's settings on for causal models only, and leaves them there.
-        self._model = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._model = unwrapped(model)
         self._plain = GenerationConfig(
             do_sample=False,
             eos_token_id=list(ends),
