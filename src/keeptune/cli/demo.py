@@ -16,16 +16,8 @@ def demo(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
 ) -> None:
     """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""
+    from keeptune.api.study import load_recipe
     from keeptune.builtin import recipe_path
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import read_recipe
-    from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.cli.command_line import command_line
 
-    name = "demo-quick" if quick else "demo"
-    config = read_recipe(StudyConfig, recipe_path(name), overrides or ())
-    folder = run_folder(begun_study(config), Path("runs") / name, out)
-
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
-
-    run_study(config, folder)
+    load_recipe(recipe_path("demo-quick" if quick else "demo"), overrides or ()).run(out, command=command_line())

@@ -25,15 +25,8 @@ def study(
     overrides: Overrides = None,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import read_recipe
-    from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.api.study import load_recipe
+    from keeptune.cli.command_line import command_line
 
     limits = [f"budget={budget}"] if budget else []
-    config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
-
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
-
-    run_study(config, folder, data_root=data)
+    load_recipe(recipe, [*(overrides or ()), *limits], data_root=data).run(out, command=command_line())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,7 +25,7 @@ def train(
         list[float] | None, typer.Option(help="Peak rate; several are tried. Default: a grid of four.")
     ] = None,
     on_leak: Annotated[
-        str, typer.Option(help="error, or drop: rows that leak across the parts leave training.")
+        Literal["error", "drop"], typer.Option(help="error, or drop: rows that leak across the parts leave training.")
     ] = "error",
     fields: FieldMap = None,
     out: Annotated[
@@ -34,28 +34,19 @@ def train(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
-    import yaml
+    from keeptune.api import study
+    from keeptune.cli.command_line import command_line
 
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import parse_recipe
-    from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
-    from keeptune.recipe.entries import entries_of
-
-    columns = field_map(fields)
-    recipe: dict[str, Any] = {
-        "model": model,
-        "target": [{"data": source, "fields": columns, "split": {"on_leak": on_leak}} for source in data],
-        "retain": [entry for spec in retain or () for entry in entries_of(spec, margin)],
-        "arms": ["prompt", method],
-        "prompt": {"shots": [0]},
-        "seeds": [0],
-        "title": " + ".join(Path(source).stem for source in data),
-        **({method: {"learning_rates": rate}} if rate else {}),
-    }
-    config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
-    folder = run_folder(begun_study(config), Path("runs/train"), out)
-
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
-
-    run_study(config, folder)
+    study.train(
+        model,
+        data,
+        method=method,
+        retain=retain,
+        margin=margin,
+        rates=rate or (),
+        on_leak=on_leak,
+        fields=field_map(fields),
+        overrides=overrides or (),
+        out=out,
+        command=command_line(),
+    )

@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from keeptune.core.files import cache_folder
 from keeptune.core.records import Score, write_json, write_records
 from keeptune.core.units import points
-from keeptune.evaluate.cache import EvaluationCache, cache_folder
+from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
 from keeptune.models.load import load
 from keeptune.recipe.begun import begin, begun_evaluation

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from keeptune import __version__
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.files import cache_folder
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits.leakage import asked_elsewhere
 from keeptune.data.splits.split import freeze
-from keeptune.evaluate.cache import EvaluationCache, cache_folder
+from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.task import Judged, Task
 from keeptune.inference.score import NO_LIKELIHOOD
 from keeptune.models.language_model import LanguageModel

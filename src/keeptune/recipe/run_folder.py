@@ -17,18 +17,19 @@ AGAIN = {
 }
 
 
-def run_folder(begun: Begun, default: Path, given: Path | None = None) -> Path:
+def run_folder(begun: Begun, default: Path, given: Path | None = None, console: Console | None = None) -> Path:
     """The folder for a run: free, or holding the same run, which goes on. One line says what was found there.
 
     Args:
         begun: what is to be run.
         default: where it goes if nobody says otherwise; beside it, numbered, where another run is there.
         given: the folder that the user named.
+        console: where it is said.
 
     Raises:
         RunFolderError: the folder that the user named holds another run.
     """
-    console = Console()
+    console = console or Console()
     reason = another(given or default, begun)
     if given is not None and reason is not None:
         raise RunFolderError(f"holds {reason}", where=str(given), remedy="name another --out, or remove this folder")
