@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
+from keeptune.cli.study import Track, tracked
 
 
 def train(
@@ -31,6 +32,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/train, numbered where another run is there.")
     ] = None,
+    track: Track = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
@@ -46,7 +48,7 @@ def train(
         rates=rate or (),
         on_leak=on_leak,
         fields=field_map(fields),
-        overrides=overrides or (),
+        overrides=[*(overrides or ()), *tracked(track)],
         out=out,
         command=command_line(),
     )
