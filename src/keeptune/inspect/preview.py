@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keeptune.builtin import model_path
 from keeptune.core.errors import DataError, ModelError
 from keeptune.core.tokens import TokenView, visible
 from keeptune.data.encode.encoder import Encoder
@@ -16,6 +15,7 @@ from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Encoded, Example, Rendered
 from keeptune.data.prompts.templates import TemplateSet
 from keeptune.data.storage.lazy import picked, places
+from keeptune.models.load import BUILTIN, model_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,8 @@ def encoder_of(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
     Raises:
         ModelError: no such model, or it has no tokenizer.
     """
-    tokenizer, context, lacking, encoder_decoder = load_tokenizer(str(model_path()) if model == "builtin" else model)
+    whole = model == BUILTIN or "@" in model  # a pinned model is fetched as it is for training
+    tokenizer, context, lacking, encoder_decoder = load_tokenizer(str(model_folder(model)) if whole else model)
     return Encoder(
         tokenizer,
         context=context,
