@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from keeptune.builtin import model_path
 from keeptune.core.errors import DataError, ModelError
 from keeptune.core.tokens import TokenView, visible
 from keeptune.data.encode.encoder import Encoder
@@ -15,7 +17,6 @@ from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Encoded, Example, Rendered
 from keeptune.data.prompts.templates import TemplateSet
 from keeptune.data.storage.lazy import picked, places
-from keeptune.models.load import BUILTIN, model_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,12 @@ def encoder_of(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
     Raises:
         ModelError: no such model, or it has no tokenizer.
     """
-    whole = model == BUILTIN or "@" in model  # a pinned model is fetched as it is for training
-    tokenizer, context, lacking, encoder_decoder = load_tokenizer(str(model_folder(model)) if whole else model)
+    place = str(model_path()) if model == "builtin" else model
+    if "@" in model and not Path(model).exists():
+        from keeptune.models.load import model_folder  # imports torch
+
+        place = str(model_folder(model))  # a pinned model is fetched as it is for training
+    tokenizer, context, lacking, encoder_decoder = load_tokenizer(place)
     return Encoder(
         tokenizer,
         context=context,

@@ -89,7 +89,8 @@ def test_distance_is_zero_for_itself_and_grows(run: Path) -> None:
 
 
 def test_the_command(run: Path, tmp_path: Path) -> None:
-    ended = CliRunner().invoke(app, ["export", str(run), "--out", str(tmp_path / "out"), "--merge", "--dtype", "bf16"])
+    options = ["--arm", arm(run, "lora").arm.name, "--out", str(tmp_path / "out"), "--merge", "--dtype", "bf16"]
+    ended = CliRunner().invoke(app, ["export", str(run), *options])
     assert ended.exception is None, ended.exception
     assert re.search(r"out: .*merged; on 16 prompts \S+ nats per token.*refused above 0\.01", ended.output)
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").dtype == torch.bfloat16
