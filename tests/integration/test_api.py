@@ -57,6 +57,9 @@ def test_evaluate_and_compare_take_rows(here: Path, tiny_folder: Path, rows: Cal
     scores = kt.evaluate(tiny_folder, rows(60), shots=[0, 1], draws=1, precision="fp32", quiet=True)
     assert [(row.task, row.shots) for row in scores] == [("rows", 0), ("rows", 1)]
     assert "<td>accuracy</td>" in scores._repr_html_()
+    kt.evaluate(tiny_folder, rows(60), precision="fp32", out="scored", quiet=True)
+    logs = kt.compare("scored/lm_eval", "scored/lm_eval", samples=True, quiet=True, out="from-logs")
+    assert [verdict.suite for verdict in logs.verdicts["after"]] == ["rows"]
     result = kt.compare(tiny_folder, tiny_folder, rows(60), precision="fp32", quiet=True)
     assert result.verdicts.keys() == {"after"}
     assert {verdict.verdict for verdict in result.verdicts["after"]} <= {"Retained", "Not measurable"}
