@@ -94,6 +94,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sync(place: Path) -> None:
+    """Wait until a file, or the list of what is in a folder, is on the disk and not only on its way there."""
+    number = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all (see `whole`)."""
     with whole(path) as partial:

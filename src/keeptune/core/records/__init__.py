@@ -34,7 +34,7 @@ from keeptune.core.records.study import (
     Summary,
     WordingGap,
 )
-from keeptune.core.records.training import EngineRecord, StepRecord, ValidationRecord
+from keeptune.core.records.training import EngineRecord, SkippedRecord, StepRecord, ValidationRecord
 from keeptune.core.records.verdicts import (
     OPEN,
     UNSETTLED,
@@ -51,7 +51,7 @@ __all__ = [
     "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard",
     "Drift", "EngineRecord", "Estimate", "FrontierPoint", "HeldOut", "Interval", "ItemRecord", "LearningCurve",
     "LossGroup", "LostItem", "Manifest", "Matched", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
-    "SampleOutput", "Score", "SequenceSummary", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
+    "SampleOutput", "Score", "SequenceSummary", "SkippedRecord", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
     "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "read_json", "read_records", "write_json",
     "write_records",
 ]
