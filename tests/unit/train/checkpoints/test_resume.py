@@ -110,7 +110,7 @@ def train(build: Callable[..., Any], tokenizer: Any, branching_rows: Rows, tmp_p
     def run(
         name: str, *hooks: Callback, kind: Kind = KINDS["full"], config: TrainConfig = CONFIG, **more: Any
     ) -> Outcome:
-        folder, counting = tmp_path / name, Counting()
+        folder, counting, made = tmp_path / name, Counting(), KINDS[kind]
         lm = LanguageModel.wrap(build("llama", attention_dropout=0.1).to(made.dtype), tokenizer)
         result = fit(
             lm,
