@@ -107,3 +107,18 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all (see `whole`)."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_first(path: Path, text: str) -> None:
+    """As `write_whole`, unless the file is there: of several processes that write it, the first one is heard."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.first")
+    write_whole(partial, text)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links: nearly as good
+        if not path.exists():
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -161,7 +161,7 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         suites=tuple(suites),
         extras=tuple(extra.name for extra in prepared.extras),
     )
-    memory, trackers = MicrobatchMemory(folder / "arms"), tuple(TRACKERS[name]() for name in config.trackers)
+    memory, trackers = MicrobatchMemory(folder / "engines"), tuple(TRACKERS[name]() for name in config.trackers)
     return Workplace(config, ledger, lm, lm.parameters, encoder, data, scorer, messages, memory, trackers)
 
 

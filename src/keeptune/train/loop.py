@@ -30,7 +30,7 @@ from keeptune.train.checkpoints.identity import identity
 from keeptune.train.checkpoints.keeper import Checkpoints, discard
 from keeptune.train.checkpoints.random import RandomState
 from keeptune.train.memory import release, reset_peak
-from keeptune.train.microbatch_autotune import FILE, MicrobatchMemory, Planned, optimizer_bytes, running
+from keeptune.train.microbatch_autotune import MicrobatchMemory, Planned, optimizer_bytes, running
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.order import Position, shuffled_epochs, validation_steps
@@ -294,7 +294,6 @@ class Trainer:
         run, config = self.run, self.config
         if config.token_budget != "auto":
             return EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
-        memory.recall([run.folder / FILE])
         return memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
 
     @contextmanager

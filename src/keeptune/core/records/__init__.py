@@ -21,7 +21,7 @@ from keeptune.core.records.arms import (
 from keeptune.core.records.base import Part, Record
 from keeptune.core.records.items import Estimate, Interval, ItemRecord, Score
 from keeptune.core.records.manifest import Manifest
-from keeptune.core.records.read_write import read_json, read_records, write_json, write_records
+from keeptune.core.records.read_write import json_text, read_json, read_records, write_json, write_records
 from keeptune.core.records.study import (
     ArmPlan,
     CurvePoint,
@@ -52,6 +52,6 @@ __all__ = [
     "Drift", "EngineRecord", "Estimate", "FrontierPoint", "HeldOut", "Interval", "ItemRecord", "LearningCurve",
     "LossGroup", "LostItem", "Manifest", "Matched", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
     "SampleOutput", "Score", "SequenceSummary", "SkippedRecord", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
-    "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "read_json", "read_records", "write_json",
+    "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "json_text", "read_json", "read_records", "write_json",
     "write_records",
 ]

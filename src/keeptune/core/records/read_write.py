@@ -48,8 +48,12 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
 
 def write_json(path: Path, record: Record) -> None:
     """Write one record as indented JSON, whole or not at all."""
-    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    write_whole(path, text + "\n")
+    write_whole(path, json_text(record))
+
+
+def json_text(record: Record) -> str:
+    """One record as `write_json` writes it."""
+    return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path, kind: type[R]) -> R:

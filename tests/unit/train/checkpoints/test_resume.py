@@ -107,9 +107,7 @@ def train(build: Callable[..., Any], tokenizer: Any, branching_rows: Rows, tmp_p
         "ewc": lambda: EwcConfig(examples=4).build(RemedyInputs(rehearsal_rows=lambda: {"old": old})),
     }
 
-    def run(
-        name: str, *hooks: Callback, kind: Kind = KINDS["full"], config: TrainConfig = CONFIG, **more: Any
-    ) -> Outcome:
+    def run(name: str, *hooks: Callback, kind: str = "full", config: TrainConfig = CONFIG, **more: Any) -> Outcome:
         folder, counting, made = tmp_path / name, Counting(), KINDS[kind]
         lm = LanguageModel.wrap(build("llama", attention_dropout=0.1).to(made.dtype), tokenizer)
         result = fit(
