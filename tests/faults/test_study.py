@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import yaml
 
 from keeptune.core.records import EngineRecord, Summary, read_json
 
-WORDS = ("red", "blue", "green", "black", "white", "brown")
 KILLS = 10
 # The command line, on a machine whose probes would say otherwise: no memory, other number formats, other processes.
 OTHERWISE = """
@@ -30,39 +29,7 @@ main()
 """
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, draw = tmp_path_factory.mktemp("data"), random.Random(0)
-    for name in ("colour", "kept"):
-        rows = [
-            {
-                "instruction": f"Name the {name}.",
-                "input": f"house {n} is {(word := draw.choice(WORDS))}",
-                "output": word,
-            }
-            for n in range(160)
-        ]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-def write_recipe(path: Path, model: Path, **changes: Any) -> None:
-    values = {
-        "model": str(model),
-        "target": {"data": "colour.jsonl", "metric": "exact_match", "max_new_tokens": 4},
-        "retain": [{"data": "kept.jsonl", "margin": 5, "metric": "exact_match", "max_new_tokens": 4}],
-        "arms": ["prompt", "full", "lora+replay:20%", "full+interpolate"],
-        "prompt": {"shots": [0]},
-        "train": {"epochs": 2, "global_batch": 3, "checkpoint_every": 5, "validations_per_epoch": 2},
-        "full": {"learning_rates": [1e-4, 3e-3]},
-        "lora": {"rank": 2, "learning_rates": [1e-3]},
-        "validation_items": 20,
-        "test_items": 20,
-        "workers": 2,
-        "seeds": [0, 1],
-        **changes,
-    }
-    path.write_text(yaml.safe_dump(values))
+Recipe = Callable[..., dict[str, Any]]
 
 
 def command(recipe: Path, data: Path, run: Path, *more: str, otherwise: bool = False) -> list[str]:
@@ -94,14 +61,14 @@ def finish(words: list[str]) -> float:
 
 
 @pytest.mark.slow
-def test_a_study_that_is_asked_to_stop_saves_and_goes_on(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    recipe, run = tmp_path / "recipe.yaml", tmp_path / "run"
-    write_recipe(recipe, tiny_folder, arms=["full"], seeds=[0], full={"learning_rates": [1e-4, 3e-3]}, retain="none")
-    with subprocess.Popen(command(recipe, data, run), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as study:
+def test_a_study_that_is_asked_to_stop_saves_and_goes_on(data: Path, recipe: Recipe, tmp_path: Path) -> None:
+    file, run = tmp_path / "recipe.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump(recipe(arms=["full"], seeds=[0], retain="none")))
+    with subprocess.Popen(command(file, data, run), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as study:
         while not list(run.glob("arms/*/checkpoints/step-*")):
             assert study.poll() is None
             time.sleep(0.02)
-        second = subprocess.run(command(recipe, data, run), capture_output=True, text=True, check=False)
+        second = subprocess.run(command(file, data, run), capture_output=True, text=True, check=False)
         assert second.returncode == 4
         assert f"in use by process {study.pid} on " in second.stderr.replace("\n", " ")
         study.send_signal(signal.SIGTERM)
@@ -111,21 +78,21 @@ def test_a_study_that_is_asked_to_stop_saves_and_goes_on(data: Path, tiny_folder
     assert "run the same command to go on" in said
     left = sorted(run.glob("arms/*/checkpoints/step-*"))
     assert left and not list(run.glob("arms/*/checkpoints/*.partial"))
-    finish(command(recipe, data, run))
+    finish(command(file, data, run))
     assert not list(run.glob("arms/*/checkpoints"))
-    finish(command(recipe, data, tmp_path / "whole"))
+    finish(command(file, data, tmp_path / "whole"))
     assert tables(run) == tables(tmp_path / "whole")
 
 
-def test_a_study_that_is_killed_again_and_again(data: Path, tiny_folder: Path, tmp_path: Path, long_form: bool) -> None:
+def test_a_study_that_is_killed_again_and_again(data: Path, recipe: Recipe, tmp_path: Path, long_form: bool) -> None:
     """Ten times, once of them on a machine whose probes would decide otherwise."""
     if not long_form:
         pytest.skip("part of `make faults`")
-    recipe, run, whole = tmp_path / "recipe.yaml", tmp_path / "run", tmp_path / "whole"
-    write_recipe(recipe, tiny_folder)
-    seconds, draw, left = finish(command(recipe, data, whole)), random.Random(0), []
+    file, run, whole = tmp_path / "recipe.yaml", tmp_path / "run", tmp_path / "whole"
+    file.write_text(yaml.safe_dump(recipe(precision="auto")))
+    seconds, draw, left = finish(command(file, data, whole)), random.Random(0), []
     for number in range(KILLS):
-        words = command(recipe, data, run, otherwise=number == KILLS // 2)
+        words = command(file, data, run, otherwise=number == KILLS // 2)
         if number == KILLS // 2:
             words += ["--set", "workers=1"]  # the change is made in one process
         log = (tmp_path / f"log{number}").open("w")
@@ -140,6 +107,6 @@ def test_a_study_that_is_killed_again_and_again(data: Path, tiny_folder: Path, t
             study.send_signal((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)[number % 3])
         log.close()
     assert left.count(None) >= KILLS - 1, left  # it was at work when it was killed
-    finish(command(recipe, data, run))
+    finish(command(file, data, run))
     assert tables(run) == tables(whole)
     print(f"{left.count(None)} kills, {len(list(run.glob('arms/*/trial.json')))} trainings, tables identical")
