@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from keeptune.core.lock import locked
 from keeptune.core.records import EngineRecord, Summary, read_json
 
 KILLS = 10
@@ -68,16 +71,16 @@ def test_a_study_that_is_asked_to_stop_saves_and_goes_on(data: Path, recipe: Rec
         while not list(run.glob("arms/*/checkpoints/step-*")):
             assert study.poll() is None
             time.sleep(0.02)
-        second = subprocess.run(command(file, data, run), capture_output=True, text=True, check=False)
-        assert second.returncode == 4
-        assert f"in use by process {study.pid} on " in second.stderr.replace("\n", " ")
         study.send_signal(signal.SIGTERM)
         assert study.stderr is not None
         said = study.stderr.read().decode()
     assert study.returncode == 143, said
     assert "run the same command to go on" in said
-    left = sorted(run.glob("arms/*/checkpoints/step-*"))
-    assert left and not list(run.glob("arms/*/checkpoints/*.partial"))
+    assert list(run.glob("arms/*/checkpoints/step-*")) and not list(run.glob("arms/*/checkpoints/*.partial"))
+    with locked(run):
+        refused = subprocess.run(command(file, data, run), capture_output=True, text=True, check=False)
+    assert refused.returncode == 4
+    assert f"in use by process {os.getpid()} on {socket.gethostname()}" in refused.stderr
     finish(command(file, data, run))
     assert not list(run.glob("arms/*/checkpoints"))
     finish(command(file, data, tmp_path / "whole"))
