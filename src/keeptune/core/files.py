@@ -103,6 +103,13 @@ def sync(place: Path) -> None:
         os.close(number)
 
 
+def sync_all(*places: Path) -> None:
+    """`sync` of files, and of folders with all that is in them."""
+    for place in places:
+        for each in (*place.rglob("*"), place):
+            sync(each)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all (see `whole`)."""
     with whole(path) as partial:

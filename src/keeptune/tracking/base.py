@@ -44,7 +44,8 @@ class Run:
 class Callback:
     """Base of all callbacks: every hook does nothing. An absent feature is an absent object.
 
-    Where several processes train one model, callbacks are called in each of them.
+    Where several processes train one model, callbacks are called in each of them. One that remembers something which a
+    training must have when it goes on after an interruption is `train.stateful.Stateful`, too.
 
     Example:
         >>> class Losses(Callback):

@@ -158,7 +158,6 @@ class Trainer:
         self.objective = Objective([term for remedy in remedies for term in remedy.terms(run.lm, run.method)])
         self.best = Best(run.lm, run.method, run.folder, world)
         self.budget = TokenBudget(self._engine(memory, steps), run.folder, world)
-        reset_peak(run.lm.device)
         trained, factors = run.method.trainable(run.lm.model), run.method.rate_factors(run.lm.model)
         self.optimizer = MasterAdamW(
             trained.values(),
@@ -191,6 +190,7 @@ class Trainer:
         lm = self.run.lm
         if not self.checkpoints.resume():
             self.best.begin()
+        reset_peak(lm.device)
         checkpointing = self.budget.engine.checkpointing
         with running(lm, self.config.engine, checkpointing=checkpointing), self._watched(), finishing() as signalled:
             if not self.position.begun:

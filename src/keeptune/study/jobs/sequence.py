@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.files import sync_all
 from keeptune.core.records import ItemRecord, SequenceSummary, read_records, write_json, write_records
 from keeptune.core.units import content_hash
 from keeptune.data.examples import Encoded
@@ -202,6 +203,7 @@ class _Stage:
         finally:
             lm.restore(method)
         write_json(self._place(lr) / "tried.json", record)
+        sync_all(self._place(lr) / method.artifact, self._place(lr) / "tried.json")
         discard(self._place(lr))
         return record
 

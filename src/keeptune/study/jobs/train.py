@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keeptune.core.errors import ConfigError
+from keeptune.core.files import sync_all
 from keeptune.core.records import Costs, StepRecord, ValidationRecord, write_json
 from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
@@ -66,6 +67,7 @@ class Train:
             (folder / record).unlink(missing_ok=True)
         done = _train(workplace, trial)
         write_json(folder / "trial.json", done)
+        sync_all(ledger.weights(trial), folder / "trial.json")  # from now on they are all there is
         discard(folder)
         workplace.messages.say(f"{trial.name}: target {100 * done.validation.score:.1f} on validation")
         return True

@@ -26,7 +26,7 @@ from keeptune.core.files import sha256_of, sync
 from keeptune.core.records import Record
 
 MANIFEST, STATE = "manifest.json", "state.json"
-SHARD = 2**28  # bytes of tensors in a file: a file is made in memory
+SHARD = 2**26  # bytes of tensors in a file, which is made in memory
 VERSION = 1
 
 Values = dict[str, dict[str, Any]]  # part -> what it remembers, as JSON
