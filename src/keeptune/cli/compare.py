@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from keeptune.cli.options import Overwrite
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -47,6 +49,7 @@ def compare(
         Path | None,
         typer.Option(help="Run folder; default runs/compare, numbered where another comparison is there."),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Did the tuned model lose anything? Exit code 0: every suite Retained, 10: one is Harmed, 11: undecided."""
     from rich.console import Console
@@ -55,6 +58,7 @@ def compare(
     from keeptune.compare.gate import exit_code
     from keeptune.recipe.begun import begin, begun_comparison
     from keeptune.recipe.files import named_entries
+    from keeptune.recommend.next_steps import next_steps
     from keeptune.report.console import print_summary
     from keeptune.report.html import write_report
 
@@ -63,7 +67,7 @@ def compare(
     entries = () if samples else named_entries(retain or (), "drop", margin)
     aim = target if samples or target is None else _target(target)
     begun = begun_comparison((before, after), entries, aim, settings)
-    folder = run_folder(begun, Path("runs/compare"), out)
+    folder = run_folder(begun, Path("runs/compare"), out, overwrite=overwrite)
     console = Console()
     command = shlex.join(["keeptune", *sys.argv[1:]])
     if samples:
@@ -75,6 +79,8 @@ def compare(
     page = write_report(folder)
     print_summary(comparison.summary, console)
     console.print(f"report: {page}", highlight=False)
+    for step in next_steps(comparison.summary, folder):
+        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(exit_code(comparison.verdicts))
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.options import Overwrite
+
 
 def demo(
     quick: Annotated[
@@ -14,6 +16,7 @@ def demo(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/demo or runs/demo-quick.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""
     from keeptune.builtin import recipe_path
@@ -24,7 +27,7 @@ def demo(
 
     name = "demo-quick" if quick else "demo"
     config = read_recipe(StudyConfig, recipe_path(name), overrides or ())
-    folder = run_folder(begun_study(config), Path("runs") / name, out)
+    folder = run_folder(begun_study(config), Path("runs") / name, out, overwrite=overwrite)
 
     from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 

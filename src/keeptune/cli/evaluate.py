@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
+from keeptune.cli.options import Overwrite
 
 
 def evaluate(
@@ -26,6 +27,7 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     quantise: Annotated[str, typer.Option(help="How the linear layers are stored: none, nf4 or int8.")] = "none",
     out: Annotated[Path | None, typer.Option(help="Write item records and a manifest into this folder.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
     from rich.console import Console
@@ -58,7 +60,7 @@ def evaluate(
     settings = validate(ScoringConfig, values, source="keeptune evaluate")
     entries = named_entries(settings.tasks, settings.on_leak, fields=settings.fields)
     if out is not None:
-        run_folder(begun_evaluation(settings, entries), out, out)
+        run_folder(begun_evaluation(settings, entries), out, out, overwrite=overwrite)
 
     from keeptune.compare.scores import (  # imports torch: what is wrong with the command is said before
         score_tasks,

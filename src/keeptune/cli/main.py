@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from keeptune import __version__
-from keeptune.cli import compare, data, demo, doctor, evaluate, recipe, report, study, train
+from keeptune.cli import compare, data, demo, doctor, evaluate, recipe, report, runs, study, train
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
@@ -35,6 +35,7 @@ app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command("recipe")(recipe.recipe)
+app.add_typer(runs.app, name="runs")
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 

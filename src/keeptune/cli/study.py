@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.options import Overwrite
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: section.field=value. May be repeated.")
 ]
@@ -23,6 +25,7 @@ def study(
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
     overrides: Overrides = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.cli.run_folder import run_folder
@@ -32,7 +35,7 @@ def study(
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
+    folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out, overwrite=overwrite)
 
     from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 

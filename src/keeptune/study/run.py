@@ -18,6 +18,7 @@ from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.recipe.begun import begin, begun_study
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.next_steps import next_steps
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
@@ -104,6 +105,8 @@ def run_study(
     if (kept := link_tuned(folder, summary)) is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
+    for step in next_steps(summary, folder):
+        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
     return summary
 
 

@@ -68,8 +68,19 @@ def test_a_folder_that_was_named_is_refused(command: Command) -> None:
     before = Path("mine/recipe.json").read_bytes()
     _, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "mine")
     assert isinstance(error, RunFolderError) and error.exit_code == 4
-    assert str(error) == "mine: holds another study (other target) -> name another --out, or remove this folder"
+    assert str(error) == "mine: holds another study (other target) -> name another --out, or say --overwrite"
     assert Path("mine/recipe.json").read_bytes() == before
+
+
+def test_a_folder_is_written_over_only_where_that_is_said(command: Command) -> None:
+    command("train", "--model", "builtin", "--data", "a.jsonl", "--out", "mine")
+    Path("mine/arms").mkdir()
+    out, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "mine", "--overwrite")
+    assert (out, error) == ("removed the run in mine\n", None)
+    assert not Path("mine/arms").exists()
+    Path("others/arms").mkdir(parents=True)
+    _, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "others", "--overwrite")
+    assert isinstance(error, RunFolderError) and Path("others/arms").is_dir()  # keeptune did not begin it
 
 
 def test_studies_and_demos_are_held_apart_too(command: Command, folder: Path) -> None:
