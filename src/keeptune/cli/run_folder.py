@@ -18,7 +18,14 @@ AGAIN = {
 }
 
 
-def run_folder(begun: Begun, default: Path, given: Path | None = None, *, overwrite: bool = False) -> Path:
+def run_folder(
+    begun: Begun,
+    default: Path,
+    given: Path | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Path:
     """The folder for a run: free, or holding the same run, which goes on. One line says what was found there.
 
     Args:
@@ -26,11 +33,12 @@ def run_folder(begun: Begun, default: Path, given: Path | None = None, *, overwr
         default: where it goes if nobody says otherwise; beside it, numbered, where another run is there.
         given: the folder that the user named.
         overwrite: remove the run that is there, and begin anew.
+        console: where the line goes.
 
     Raises:
         RunFolderError: the folder that the user named holds another run.
     """
-    console = Console()
+    console = console or Console()
     if overwrite:
         _remove(given or default, console)
     reason = another(given or default, begun)

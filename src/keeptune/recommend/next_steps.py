@@ -39,8 +39,10 @@ def _compared(summary: Summary) -> bool:
 
 
 def _after_comparison(summary: Summary) -> Iterator[Step]:
-    if summary.recommendation.arm is not None:
-        yield Step("keeptune ci init", "make every checkpoint pass this comparison")
+    command = summary.manifest.command
+    if summary.recommendation.arm is not None and command.startswith("keeptune compare "):
+        given = command.removeprefix("keeptune compare ")
+        yield Step(f"keeptune ci init {given}", "let every pull request pass this comparison")
     yield from _more_items(summary)
 
 

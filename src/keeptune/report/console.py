@@ -210,7 +210,9 @@ def _fell(summary: Summary) -> Iterator[Text]:
         if arm.prompting or arm.gain is None or arm.gain_mean is None or arm.gain_mean >= 0 or not _prompted(summary):
             continue
         metric = arm.target.metric
-        numbers = f"{metric_number(arm.gain_mean, metric, signed=True)} ({interval_text(arm.gain, metric, signed=True)})"
+        numbers = (
+            f"{metric_number(arm.gain_mean, metric, signed=True)} ({interval_text(arm.gain, metric, signed=True)})"
+        )
         how = "fell below" if arm.gain.high < 0 else "did not rise above"
         yield Text(f"warning: {arm.label} {how} the best prompting: {numbers}", style="yellow")
 

@@ -107,4 +107,6 @@ def test_a_comparison_that_passed_leads_to_the_gate() -> None:
         ArmSummary(name=name, label=name, family=family, target=fixture.score(0.4))
         for name, family in (("before", "base"), ("after", "tuned"))
     ]
-    assert commands(passed.model_copy(update={"arms": tuple(sides), "seeds": ()})) == ["keeptune ci init"]
+    assert commands(passed.model_copy(update={"arms": tuple(sides), "seeds": ()})) == [
+        "keeptune ci init a b --limit 50"
+    ]
