@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from keeptune import __version__
-from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
+from keeptune.cli import ci, compare, data, demo, doctor, evaluate, init, recipe, report, runs, study, train
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
@@ -29,11 +29,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("study")(study.study)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.add_typer(ci.app, name="ci")
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
+app.command("recipe")(recipe.recipe)
+app.add_typer(runs.app, name="runs")
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 

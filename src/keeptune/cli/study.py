@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: section.field=value. May be repeated.")
 ]
@@ -23,6 +25,9 @@ def study(
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
     overrides: Overrides = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.cli.run_folder import run_folder
@@ -32,8 +37,11 @@ def study(
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
+    console = progress_console(quiet, as_json)
+    folder = run_folder(
+        begun_study(config, data), Path("runs") / recipe.stem, out, overwrite=overwrite, console=console
+    )
 
     from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-    run_study(config, folder, data_root=data)
+    print_decision(run_study(config, folder, data_root=data, console=console), folder, quiet, as_json)

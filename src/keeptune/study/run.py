@@ -19,6 +19,7 @@ from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.recipe.begun import begin, begun_study
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.next_steps import next_steps
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
@@ -110,6 +111,8 @@ def _run_study(config: StudyConfig, folder: Path, console: Console, data_root: P
     if (kept := link_tuned(folder, summary)) is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
+    for step in next_steps(summary, folder):
+        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
     return summary
 
 

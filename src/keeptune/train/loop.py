@@ -47,19 +47,30 @@ log = logging.getLogger(__name__)
 
 
 class TrainConfig(Config):
-    """How every arm of a study is trained; what differs between arms (rate, seed) is an argument of `fit`."""
+    """How every arm of a study is trained; rate and seed are an arm's own, and arguments of `fit`."""
 
     epochs: int = Field(3, ge=1)
-    max_steps: int | None = Field(None, ge=1)  # stop earlier; the schedule is fitted to it
-    global_batch: int = Field(16, ge=1)  # examples per optimiser step
-    warmup: float = Field(0.06, ge=0, le=1)  # share of the steps
+    """Passes over the training rows."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimiser steps after which training ends earlier; the schedule is fitted to it."""
+    global_batch: int = Field(16, ge=1)
+    """Examples per optimiser step."""
+    warmup: float = Field(0.06, ge=0, le=1)
+    """Share of the steps in which the rate rises to its peak."""
     weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)  # largest global gradient norm
-    token_budget: CountOrAuto = "auto"  # tokens per micro-batch: speed and memory; changes results in rounding only
+    """Decay of AdamW, per step and unit of the rate."""
+    clip: float = Field(1.0, gt=0)
+    """Largest global norm of the gradient."""
+    token_budget: CountOrAuto = "auto"
+    """Tokens per micro-batch: speed and memory; changes results in rounding only."""
     validations_per_epoch: int = Field(1, ge=1)
-    diverged_after: int = Field(3, ge=1)  # steps in a row whose loss or gradient is not finite; fewer are skipped
-    checkpoint_every: CountOrAuto = Field("auto", exclude=True)  # steps; changes no result, so it is in no key
-    engine: Literal["flat", "padded"] = "flat"  # padded: the slow reference
+    """Validations in an epoch, each of which may keep a checkpoint."""
+    diverged_after: int = Field(3, ge=1)
+    """Steps in a row whose loss or gradient is not finite after which training ends; fewer are skipped."""
+    checkpoint_every: CountOrAuto = Field("auto", exclude=True)  # changes no result, so it is in no key
+    """Steps between two checkpoints to go on from; `auto`: as often as 3 % of the time allow."""
+    engine: Literal["flat", "padded"] = "flat"
+    """How rows are computed; padded is the slow reference."""
 
     def steps(self, rows: int) -> int:
         """Optimiser steps of a run over so many rows."""
