@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +13,7 @@ from keeptune.api.data import Data, source, sources
 from keeptune.api.results import Result
 from keeptune.core.errors import ConfigError
 from keeptune.recipe.begun import begin, begun_comparison
-from keeptune.recipe.files import named_entries, resolved
+from keeptune.recipe.files import named_entries, resolved, with_margins
 from keeptune.recipe.run_folder import run_folder
 from keeptune.report.html import write_report
 
@@ -29,13 +29,16 @@ def compare(
     *,
     target: Data | None = None,
     margin: float | None = None,
+    margins: Mapping[str, str] | None = None,
     limit: int | None = None,
     samples: bool = False,
     metric: Sequence[str] = (),
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     cluster: str | None = None,
     out: Path | str | None = None,
+    overwrite: bool = False,
     quiet: bool = False,
+    console: Console | None = None,
     command: str = "keeptune.compare",
 ) -> Result:
     """Did the second model lose anything? `keeptune.exit_code` makes a decision of the verdicts.
@@ -46,13 +49,16 @@ def compare(
         retain: what must not get worse: data files, rows, text files, a task's YAML file, builtin:name.
         target: the task that was trained for: reported, not judged.
         margin: points that a task may lose, where it does not say so itself.
+        margins: suite -> its margin, "3" points or "1%".
         limit: score at most so many test items of each task.
         samples: compare logs; no model is loaded.
         metric: with ``samples``: metric, or "metric,filter"; the first that a task has.
         precision: of both models.
         cluster: with ``samples``: the field of the documents that names their source.
         out: the run folder; by default runs/compare, numbered where another comparison is there.
+        overwrite: remove the comparison that is there, and begin anew.
         quiet: print nothing.
+        console: where progress goes.
         command: as the report quotes it.
 
     Raises:
@@ -66,26 +72,35 @@ def compare(
     _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
     models = os.fspath(before), os.fspath(after)
     suites = sources(retain, "retained")
-    settings = {
+    settings: dict[str, object] = {
         "margin": margin,
         "limit": limit,
         "precision": precision,
         "metric": list(metric),
         "cluster": cluster,
     }
+    settings |= {"margins": dict(margins)} if margins else {}
     aim = None if target is None else source(target, "target")
-    entries = () if samples else named_entries(suites, "drop", margin)
+    entries = () if samples else with_margins(named_entries(suites, "drop", margin), dict(margins or {}))
     entry: Entry | str | None = aim if samples or aim is None else _target(aim)
     begun = begun_comparison(models, entries, entry, settings)
-    console = Console(quiet=quiet)
-    folder = run_folder(begun, Path("runs/compare"), None if out is None else Path(out), console)
+    console = console or Console(quiet=quiet)
+    folder = run_folder(
+        begun, Path("runs/compare"), None if out is None else Path(out), overwrite=overwrite, console=console
+    )
     comparison: Comparison
     if samples:
         from keeptune.compare.samples import compare_samples
+        from keeptune.evaluate.config import parse_margin
 
-        share = None if margin is None else margin / 100
         comparison = compare_samples(
-            *models, metrics=metric, margin=share, cluster=cluster, target=aim, command=command
+            *models,
+            metrics=metric,
+            margin=None if margin is None else margin / 100,
+            margins={task: parse_margin(text).value for task, text in (margins or {}).items()},
+            cluster=cluster,
+            target=aim,
+            command=command,
         )
     else:
         from keeptune.compare.models import compare_models  # imports torch: a wrong command is refused before
@@ -95,6 +110,7 @@ def compare(
             suites,
             target=aim,
             margin=margin,
+            margins=dict(margins or {}),
             limit=limit,
             precision=precision,
             console=console,

@@ -32,7 +32,9 @@ def evaluate(
     precision: str = "auto",
     quantise: str = "none",
     out: Path | str | None = None,
+    overwrite: bool = False,
     quiet: bool = False,
+    console: Console | None = None,
     command: str = "keeptune.evaluate",
 ) -> Scores:
     """Score a model on tasks and free texts, with intervals.
@@ -51,7 +53,9 @@ def evaluate(
         precision: "auto", "bf16" or "fp32".
         quantise: how the linear layers are stored: "none", "nf4" or "int8".
         out: item records and a manifest are written into this folder.
+        overwrite: remove the run that is there, and begin anew.
         quiet: print nothing.
+        console: where progress goes.
         command: as the manifest quotes it.
 
     Raises:
@@ -76,9 +80,11 @@ def evaluate(
     }
     settings = validate(ScoringConfig, values, source="keeptune evaluate")
     entries = named_entries(settings.tasks, settings.on_leak, fields=settings.fields)
-    console, folder = Console(quiet=quiet), None
+    console, folder = console or Console(quiet=quiet), None
     if out is not None:
-        folder = run_folder(begun_evaluation(settings, entries), Path(out), Path(out), console)
+        folder = run_folder(
+            begun_evaluation(settings, entries), Path(out), Path(out), overwrite=overwrite, console=console
+        )
     from keeptune.compare.scores import score_tasks  # imports torch: what is wrong with the request is said before
 
     return Scores(settings.model, tuple(score_tasks(settings, console, folder, command=command)))

@@ -67,22 +67,32 @@ class Study:
         study.config, study.data_root, study.name = config, Path(data_root), name
         return study
 
-    def run(self, out: Path | str | None = None, *, quiet: bool = False, command: str | None = None) -> Result:
+    def run(
+        self,
+        out: Path | str | None = None,
+        *,
+        overwrite: bool = False,
+        quiet: bool = False,
+        console: Console | None = None,
+        command: str | None = None,
+    ) -> Result:
         """Run every arm that is not finished, judge, recommend; write summary.json and report.html.
 
         Args:
             out: the run folder; by default runs/<name>, numbered where another run is there.
+            overwrite: remove the run that is there, and begin anew.
             quiet: print nothing.
+            console: where progress goes.
             command: as the report quotes it; by default one that does this study again from ``recipe.yaml``, which is
                 then written beside its records.
 
         Raises:
             KeeptuneError: anything foreseen; finished arms are kept.
         """
-        console = Console(quiet=quiet)
+        console = console or Console(quiet=quiet)
         given = None if out is None else Path(out)
         begun = begun_study(self.config, self.data_root)
-        folder = run_folder(begun, Path("runs") / self.name, given, console)
+        folder = run_folder(begun, Path("runs") / self.name, given, overwrite=overwrite, console=console)
         if command is None:
             command = self._command(folder)
         from keeptune.study.run import run_study  # imports torch: what is wrong with the recipe is said before
@@ -123,11 +133,14 @@ def train(
     retain: Data | Sequence[Data] | None = None,
     margin: float | None = None,
     rates: Sequence[float] = (),
+    trials: int | None = None,
     on_leak: Literal["error", "drop"] = "error",
     fields: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
     out: Path | str | None = None,
+    overwrite: bool = False,
     quiet: bool = False,
+    console: Console | None = None,
     command: str | None = None,
 ) -> Result:
     """Split, train one method, and compare base and tuned model on the held-out rows: a study with one arm.
@@ -139,11 +152,14 @@ def train(
         retain: what must not get worse.
         margin: points that a retained task may lose.
         rates: peak learning rates to try; by default the method's grid.
+        trials: how many rates of the grid are tried, those in its middle.
         on_leak: "drop" takes rows that leak across the parts out of training.
         fields: role -> column, where columns are not recognised.
         overrides: "section.field=value" each, as in a recipe.
         out: the run folder; by default runs/train, numbered where another run is there.
+        overwrite: remove the run that is there, and begin anew.
         quiet: print nothing.
+        console: where progress goes.
         command: see `Study.run`.
 
     Raises:
@@ -168,4 +184,20 @@ def train(
         **({method: {"learning_rates": list(rates)}} if rates else {}),
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides)
-    return Study.of(config, name="train").run(out, quiet=quiet, command=command)
+    tried = middle(config.method(method).learning_rates, trials)
+    config = config.with_learning_rates({method: tried})
+    console = console or Console(quiet=quiet)
+    if len(tried) > 1:
+        console.print(
+            f"{len(tried)} learning rates are tried ({', '.join(f'{one:g}' for one in tried)}) and the best on"
+            " validation is kept; the plan says how long that takes; --trials 1 or --lr RATE is faster",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return Study.of(config, name="train").run(out, overwrite=overwrite, console=console, command=command)
+
+
+def middle(rates: Sequence[float], count: int | None) -> tuple[float, ...]:
+    """The ``count`` rates in the middle of an ascending grid; of two middles the lower one."""
+    spare = len(rates) - min(count or len(rates), len(rates))
+    return tuple(rates[spare // 2 : len(rates) - (spare - spare // 2)])

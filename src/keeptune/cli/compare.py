@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
 
 
 def compare(
@@ -19,9 +22,11 @@ def compare(
     ] = None,
     target: Annotated[str | None, typer.Option(help="The task that was trained for: reported, not judged.")] = None,
     margin: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            help="Points that a task may lose. Default: its own, or 5 % of what the base has above chance (1 to 3)."
+            metavar="POINTS|SUITE=POINTS",
+            help="Points that a task may lose, or one suite: --margin 2 --margin addition=3. Default: its own, or 5 %"
+            " of what the base has above chance (1 to 3).",
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many test items of each task.")] = None,
@@ -33,34 +38,83 @@ def compare(
     cluster: Annotated[
         str | None, typer.Option(help="With --samples: the document field that names the source.")
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the verdicts as JUnit XML, a test case for a suite.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a table for a pull request's comment.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run folder; default runs/compare, numbered where another comparison is there."),
     ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Did the tuned model lose anything? Exit code 0: every suite Retained, 10: one is Harmed, 11: undecided."""
-    from rich.console import Console
-
     from keeptune.api import compare as api
     from keeptune.cli.command_line import command_line
     from keeptune.compare.gate import exit_code
+    from keeptune.core.files import write_whole
+    from keeptune.recommend.next_steps import next_steps
     from keeptune.report.console import print_summary
+    from keeptune.report.gate import junit_xml, markdown_table
 
+    console = progress_console(quiet, as_json)
+    common, margins = read_margins(margin or ())
     result = api.compare(
         before,
         after,
         retain,
         target=target,
-        margin=margin,
+        margin=common,
+        margins=margins,
         limit=limit,
         samples=samples,
         metric=metric or (),
         precision=precision,
         cluster=cluster,
         out=out,
+        overwrite=overwrite,
+        console=console,
         command=command_line(),
     )
-    console = Console()
     print_summary(result.summary, console)
     console.print(f"report: {result.folder / 'report.html'}", highlight=False)
-    raise typer.Exit(exit_code(result.verdicts["after"]))
+    for step in next_steps(result.summary, result.folder):
+        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
+    if junit is not None:
+        write_whole(junit, junit_xml(result.summary))
+    if markdown is not None:
+        write_whole(markdown, markdown_table(result.summary))
+    print_decision(result.summary, result.folder, quiet, as_json)
+    raise typer.Exit(exit_code(result.summary.arms[1].suites))
+
+
+def read_margins(texts: Sequence[str]) -> tuple[float | None, dict[str, str]]:
+    """['2', 'addition=3', 'prose=1%'] -> (2.0, {'addition': '3', 'prose': '1%'}).
+
+    Raises:
+        ConfigError: no number above 0 and below 100, or two for all suites.
+    """
+    from keeptune.core.errors import ConfigError
+    from keeptune.evaluate.config import parse_margin
+
+    common: float | None = None
+    margins: dict[str, str] = {}
+    for text in texts:
+        suite, equals, value = text.rpartition("=")
+        try:
+            found = parse_margin(value)
+        except ValueError as error:
+            raise ConfigError(f"'{text}': {error}", where="--margin") from error
+        if equals:
+            margins[suite] = value
+        elif common is not None or found.relative:
+            raise ConfigError(
+                f"'{text}'", where="--margin", remedy="give one number of points for all, or SUITE=POINTS"
+            )
+        else:
+            common = 100 * found.value
+    return common, margins

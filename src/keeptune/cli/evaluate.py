@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
+from keeptune.cli.options import AsJson, Overwrite, print_json, progress_console
 
 
 def evaluate(
@@ -24,10 +25,10 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     quantise: Annotated[str, typer.Option(help="How the linear layers are stored: none, nf4 or int8.")] = "none",
     out: Annotated[Path | None, typer.Option(help="Write item records and a manifest into this folder.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
-    from rich.console import Console
-
     from keeptune.api import evaluate as api
     from keeptune.cli.command_line import command_line
     from keeptune.core.errors import ConfigError
@@ -36,6 +37,7 @@ def evaluate(
         numbers = tuple(int(number) for number in shots.split(","))
     except ValueError as error:
         raise ConfigError(f"'{shots}' is not a list of numbers", where="--shots", remedy="write 0,1,4") from error
+    console = progress_console(False, as_json)
     scores = api.evaluate(
         model,
         task,
@@ -50,8 +52,13 @@ def evaluate(
         precision=precision,
         quantise=quantise,
         out=out,
+        overwrite=overwrite,
+        console=console,
         command=command_line(),
     )
+    if as_json:
+        print_json([row.record() for row in scores])
+        return
     from keeptune.compare.scores import scores_table
 
-    Console().print(scores_table(scores.rows))
+    console.print(scores_table(scores.rows))

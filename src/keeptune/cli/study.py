@@ -7,18 +7,11 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: section.field=value. May be repeated.")
 ]
-Track = Annotated[
-    list[str] | None,
-    typer.Option("--track", help="Also tell mlflow, wandb, tensorboard, trackio or your own. May be repeated."),
-]
-
-
-def tracked(track: list[str] | None) -> list[str]:
-    """--track as an override of a recipe's ``trackers``."""
-    return [f"trackers=[{', '.join(track)}]"] if track else []
 
 
 def study(
@@ -33,10 +26,16 @@ def study(
     ] = None,
     track: Track = None,
     overrides: Overrides = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.api.study import load_recipe
     from keeptune.cli.command_line import command_line
 
     limits = [f"budget={budget}"] if budget else []
-    load_recipe(recipe, [*(overrides or ()), *limits, *tracked(track)], data_root=data).run(out, command=command_line())
+    whole = load_recipe(recipe, [*(overrides or ()), *limits, *tracked(track)], data_root=data)
+    console = progress_console(quiet, as_json)
+    result = whole.run(out, overwrite=overwrite, console=console, command=command_line())
+    print_decision(result.summary, result.folder, quiet, as_json)

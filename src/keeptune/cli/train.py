@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
-from keeptune.cli.study import Track, tracked
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
 
 
 def train(
@@ -23,7 +23,11 @@ def train(
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Points that a retained task may lose.")] = None,
     rate: Annotated[
-        list[float] | None, typer.Option(help="Peak rate; several are tried. Default: a grid of four.")
+        list[float] | None,
+        typer.Option("--rate", "--lr", help="Peak learning rate; several are tried. Default: a grid of four."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many rates of the grid are tried, those in its middle.")
     ] = None,
     on_leak: Annotated[
         Literal["error", "drop"], typer.Option(help="error, or drop: rows that leak across the parts leave training.")
@@ -34,21 +38,28 @@ def train(
     ] = None,
     track: Track = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
-    from keeptune.api import study
+    from keeptune.api.study import train as train_model
     from keeptune.cli.command_line import command_line
 
-    study.train(
+    result = train_model(
         model,
         data,
         method=method,
         retain=retain,
         margin=margin,
         rates=rate or (),
+        trials=trials,
         on_leak=on_leak,
         fields=field_map(fields),
         overrides=[*(overrides or ()), *tracked(track)],
         out=out,
+        overwrite=overwrite,
+        console=progress_console(quiet, as_json),
         command=command_line(),
     )
+    print_decision(result.summary, result.folder, quiet, as_json)

@@ -179,7 +179,8 @@ class MethodConfig(Dosed):
     copies_base: ClassVar[bool] = False  # whether the base needs memory of its own beside the tuned model
     encoder_decoders: ClassVar[bool] = True  # whether encoder-decoders can be trained by it
 
-    learning_rates: tuple[float, ...]  # peak learning rates to try
+    learning_rates: tuple[float, ...]
+    """Peak learning rates to try."""
 
     @model_validator(mode="before")
     @classmethod

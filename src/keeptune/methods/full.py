@@ -35,7 +35,7 @@ class OwnWeightsConfig(MethodConfig):
 
 @METHODS.register("full")
 class FullConfig(OwnWeightsConfig):
-    """Full fine-tuning has no settings of its own."""
+    """Full fine-tuning: every weight trains."""
 
     learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
 

@@ -21,11 +21,12 @@ from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Remedy, RemedyConf
 
 @REMEDIES.register("talr")
 class TalrConfig(RemedyConfig):
-    """How far the weight of a token may fall."""
+    """Tokens that the model finds unlikely count less (TALR)."""
 
     dose: ClassVar[str] = "floor"
 
     floor: float = Field(0.01, ge=0, le=1)
+    """Smallest weight of a token's loss."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Talr:
