@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from keeptune.core.records import StepRecord, Summary, ValidationRecord
+from keeptune.core.records import SkippedRecord, StepRecord, Summary, ValidationRecord
 from keeptune.tracking.base import ArmScores, Run, StudyRun, Tracker
 
 
@@ -35,6 +35,10 @@ class Guarded(Tracker):
     @override
     def after_step(self, run: Run, record: StepRecord) -> None:
         self._hook("after_step", run, record)
+
+    @override
+    def after_skip(self, run: Run, record: SkippedRecord) -> None:
+        self._hook("after_skip", run, record)
 
     @override
     def after_validation(self, run: Run, record: ValidationRecord) -> None:

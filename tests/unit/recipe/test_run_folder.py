@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from keeptune.api.study import middle
 from keeptune.cli.main import app
-from keeptune.cli.train import middle
 from keeptune.core.errors import KeeptuneError, RunFolderError
 from keeptune.recipe.begun import begin, begun_study
 
