@@ -90,11 +90,15 @@ class Study:
             KeeptuneError: anything foreseen; finished arms are kept.
         """
         console = console or Console(quiet=quiet)
-        given = None if out is None else Path(out)
-        begun = begun_study(self.config, self.data_root)
-        folder = run_folder(begun, Path("runs") / self.name, given, overwrite=overwrite, console=console)
-        if command is None:
-            command = self._command(folder)
+        return self._measure(self._folder(out, overwrite, console), console, command)
+
+    def _folder(self, out: Path | str | None, overwrite: bool, console: Console) -> Path:
+        """Where the study may write its run."""
+        begun, given = begun_study(self.config, self.data_root), None if out is None else Path(out)
+        return run_folder(begun, Path("runs") / self.name, given, overwrite=overwrite, console=console)
+
+    def _measure(self, folder: Path, console: Console, command: str | None) -> Result:
+        command = command or self._command(folder)
         from keeptune.study.run import run_study  # imports torch: what is wrong with the recipe is said before
 
         summary = run_study(self.config, folder, console=console, data_root=self.data_root, command=command)
@@ -186,15 +190,21 @@ def train(
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides)
     tried = middle(config.method(method).learning_rates, trials)
     config = config.with_learning_rates({method: tried})
-    console = console or Console(quiet=quiet)
-    if len(tried) > 1:
+    study, console = Study.of(config, name="train"), console or Console(quiet=quiet)
+    folder = study._folder(out, overwrite, console)
+    _say_tried(tried, console)
+    return study._measure(folder, console, command)
+
+
+def _say_tried(rates: Sequence[float], console: Console) -> None:
+    """That several rates are tried, which takes as many times as long."""
+    if len(rates) > 1:
         console.print(
-            f"{len(tried)} learning rates are tried ({', '.join(f'{one:g}' for one in tried)}) and the best on"
+            f"{len(rates)} learning rates are tried ({', '.join(f'{one:g}' for one in rates)}) and the best on"
             " validation is kept; the plan says how long that takes; --trials 1 or --lr RATE is faster",
             highlight=False,
             soft_wrap=True,
         )
-    return Study.of(config, name="train").run(out, overwrite=overwrite, console=console, command=command)
 
 
 def middle(rates: Sequence[float], count: int | None) -> tuple[float, ...]:
