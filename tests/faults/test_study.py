@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import signal
 import socket
@@ -16,9 +15,13 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
-from keeptune.core.lock import locked
+from keeptune.core.config import parse_recipe
+from keeptune.core.errors import RunFolderError
 from keeptune.core.records import EngineRecord, Summary, read_json
+from keeptune.recipe.config import StudyConfig
+from keeptune.study.run import run_study
 
 KILLS = 10
 # The command line, on a machine whose probes would say otherwise: no memory, other number formats, other processes.
@@ -65,25 +68,29 @@ def finish(words: list[str]) -> float:
 
 @pytest.mark.slow
 def test_a_study_that_is_asked_to_stop_saves_and_goes_on(data: Path, recipe: Recipe, tmp_path: Path) -> None:
-    file, run = tmp_path / "recipe.yaml", tmp_path / "run"
-    file.write_text(yaml.safe_dump(recipe(arms=["full"], seeds=[0], retain="none")))
+    """It passes the signal on to its two workers; meanwhile nobody else may have its folder."""
+    file, run, values = tmp_path / "recipe.yaml", tmp_path / "run", recipe(arms=["full"], seeds=[0], retain="none")
+    file.write_text(yaml.safe_dump(values))
+
+    def here(folder: Path) -> None:
+        config = parse_recipe(StudyConfig, yaml.safe_dump({**values, "workers": 1}))
+        run_study(config, folder, console=Console(quiet=True), data_root=data)
+
     with subprocess.Popen(command(file, data, run), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as study:
         while not list(run.glob("arms/*/checkpoints/step-*")):
             assert study.poll() is None
             time.sleep(0.02)
         study.send_signal(signal.SIGTERM)
+        with pytest.raises(RunFolderError, match=f"in use by process {study.pid} on {socket.gethostname()}"):
+            here(run)
         assert study.stderr is not None
         said = study.stderr.read().decode()
     assert study.returncode == 143, said
     assert "run the same command to go on" in said
     assert list(run.glob("arms/*/checkpoints/step-*")) and not list(run.glob("arms/*/checkpoints/*.partial"))
-    with locked(run):
-        refused = subprocess.run(command(file, data, run), capture_output=True, text=True, check=False)
-    assert refused.returncode == 4
-    assert f"in use by process {os.getpid()} on {socket.gethostname()}" in refused.stderr
-    finish(command(file, data, run))
+    here(run)
     assert not list(run.glob("arms/*/checkpoints"))
-    finish(command(file, data, tmp_path / "whole"))
+    here(tmp_path / "whole")
     assert tables(run) == tables(tmp_path / "whole")
 
 

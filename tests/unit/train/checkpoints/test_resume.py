@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import torch
 
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
+from keeptune.core.stopping import SIGNALS, Stopped, listening
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
@@ -212,3 +215,21 @@ def test_without_a_good_checkpoint_it_starts_again(
     assert train("run", watch) == train("whole")
     assert watch.seen[0] == 1
     assert "starts again" in caplog.text
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_finishes_the_step_and_saves(
+    train: Callable[..., Outcome], tmp_path: Path, number: signal.Signals
+) -> None:
+    class Signalled(Callback):
+        def after_step(self, run: Run, record: StepRecord) -> None:
+            if record.step == 6:
+                os.kill(os.getpid(), number)
+
+    with listening(*SIGNALS), pytest.raises(Stopped) as stopped:
+        train("run", Signalled(), config=CONFIG.model_copy(update={"checkpoint_every": "auto"}))
+    assert stopped.value.code == 128 + number
+    assert [path.name for path in (tmp_path / "run" / FOLDER).iterdir()] == ["step-00000006"]
+    watch = BreakOff()
+    assert train("run", watch) == train("whole")
+    assert watch.seen[0] == 7
