@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.ranks import Processes, main_process
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: section.field=value. May be repeated.")
 ]
@@ -23,6 +25,7 @@ def study(
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
     overrides: Overrides = None,
+    nproc: Processes = 1,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.cli.run_folder import run_folder
@@ -32,8 +35,9 @@ def study(
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
+    with main_process(nproc) as world:
+        folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
 
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
+        from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-    run_study(config, folder, data_root=data)
+        run_study(config, folder, data_root=data, world=world)

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from torch import Tensor
 from typing_extensions import override
 
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.launch.watch import GRACE, INTERVAL, Watch
 from keeptune.launch.world import ALONE, World
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # commands look for their world before they import torch
+    from torch import Tensor
     from torch.distributed import Store
 
 TIMEOUT = timedelta(minutes=10)  # that a sum waits for a process which is alive and does not come
@@ -100,7 +100,7 @@ class Distributed(World):
 
 def launched() -> bool:
     """Whether a launcher began this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return "MASTER_ADDR" in os.environ and "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager

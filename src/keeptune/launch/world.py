@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # commands look for their world before they import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class World:
         """What every process hands in, by rank; the same list in each of them."""
         if self.size == 1:
             return [mine]
+        import torch
+
         lengths = torch.zeros(self.size, dtype=torch.int64)
         lengths[self.rank] = len(mine)
         ends = self.sum(lengths).cumsum(0).tolist()

@@ -219,14 +219,17 @@ class Trainer:
     def _engine(self, memory: MicrobatchMemory, steps: Steps) -> EngineRecord:
         """The token budget that the settings give, or the one that is found; noted in the run's folder."""
         run, config = self.run, self.config
-        if config.token_budget == "auto":
-            memory.recall([run.folder / FILE])
-            engine = memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
-        else:
-            engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
-        if self.world.is_main:
+
+        def find() -> bytes:
+            if config.token_budget == "auto":
+                memory.recall([run.folder / FILE])
+                engine = memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
+            else:
+                engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
             write_json(run.folder / FILE, engine)
-        return engine
+            return engine.model_dump_json().encode()
+
+        return EngineRecord.model_validate_json(self.world.first(find))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
