@@ -107,7 +107,6 @@ def main(inputs: Path, out: Path, models: str = ",".join(MODELS)) -> None:
         for case in [case for case in CASES if case.model in models.split(",")]:
             for kind, sharding in (("ddp", None), ("fsdp", Sharding())):
                 name = f"{case.name}-{kind}"
-                if "TRACE" in __import__("os").environ: print(__import__("time").strftime("%X"), world.rank, name, flush=True)
                 weights = train(case, inputs, out / name, world, sharding)
                 everywhere = world.gather(b"".join(tensor.detach().numpy().tobytes() for tensor in weights.values()))
                 assert len(set(everywhere)) == 1, f"{name}: weights differ between ranks"

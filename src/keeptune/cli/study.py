@@ -35,7 +35,7 @@ def study(
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    with main_process(nproc) as world:
+    with main_process(nproc, config) as (world, config):
         folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
 
         from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, field_validator
@@ -25,6 +25,8 @@ from keeptune.methods.quantised import dequantise, match_compute_dtype, stored_a
 @METHODS.register("lora")
 class LoraConfig(MethodConfig):
     """Which layers get an addition of which rank."""
+
+    shards: ClassVar[bool] = True
 
     rank: int = Field(16, ge=1)  # columns of A and B
     alpha: float = Field(32.0, gt=0)  # the addition is scaled by alpha / rank

@@ -33,6 +33,7 @@ from keeptune.study.messages import Messages
 from keeptune.study.prepare import Prepared, load_base, prepare, suit, workplace_of
 from keeptune.study.prompting import prompting_arms
 from keeptune.study.schedule.deadline import Deadline
+from keeptune.study.schedule.layout import trainings
 from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.processes import Processes, fitting_workers
 from keeptune.study.schedule.runner import Everything, InProcess, Runner
@@ -199,9 +200,7 @@ def choose_runner(prepared: Prepared, workplace: Workplace, world: World = ALONE
     config = prepared.config
     fitting = fitting_workers(workplace.lm, workplace.parameters)
     workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
-    trials = sum(len(config.learning_rates(arm)) + len(config.seeds) - 1 for arm in config.training_arms)
-    chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
-    workers = min(workers, max(trials, chains, 1))
+    workers = min(workers, trainings(config))
     return Processes(prepared, workplace.messages, workers) if workers > 1 else InProcess(workplace)
 
 

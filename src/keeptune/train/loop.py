@@ -35,7 +35,7 @@ from keeptune.train.order import Position, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
-from keeptune.train.sharded import Sharding, ShardedWeights, WholeWeights
+from keeptune.train.sharded import ShardedWeights, Sharding, WholeWeights
 from keeptune.train.step import batches_for, mean_nll, share_of, train_step
 
 log = logging.getLogger(__name__)
@@ -244,10 +244,7 @@ class Trainer:
                 callback.after_validation(self.run, record)
 
     def _engine(self, memory: MicrobatchMemory, steps: Steps, sharded: Sharding | None) -> EngineRecord:
-        """The token budget that the settings give, or the one that is found; noted in the run's folder.
-
-       
-        """
+        """The token budget that the settings give, or the one that is found; noted in the run's folder."""
         run, config = self.run, self.config
 
         def find() -> bytes:

@@ -83,7 +83,8 @@ class MasterAdamW:
         present = world.sum(torch.tensor([float(m.grad is not None) for m in self.masters])).tolist()
         for bucket in buckets([m for m, count in zip(self.masters, present, strict=True) if count]):
             flat = torch.cat([torch.zeros_like(m).flatten() if m.grad is None else m.grad.flatten() for m in bucket])
-            for master, part in zip(bucket, world.sum(flat).split([m.numel() for m in bucket]), strict=True):
+            parts = torch.split(world.sum(flat), [m.numel() for m in bucket])
+            for master, part in zip(bucket, parts, strict=True):
                 master.grad = part.view_as(master)
 
     @torch.no_grad()

@@ -10,17 +10,16 @@ the model's precision, have to fit on every device.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, ContextManager, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from keeptune.batching.types import Batch
 from keeptune.launch.world import World
-from keeptune.methods.base import Method
 from keeptune.methods.partial import layer_stacks
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.loaded import unwrapped
@@ -44,11 +43,11 @@ class Weights(Protocol):
         """A forward pass, and what is looked at within it."""
         ...
 
-    def even(self, batches: Sequence[Batch], spare: Callable[[], Batch]) -> Sequence[Batch]:
+    def even(self, batches: list[Batch], spare: Callable[[], Batch]) -> list[Batch]:
         """The micro-batches of this process's share, as many as the processes have to run."""
         ...
 
-    def whole(self) -> ContextManager[None]:
+    def whole(self) -> AbstractContextManager[None]:
         """Within, the model holds all its weights as they are now; all processes enter together."""
         ...
 
@@ -67,11 +66,11 @@ class WholeWeights:
         """Just so."""
         return work()
 
-    def even(self, batches: Sequence[Batch], spare: Callable[[], Batch]) -> Sequence[Batch]:
+    def even(self, batches: list[Batch], spare: Callable[[], Batch]) -> list[Batch]:
         """As they are: no process waits for another one within a step."""
         return batches
 
-    def whole(self) -> ContextManager[None]:
+    def whole(self) -> AbstractContextManager[None]:
         """They always are."""
         return nullcontext()
 
@@ -100,7 +99,7 @@ class ShardedWeights:
         result: T = self._root(work)
         return result
 
-    def even(self, batches: Sequence[Batch], spare: Callable[[], Batch]) -> Sequence[Batch]:
+    def even(self, batches: list[Batch], spare: Callable[[], Batch]) -> list[Batch]:
         """With micro-batches of no weight behind them: every process enters the collectives equally often."""
         counts = torch.zeros(self._world.size, dtype=torch.int64)
         counts[self._world.rank] = len(batches)
@@ -153,7 +152,7 @@ def shard(model: nn.Module, world: World, device: torch.device, sharding: Shardi
     A layer is a unit, and what is in no layer is the root's. Gradients are summed in float32 and not averaged: the
     loss is divided by the weight of the whole global batch before.
     """
-    from torch.distributed import init_device_mesh
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
     settings: dict[str, Any] = {
@@ -164,7 +163,8 @@ def shard(model: nn.Module, world: World, device: torch.device, sharding: Shardi
     for stack in layer_stacks(unwrapped(model)).values():
         for layer in stack:
             fully_shard(layer, **settings)
-    root = fully_shard(_Root(model), reshard_after_forward=False, **settings)
+    root: nn.Module = _Root(model)
+    fully_shard(root, reshard_after_forward=False, **settings)
     for module in root.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # gloo sums where it is asked for a mean (pytorch issue 162338)

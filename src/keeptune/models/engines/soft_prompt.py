@@ -9,8 +9,8 @@ from typing import Generic
 
 from torch import Tensor
 
-from keeptune.core.errors import DataError
 from keeptune.batching.deal import Work
+from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
 from keeptune.models.engines.base import ALL, B, Engine, Generation, Scores, Take
 from keeptune.models.loaded import LoadedModel

@@ -12,7 +12,7 @@ import os
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class _Start:
     place: Path  # working directory
     threads: int
     keep_memory: bool
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ class Processes:
         self.messages, self.workers = messages, workers
         threads = max(1, torch.get_num_threads() // workers)
         self._start = _Start(prepared, Path.cwd(), threads, allocator.kept())
+        self._devices = worker_devices(prepared.config.device, workers)
         self._processes: list[_Worker] = []
 
     def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
@@ -150,7 +152,7 @@ class Processes:
             if job is None:
                 return
             if free is None:
-                free = _Worker(self._start)
+                free = _Worker(replace(self._start, device=self._devices[len(self._processes)]))
                 self._processes.append(free)
             free.begin(job)
 
@@ -170,6 +172,12 @@ class Processes:
         self._processes.clear()
 
 
+def worker_devices(device: str, workers: int) -> list[str]:
+    """The device of every worker: where the recipe leaves it open and there are several GPUs, one after the other."""
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return [f"cuda:{worker % gpus}" if gpus > 1 else device for worker in range(workers)]
+
+
 def fitting_workers(lm: LanguageModel, parameters: int) -> int:
     """How many processes this machine has room for."""
     if lm.device.type != "cpu" or parameters > SMALL:
@@ -187,11 +195,12 @@ def _serve(connection: Connection, start: _Start) -> None:
         allocator.keep_memory()
     torch.set_num_threads(start.threads)
     messages = Messages(Console(file=io.StringIO(), width=200))
+    prepared = replace(start.prepared, config=start.prepared.config.model_copy(update={"device": start.device}))
     workplace = None
     while (job := _next(connection)) is not None:
         messages.lines.clear()
         try:
-            workplace = workplace or workplace_of(start.prepared, load_base(start.prepared), messages)
+            workplace = workplace or workplace_of(prepared, load_base(prepared), messages)
             newly_done = job.perform(workplace)
         except BaseException as error:
             connection.send(_Report(error=_sendable(error), warnings=tuple(messages.warnings)))
