@@ -16,6 +16,7 @@ class DoraConfig(LoraConfig):
     """As LoRA's. What is added to a weight depends on its length, so it is not scaled or held as LoRA's is."""
 
     weight_deltas: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
 
     @override
     def variant(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ the model's precision, have to fit on every device.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -96,7 +97,9 @@ class ShardedWeights:
 
     def run(self, work: Callable[[], T]) -> T:
         """As the forward pass of the root: embeddings, norm and head are whole until backward has used them."""
-        result: T = self._root(work)
+        with warnings.catch_warnings():  # T5's layers hand on a view, which nobody changes in place
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+            result: T = self._root(work)
         return result
 
     def even(self, batches: list[Batch], spare: Callable[[], Batch]) -> list[Batch]:
