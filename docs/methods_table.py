@@ -13,7 +13,7 @@ from results_tables import kept, table
 SAID = {
     "full": ("every weight", "there is memory for it, and the retained suites say that you may"),
     "lora": (
-        "a low-rank addition to every linear layer",
+        "a low-rank addition to every linear layer, `lora:8` of rank 8",
         "the first thing to try; one small file per task on a shared base",
     ),
     "rslora": ("the same, scaled by alpha / sqrt(rank)", "high ranks"),

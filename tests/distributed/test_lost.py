@@ -49,9 +49,7 @@ def rank_of(launcher: int, rank: int) -> int:
         (signal.SIGSTOP, r"error: rank 1 of 2 \(process \d+ on .*\) has not answered for 30 seconds"),
     ],
 )
-def test_a_lost_rank_ends_the_job_within_a_minute_and_is_named(
-    blow: signal.Signals, said: str, tmp_path: Path
-) -> None:
+def test_a_lost_rank_ends_the_job_within_a_minute_and_is_named(blow: signal.Signals, said: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "keeptune", "study", "recipe.yaml", "--out", "run", "--nproc", "2"]
     study = subprocess.Popen(

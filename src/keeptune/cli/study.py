@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
 from keeptune.cli.ranks import Processes, main_process
 
 Overrides = Annotated[
@@ -26,6 +27,9 @@ def study(
     ] = None,
     overrides: Overrides = None,
     nproc: Processes = 1,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.cli.run_folder import run_folder
@@ -35,9 +39,13 @@ def study(
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
+    console = progress_console(quiet, as_json)
     with main_process(nproc, config) as (world, config):
-        folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
+        folder = run_folder(
+            begun_study(config, data), Path("runs") / recipe.stem, out, overwrite=overwrite, console=console
+        )
 
         from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-        run_study(config, folder, data_root=data, world=world)
+        summary = run_study(config, folder, data_root=data, console=console, world=world)
+        print_decision(summary, folder, quiet, as_json)

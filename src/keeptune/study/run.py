@@ -1,4 +1,4 @@
-"""A study from its recipe to its verdict. Finished arms are skipped, an interrupted one starts again."""
+"""A study from its recipe to its verdict. Finished arms are skipped, an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from pathlib import Path
 from rich.console import Console
 
 from keeptune.core.errors import DataError
+from keeptune.core.lock import locked
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import begin, begun_study
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.next_steps import next_steps
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
@@ -68,7 +70,7 @@ def run_study(
         world: the processes that do every job together; this is the main one, and the others `follow`.
 
     Raises:
-        KeeptuneError: anything foreseen; finished arms are kept.
+        KeeptuneError: anything foreseen, such as another process in the folder; finished arms are kept.
 
     Example:
         >>> config = StudyConfig(model="builtin", target=[{"task": "builtin:orders"}], retain="none")
@@ -76,6 +78,14 @@ def run_study(
         >>> summary.recommendation.headline
     """
     console = console or Console()
+    with locked(folder):
+        command = command or shlex.join(["keeptune", *sys.argv[1:]])
+        return _run_study(config, folder, console, data_root, command, world)
+
+
+def _run_study(
+    config: StudyConfig, folder: Path, console: Console, data_root: Path, command: str, world: World
+) -> Summary:
     started, began = datetime.now(UTC), time.monotonic()
     prepared, workplace = open_study(config, folder, Messages(console), data_root)
     begin(folder, begun_study(config, data_root))
@@ -87,7 +97,7 @@ def run_study(
         config.model_dump(mode="json"),
         prepared.tasks,
         seeds=left.seeds,  # those that the budget left
-        command=command or shlex.join(["keeptune", *sys.argv[1:]]),
+        command=command,
         started=started,
         engines=engines(folder),
     )
@@ -110,6 +120,8 @@ def run_study(
     if (kept := link_tuned(folder, summary)) is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
+    for step in next_steps(summary, folder):
+        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
     return summary
 
 

@@ -84,3 +84,4 @@ def test_a_method_may_have_a_dose() -> None:
     assert found.parts.dose == 3 and found.parts.remedies[0].dose == 0.5
     assert found.settings()[:2] == ["last-layers", {"count": 3}]
     assert arm("last-layers") != found.trained
+    assert arm("dora:4").parts.dose == 4 and arm("lora").parts.dose == 16  # the rank
