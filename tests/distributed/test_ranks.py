@@ -67,11 +67,11 @@ def run_group(size: int, *arguments: str | Path) -> None:
         )
         for rank in range(size)
     ]
-    errors = [process.communicate(timeout=300)[1] for process in processes]
+    errors = [process.communicate(timeout=900 if work.LONG else 300)[1] for process in processes]
     assert not any(process.returncode for process in processes), "\n".join(errors)
 
 
-@pytest.fixture(scope="session", params=[2, 3])
+@pytest.fixture(scope="session", params=[2, 3] if work.LONG else [2])
 def together(request: pytest.FixtureRequest, inputs: Path, tmp_path_factory: Any) -> Path:
     """The folder in which a group of processes left all cases."""
     out: Path = tmp_path_factory.mktemp(f"ranks{request.param}")
@@ -80,7 +80,7 @@ def together(request: pytest.FixtureRequest, inputs: Path, tmp_path_factory: Any
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-@pytest.mark.parametrize("case", work.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", work.CHOSEN, ids=lambda case: case.name)
 def test_losses_and_weights_are_those_of_one_process(
     case: work.Case, kind: str, together: Path, alone: Callable[[work.Case], Any]
 ) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # commands look for their world before they import torch
     from torch.distributed.distributed_c10d import Store
 
 TIMEOUT = timedelta(minutes=10)  # that a sum waits for a process which is alive and does not come
-SHUTDOWN = 10  # seconds that processes have to end when one of them failed
+SHUTDOWN = 30  # seconds that processes have to save and end, when they are asked to or when one of them failed
 AGAIN = "run the same command again to go on"
 
 

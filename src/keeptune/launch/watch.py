@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 INTERVAL = 2.0  # seconds between two pulses
-PATIENCE = 30.0  # seconds without a pulse after which a process counts as lost
+PATIENCE = 20.0  # seconds without a pulse after which a process counts as lost
 GRACE = 10.0  # seconds in which the launcher ends a process whose peer died, and names that one itself
 LOST = 5  # exit code: the family of `ResourceError`
 

@@ -225,7 +225,6 @@ class Trainer:
             if not self.position.begun:
                 with weights.whole():
                     self._validate(0)
-                self._validate(0)
             for step, rows in self.position:
                 self._step(step, rows)
                 if self.diverged:

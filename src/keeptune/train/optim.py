@@ -165,7 +165,7 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield group
 
 
-def _clip(gradients: list[Tensor], clip: float, shards: World) -> Tensor:
+def _clip(gradients: list[Tensor], clip: float, shards: World = ALONE) -> Tensor:
     """Scale float32 gradients in place to a norm over all ``shards`` of at most ``clip``; returns the norm before.
 
     As `torch.nn.utils.clip_grad_norm_`, but a norm that is not finite scales nothing; and where looking at the norm
