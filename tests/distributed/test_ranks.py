@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -14,7 +15,6 @@ from typing import Any
 import pytest
 import rank_cases as work
 from safetensors.torch import load_file
-from torch.testing import assert_close
 
 from keeptune.data.examples import Encoded
 from keeptune.launch.world import ALONE
@@ -85,8 +85,9 @@ def test_losses_and_weights_are_those_of_one_process(
     case: work.Case, kind: str, together: Path, alone: Callable[[work.Case], Any]
 ) -> None:
     expected, weights = alone(case)
-    assert work.losses(together / f"{case.name}-{kind}") == pytest.approx(expected, rel=1e-4)
+    """Weights are compared by their lengths: where a gradient is rounding alone, Adam makes a whole step of it."""
+    assert work.losses(together / f"{case.name}-{kind}") == pytest.approx(expected, rel=1e-5)
     found = load_file(together / f"{case.name}-{kind}.safetensors")
     assert found.keys() == weights.keys()
-    for name, tensor in weights.items():
-        assert_close(found[name], tensor.detach(), rtol=1e-4, atol=0.01 * work.RATES[case.method])
+    apart = math.hypot(*(float((found[name] - tensor.detach()).norm()) for name, tensor in weights.items()))
+    assert apart <= 1e-4 * math.hypot(*(float(tensor.detach().norm()) for tensor in weights.values()))

@@ -25,7 +25,6 @@ from keeptune.launch.world import ALONE, World
 
 if TYPE_CHECKING:  # commands look for their world before they import torch
     from torch import Tensor
-    from torch.distributed.distributed_c10d import Store
 
 TIMEOUT = timedelta(minutes=10)  # that a sum waits for a process which is alive and does not come
 SHUTDOWN = 30  # seconds that processes have to save and end, when they are asked to or when one of them failed
@@ -36,7 +35,6 @@ AGAIN = "run the same command again to go on"
 class Distributed(World):
     """A process of torch's default process group: gloo for tensors on the CPU, NCCL for those on a GPU."""
 
-    store: Store | None = None
     watch: Watch | None = None
 
     @override
@@ -60,32 +58,17 @@ class Distributed(World):
     @override
     def first(self, make: Callable[[], bytes]) -> bytes:
         """What the main process makes: until it has, the others ask the store and no sum's timeout runs."""
-        assert self.store is not None and self.watch is not None
+        assert self.watch is not None
         key = f"ready/{self.watch.calls}"  # calls are the same everywhere
         if self.is_main:
             made = make()
-            self.store.set(key, "")
+            self.watch.tell(key)
             return self.gather(made)[0]
-        while not self._there(key):
-            pass
-        return self.gather(b"")[0]
-
-    def _there(self, key: str) -> bool:
-        """Whether a key is in the store, within the next seconds.
-
-        Raises:
-            ResourceError: the store is gone.
-        """
-        from torch.distributed import DistStoreError
-
-        assert self.store is not None
         try:
-            self.store.wait([key], timedelta(seconds=5))
-        except DistStoreError:
-            return False
+            self.watch.wait_for(key)
         except RuntimeError as error:
             raise self._lost(error) from error
-        return True
+        return self.gather(b"")[0]
 
     def _lost(self, error: Exception) -> ResourceError:
         """Which process is gone. The launcher sees more than a peer does, so it is given the time to end this one."""
@@ -126,7 +109,7 @@ def joined() -> Iterator[World]:
     distributed.barrier()
     watch.start()
     try:
-        yield Distributed(rank, size, store.clone(), watch)
+        yield Distributed(rank, size, watch)
     except Exception as error:
         _told(watch, error)
         raise

@@ -7,12 +7,14 @@ store that they share, from a thread of its own, and looks at the pulses of the 
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import signal
 import socket
 import sys
 import threading
 import time
-from datetime import timedelta
 from typing import Any
 
 INTERVAL = 2.0  # seconds between two pulses
@@ -38,7 +40,7 @@ class Watch:
         self._beats = 0
         self._seen: dict[int, tuple[bytes, float]] = {}  # by rank: its last pulse, and when it was new
         self._ended = threading.Event()
-        store.set(f"who/{rank}", f"rank {rank} of {size} (process {os.getpid()} on {socket.gethostname()})")
+        store.set(f"place/{rank}", f"{os.getpid()} {socket.gethostname()}")
         self._beat()
         self._thread = threading.Thread(target=self._live, daemon=True)
 
@@ -57,7 +59,8 @@ class Watch:
 
     def name(self, rank: int) -> str:
         """Rank, process and host."""
-        return str(self._store.get(f"who/{rank}").decode())
+        process, host = self._place(rank)
+        return f"rank {rank} of {self.size} (process {process} on {host})"
 
     def silent(self, seconds: float = PATIENCE) -> list[int]:
         """Ranks that have shown no pulse for so long."""
@@ -83,15 +86,34 @@ class Watch:
 
     def fail(self) -> None:
         """Tell the others that this process has found an error and will name it."""
-        self._store.set(f"failed/{self.rank}", "")
+        self.tell(f"failed/{self.rank}")
 
     def main_failed(self, seconds: float) -> bool:
         """Whether the main process finds an error, too, within so many seconds."""
-        try:
-            self._store.wait(["failed/0"], timedelta(seconds=seconds))
-        except RuntimeError:
-            return False
+        return self.wait_for("failed/0", seconds)
+
+    def tell(self, what: str) -> None:
+        """Let the others know of something."""
+        self._store.set(what, "")
+
+    def wait_for(self, what: str, seconds: float = math.inf) -> bool:
+        """Whether another process tells it within so many seconds.
+
+        Raises:
+            RuntimeError: the store is gone.
+        """
+        end, pause = time.monotonic() + seconds, 0.001
+        while not self._store.check([what]):  # its own wait writes a warning whenever it is over
+            if time.monotonic() > end:
+                return False
+            time.sleep(pause)
+            pause = min(1.5 * pause, 0.05)
         return True
+
+    def _place(self, rank: int) -> tuple[int, str]:
+        """Process and host."""
+        process, _, host = self._store.get(f"place/{rank}").decode().partition(" ")
+        return int(process), host
 
     def _beat(self) -> None:
         self._beats += 1
@@ -108,11 +130,15 @@ class Watch:
                 self._end(lost)
 
     def _end(self, lost: list[int]) -> None:
-        """End this process, whatever its main thread waits for; one process says why."""
+        """End this process, whatever its main thread waits for, and those that are lost; one process says why."""
         if self.rank == min(rank for rank in range(self.size) if rank not in lost):
             names = ", ".join(map(self.name, lost))
             sys.stderr.write(f"error: {names} has not answered for {PATIENCE:.0f} seconds\n")
             sys.stderr.flush()
+            for process, host in map(self._place, lost):
+                if host == socket.gethostname():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)  # one that is stopped ends by nothing else
         else:
             time.sleep(INTERVAL)
         os._exit(LOST)

@@ -46,10 +46,16 @@ def test_who_has_entered_fewer_sums_keeps_the_others_waiting(three: list[Watch])
     assert three[0].name(2).startswith("rank 2 of 3 (process ")
 
 
+def test_others_wait_for_what_they_are_told(three: list[Watch]) -> None:
+    assert not three[1].wait_for("ready/1", 0.01)
+    three[0].tell("ready/1")
+    assert three[1].wait_for("ready/1")
+
+
 def test_a_failed_sum_names_the_process(three: list[Watch], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchrun, "GRACE", 0)
     three[0].calls = 1
-    error = Distributed(0, 3, three[0]._store, three[0])._lost(RuntimeError("connection closed by peer"))
+    error = Distributed(0, 3, three[0])._lost(RuntimeError("connection closed by peer"))
     assert str(error).startswith("rank 0 of 3: rank 1 of 3 (process") and "rank 2 of 3" in str(error)
     assert error.exit_code == 5
 
