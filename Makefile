@@ -16,7 +16,7 @@ JOBS  ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults check bench laws calibration docs wheel clean
+.PHONY: help demo test faults ranks check bench laws calibration docs wheel clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -45,6 +45,9 @@ test: $(STAMP) ## all tests
 
 faults: $(STAMP) ## kills, damaged files, full disks, in the long form: half an hour; docs/resuming.md
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false KEEPTUNE_FAULTS=long $(BIN)/python -m pytest -rP tests/faults
+
+ranks: $(STAMP) ## two and three ranks against one, lost ranks, in the long form: a quarter of an hour; docs/devices.md
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false KEEPTUNE_RANKS=long $(BIN)/python -m pytest tests/distributed
 
 check: $(STAMP) ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from keeptune.api.data import Data, entries, sources
 from keeptune.api.results import Result
 from keeptune.core.config import parse_recipe, read_recipe, validate
 from keeptune.core.files import write_whole
+from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.run_folder import run_folder
@@ -58,13 +59,13 @@ class Study:
         values = {"model": os.fspath(model), "target": entries(target, "target"), "retain": entries(retain, "retained")}
         self.config = validate(StudyConfig, {**values, **settings}, source="keeptune.Study")
         self.data_root = Path(data_root)
-        self.name = "study"
+        self.name, self._note = "study", ""
 
     @classmethod
-    def of(cls, config: StudyConfig, *, name: str, data_root: Path | str = Path()) -> Study:
-        """The study of a recipe; its run folder is runs/``name`` where none is named."""
+    def of(cls, config: StudyConfig, *, name: str, data_root: Path | str = Path(), note: str = "") -> Study:
+        """The study of a recipe; its run folder is runs/``name`` where none is named. ``note`` is said as it begins."""
         study = cls.__new__(cls)
-        study.config, study.data_root, study.name = config, Path(data_root), name
+        study.config, study.data_root, study.name, study._note = config, Path(data_root), name, note
         return study
 
     def run(
@@ -75,6 +76,7 @@ class Study:
         quiet: bool = False,
         console: Console | None = None,
         command: str | None = None,
+        world: World = ALONE,
     ) -> Result:
         """Run every arm that is not finished, judge, recommend; write summary.json and report.html.
 
@@ -85,23 +87,22 @@ class Study:
             console: where progress goes.
             command: as the report quotes it; by default one that does this study again from ``recipe.yaml``, which is
                 then written beside its records.
+            world: the processes that do every job together, of which this is the main one.
 
         Raises:
             KeeptuneError: anything foreseen; finished arms are kept.
         """
         console = console or Console(quiet=quiet)
-        return self._measure(self._folder(out, overwrite, console), console, command)
-
-    def _folder(self, out: Path | str | None, overwrite: bool, console: Console) -> Path:
-        """Where the study may write its run."""
         begun, given = begun_study(self.config, self.data_root), None if out is None else Path(out)
-        return run_folder(begun, Path("runs") / self.name, given, overwrite=overwrite, console=console)
-
-    def _measure(self, folder: Path, console: Console, command: str | None) -> Result:
+        folder = run_folder(begun, Path("runs") / self.name, given, overwrite=overwrite, console=console)
+        if self._note:
+            console.print(self._note, highlight=False, soft_wrap=True)
         command = command or self._command(folder)
         from keeptune.study.run import run_study  # imports torch: what is wrong with the recipe is said before
 
-        summary = run_study(self.config, folder, console=console, data_root=self.data_root, command=command)
+        summary = run_study(
+            self.config, folder, console=console, data_root=self.data_root, command=command, world=world
+        )
         return Result(folder, summary)
 
     def _command(self, folder: Path) -> str:
@@ -133,6 +134,35 @@ def train(
     model: str | os.PathLike[str],
     data: Data | Sequence[Data],
     *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Result:
+    """Split, train one method, and compare base and tuned model on the held-out rows: a study with one arm.
+
+    Args:
+        model: hub name, folder, or "builtin".
+        data: files, folders of split files, hf:owner/name, or rows.
+        out: the run folder; by default runs/train, numbered where another run is there.
+        overwrite: remove the run that is there, and begin anew.
+        quiet: print nothing.
+        settings: see `training`.
+
+    Raises:
+        KeeptuneError: anything foreseen.
+
+    Example:
+        >>> result = train("builtin", [{"prompt": "2 + 2 =", "completion": " 4"}, ...])
+        >>> result.to_frame()[["label", "score"]]
+    """
+    return training(model, data, **settings).run(out, overwrite=overwrite, quiet=quiet)
+
+
+def training(
+    model: str | os.PathLike[str],
+    data: Data | Sequence[Data],
+    *,
     method: Literal["lora", "full"] = "lora",
     retain: Data | Sequence[Data] | None = None,
     margin: float | None = None,
@@ -141,13 +171,8 @@ def train(
     on_leak: Literal["error", "drop"] = "error",
     fields: Mapping[str, str] | None = None,
     overrides: Sequence[str] = (),
-    out: Path | str | None = None,
-    overwrite: bool = False,
-    quiet: bool = False,
-    console: Console | None = None,
-    command: str | None = None,
-) -> Result:
-    """Split, train one method, and compare base and tuned model on the held-out rows: a study with one arm.
+) -> Study:
+    """The study with one arm that `train` runs.
 
     Args:
         model: hub name, folder, or "builtin".
@@ -160,18 +185,6 @@ def train(
         on_leak: "drop" takes rows that leak across the parts out of training.
         fields: role -> column, where columns are not recognised.
         overrides: "section.field=value" each, as in a recipe.
-        out: the run folder; by default runs/train, numbered where another run is there.
-        overwrite: remove the run that is there, and begin anew.
-        quiet: print nothing.
-        console: where progress goes.
-        command: see `Study.run`.
-
-    Raises:
-        KeeptuneError: anything foreseen.
-
-    Example:
-        >>> result = train("builtin", [{"prompt": "2 + 2 =", "completion": " 4"}, ...])
-        >>> result.to_frame()[["label", "score"]]
     """
     from keeptune.recipe.entries import entries_of
 
@@ -189,22 +202,12 @@ def train(
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides)
     tried = middle(config.method(method).learning_rates, trials)
+    note = (
+        f"{len(tried)} learning rates are tried ({', '.join(f'{one:g}' for one in tried)}) and the best on validation"
+        " is kept; the plan says how long that takes; --trials 1 or --lr RATE is faster"
+    )
     config = config.with_learning_rates({method: tried})
-    study, console = Study.of(config, name="train"), console or Console(quiet=quiet)
-    folder = study._folder(out, overwrite, console)
-    _say_tried(tried, console)
-    return study._measure(folder, console, command)
-
-
-def _say_tried(rates: Sequence[float], console: Console) -> None:
-    """That several rates are tried, which takes as many times as long."""
-    if len(rates) > 1:
-        console.print(
-            f"{len(rates)} learning rates are tried ({', '.join(f'{one:g}' for one in rates)}) and the best on"
-            " validation is kept; the plan says how long that takes; --trials 1 or --lr RATE is faster",
-            highlight=False,
-            soft_wrap=True,
-        )
+    return Study.of(config, name="train", note=note if len(tried) > 1 else "")
 
 
 def middle(rates: Sequence[float], count: int | None) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
+from keeptune.cli.ranks import Processes, main_process
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: section.field=value. May be repeated.")
@@ -26,6 +27,7 @@ def study(
     ] = None,
     track: Track = None,
     overrides: Overrides = None,
+    nproc: Processes = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -37,5 +39,7 @@ def study(
     limits = [f"budget={budget}"] if budget else []
     whole = load_recipe(recipe, [*(overrides or ()), *limits, *tracked(track)], data_root=data)
     console = progress_console(quiet, as_json)
-    result = whole.run(out, overwrite=overwrite, console=console, command=command_line())
-    print_decision(result.summary, result.folder, quiet, as_json)
+    with main_process(nproc, whole.config) as (world, config):
+        whole.config = config
+        result = whole.run(out, overwrite=overwrite, console=console, command=command_line(), world=world)
+        print_decision(result.summary, result.folder, quiet, as_json)

@@ -9,6 +9,7 @@ import typer
 
 from keeptune.cli.data import FieldMap, field_map
 from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
+from keeptune.cli.ranks import Processes, main_process
 
 
 def train(
@@ -38,15 +39,16 @@ def train(
     ] = None,
     track: Track = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
+    nproc: Processes = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
-    from keeptune.api.study import train as train_model
+    from keeptune.api.study import training
     from keeptune.cli.command_line import command_line
 
-    result = train_model(
+    study = training(
         model,
         data,
         method=method,
@@ -57,9 +59,9 @@ def train(
         on_leak=on_leak,
         fields=field_map(fields),
         overrides=[*(overrides or ()), *tracked(track)],
-        out=out,
-        overwrite=overwrite,
-        console=progress_console(quiet, as_json),
-        command=command_line(),
     )
-    print_decision(result.summary, result.folder, quiet, as_json)
+    console = progress_console(quiet, as_json)
+    with main_process(nproc, study.config) as (world, config):
+        study.config = config
+        result = study.run(out, overwrite=overwrite, console=console, command=command_line(), world=world)
+        print_decision(result.summary, result.folder, quiet, as_json)

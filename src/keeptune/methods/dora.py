@@ -19,6 +19,7 @@ class DoraConfig(LoraConfig):
     """
 
     weight_deltas: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
 
     @override
     def variant(self) -> dict[str, Any]:

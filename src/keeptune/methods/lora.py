@@ -27,6 +27,7 @@ class LoraConfig(MethodConfig):
     """LoRA: linear layers get an addition of low rank."""
 
     dose: ClassVar[str] = "rank"
+    shards: ClassVar[bool] = True
 
     rank: int = Field(16, ge=1)
     """Columns of A and of B."""

@@ -23,6 +23,7 @@ class PissaConfig(LoraConfig):
     """PiSSA: the largest singular directions of every weight train (arXiv 2404.02948); alpha equals the rank."""
 
     weight_deltas: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
     alpha: float = 16.0
     learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
     """Peak learning rates to try: it begins with directions that matter."""

@@ -163,6 +163,10 @@ class StudyConfig(MethodSettings):
     """How costs are counted."""
     workers: CountOrAuto = "auto"
     """Processes that train at the same time."""
+    parallel: Literal["auto", "arms", "ddp", "fsdp"] = "auto"
+    """With --nproc: an arm in each process, or one over all, with whole weights (ddp) or shards of them (fsdp)."""
+    offload: bool = False
+    """With fsdp on GPUs: whether shards and what the optimiser keeps are in host memory."""
     trackers: tuple[str, ...] = Field((), exclude=True)
     """Further trackers by their names; they change no result."""
     budget: str | None = None
@@ -236,6 +240,11 @@ class StudyConfig(MethodSettings):
                 raise ValueError(f"the learning curve needs '{arm}' among the arms that train")
         if self.quantise != "none":
             self._check_stored()
+        if self.parallel == "fsdp":
+            for each in (*self.training_arms, *self.sequence_arms):
+                each.check_sharded()
+            if self.quantise != "none":
+                raise ValueError("packed weights cannot be sharded: leave out quantise, or use parallel: ddp")
         return self
 
     def _check_stored(self) -> None:

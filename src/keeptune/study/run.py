@@ -17,6 +17,7 @@ from keeptune.core.errors import DataError
 from keeptune.core.lock import locked
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
+from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import begin, begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.recommend.next_steps import next_steps
@@ -34,9 +35,11 @@ from keeptune.study.messages import Messages
 from keeptune.study.prepare import Prepared, load_base, prepare, suit, workplace_of
 from keeptune.study.prompting import prompting_arms
 from keeptune.study.schedule.deadline import Deadline
+from keeptune.study.schedule.layout import trainings
 from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.processes import Processes, fitting_workers
 from keeptune.study.schedule.runner import Everything, InProcess, Runner
+from keeptune.study.schedule.together import Together
 from keeptune.study.schedule.work import Work
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
@@ -54,6 +57,7 @@ def run_study(
     console: Console | None = None,
     data_root: Path = Path(),
     command: str | None = None,
+    world: World = ALONE,
 ) -> Summary:
     """Run every arm that is not finished; write summary.json and report.html; print verdict and table.
 
@@ -63,6 +67,7 @@ def run_study(
         console: where progress and verdict go.
         data_root: relative data paths of the recipe are below it.
         command: as the report quotes it; by default this process's command line.
+        world: the processes that do every job together; this is the main one, and the others `follow`.
 
     Raises:
         KeeptuneError: anything foreseen, such as another process in the folder; finished arms are kept.
@@ -74,15 +79,19 @@ def run_study(
     """
     console = console or Console()
     with locked(folder):
-        return _run_study(config, folder, console, data_root, command or shlex.join(["keeptune", *sys.argv[1:]]))
+        command = command or shlex.join(["keeptune", *sys.argv[1:]])
+        return _run_study(config, folder, console, data_root, command, world)
 
 
-def _run_study(config: StudyConfig, folder: Path, console: Console, data_root: Path, command: str) -> Summary:
+def _run_study(
+    config: StudyConfig, folder: Path, console: Console, data_root: Path, command: str, world: World
+) -> Summary:
     started, began = datetime.now(UTC), time.monotonic()
     prepared, workplace = open_study(config, folder, Messages(console), data_root)
     begin(folder, begun_study(config, data_root))
     config, watching = prepared.config, Watching.of(workplace)
-    measured, left = measure(prepared, workplace, watching, lambda: time.monotonic() - began)
+    runner = choose_runner(prepared, workplace, world)
+    measured, left = measure(prepared, workplace, runner, watching, lambda: time.monotonic() - began)
     manifest = manifest_of(
         workplace.lm,
         config.model_dump(mode="json"),
@@ -135,13 +144,14 @@ def open_study(
 
 
 def measure(
-    prepared: Prepared, workplace: Workplace, watching: Watching, clock: Callable[[], float]
+    prepared: Prepared, workplace: Workplace, runner: Runner, watching: Watching, clock: Callable[[], float]
 ) -> tuple[Measured, StudyConfig]:
     """Run every arm that is not finished; what was measured before is read.
 
     Args:
         prepared: the study's tasks.
         workplace: where its jobs are done.
+        runner: who does them; it is closed.
         watching: told of the arms that are scored on test items.
         clock: seconds since the study started.
 
@@ -149,7 +159,6 @@ def measure(
         What was measured, and what a budget left of the recipe.
     """
     config, ledger, scorer = prepared.config, workplace.ledger, workplace.scorer
-    runner = choose_runner(prepared, workplace)
     work = Work(runner, Everything(config))
     watching.start()
     try:
@@ -196,14 +205,14 @@ def measure(
     return measured, left
 
 
-def choose_runner(prepared: Prepared, workplace: Workplace) -> Runner:
+def choose_runner(prepared: Prepared, workplace: Workplace, world: World = ALONE) -> Runner:
     """As the recipe says; by default several processes where a small model on a CPU has several trainings to do."""
+    if world.size > 1:
+        return Together(prepared, workplace, world)
     config = prepared.config
     fitting = fitting_workers(workplace.lm, workplace.parameters)
     workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
-    trials = sum(len(config.learning_rates(arm)) + len(config.seeds) - 1 for arm in config.training_arms)
-    chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
-    workers = min(workers, max(trials, chains, 1))
+    workers = min(workers, trainings(config))
     return Processes(prepared, workplace.messages, workers) if workers > 1 else InProcess(workplace)
 
 

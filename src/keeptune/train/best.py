@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from keeptune.core.files import readable, writing
 from keeptune.launch.world import ALONE, World
 from keeptune.methods.base import Method
@@ -61,6 +59,8 @@ class Best:
         self.lm.restore(self.method)
         self.lm.adapt(self.method)
         self._save()
+        if not self.world.is_main:  # what a method draws when it begins is drawn anew, in every process for itself
+            self.method.load(self.lm.model, self.folder)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Stateful`; the weights of the best step are in the folder."""
@@ -79,7 +79,7 @@ class Best:
         """By the main process; no other one goes on before the weights are there."""
         if self.world.is_main:
             self._write()
-        self.world.sum(torch.zeros(()))
+        self.world.wait()
 
     def _write(self) -> None:
         """Whole or not at all: written beside, then renamed."""

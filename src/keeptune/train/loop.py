@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
+from keeptune.batching.types import Batch
 from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, SkippedRecord, ValidationRecord
@@ -30,15 +32,16 @@ from keeptune.train.checkpoints.identity import identity
 from keeptune.train.checkpoints.keeper import Checkpoints, discard
 from keeptune.train.checkpoints.random import RandomState
 from keeptune.train.memory import release, reset_peak
-from keeptune.train.microbatch_autotune import MicrobatchMemory, Planned, optimizer_bytes, running
+from keeptune.train.microbatch_autotune import MicrobatchMemory, Planned, optimizer_bytes, running, sharded_budget
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.order import Position, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
+from keeptune.train.sharded import ShardedWeights, Sharding, WholeWeights
 from keeptune.train.stateful import Stateful
-from keeptune.train.step import StepResult, batches_for, mean_nll, train_step
+from keeptune.train.step import StepResult, batches_for, mean_nll, share_of, train_step
 from keeptune.train.tally import FitResult, Tally
 from keeptune.train.token_budget import TokenBudget
 from keeptune.train.trouble import is_out_of_memory, skipped
@@ -96,6 +99,7 @@ def fit(
     memory: MicrobatchMemory | None = None,
     key: str = "",
     world: World = ALONE,
+    sharding: Sharding | None = None,
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``, or go on with the same training where it was interrupted.
 
@@ -115,7 +119,9 @@ def fit(
         memory: token budgets that earlier trainings decided on.
         key: what decides the result beside what is given here. Who gives one removes what the training would go on
             from, by `checkpoints.keeper.discard`, once the result is saved; otherwise it is gone when `fit` returns.
-        world: the processes that train together; each calls `fit` alike, and the main one writes.
+        world: the processes that train together; each calls `fit` alike, and the main one writes. Which rows come at
+            a step, and what the method begins with, is the same for any number; dropout is each process's own.
+        sharding: spread the weights over the processes, where there are several.
 
     Raises:
         DataError: no training rows, or a row longer than the model's context.
@@ -133,7 +139,7 @@ def fit(
         steps = _steps(train, config, seed, order, remedies)
         run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
         whole, memory = identity(run, steps, validation, remedies, key), memory or MicrobatchMemory()
-        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory, whole, world)
+        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory, whole, world, sharding)
         result = trainer.train(_validated(config, len(steps), len(train) if order is None else None))
     if not key and world.is_main:
         discard(folder)
@@ -155,18 +161,23 @@ class Trainer:
         memory: MicrobatchMemory,
         key: str,
         world: World,
+        sharding: Sharding | None,
     ) -> None:
         self.run, self.config, self.validation = run, config, validation
         self.remedies, self.tier, self.world = remedies, tier, world
         self.objective = Objective([term for remedy in remedies for term in remedy.terms(run.lm, run.method)])
         self.best = Best(run.lm, run.method, run.folder, world)
-        self.budget = TokenBudget(self._engine(memory, steps), run.folder, world)
-        trained, factors = run.method.trainable(run.lm.model), run.method.rate_factors(run.lm.model)
+        sharded = sharding if world.size > 1 else None
+        self.budget = TokenBudget(self._engine(memory, steps, sharded), run.folder, world)
+        self.weights = ShardedWeights(run.lm, world, sharded) if sharded else WholeWeights(run.lm)
+        trained = run.method.trainable(self.weights.lm.model)
+        factors = run.method.rate_factors(self.weights.lm.model)
         self.optimizer = MasterAdamW(
             trained.values(),
             names=trained,
             factors=[factors.get(name, 1.0) for name in trained],
             weight_decay=config.weight_decay,
+            shards=world if sharded else ALONE,
         )
         self.position = Position(steps)
         self.random = RandomState(run.lm.device)
@@ -190,22 +201,31 @@ class Trainer:
 
     def train(self, validate_after: set[int]) -> FitResult:
         """Take all steps that are to come; the model then holds the best checkpoint."""
-        lm = self.run.lm
+        lm, weights, engine = self.run.lm, self.weights, self.config.engine
         if not self.checkpoints.resume():
             self.best.begin()
+        self._draw_apart()
         reset_peak(lm.device)
         checkpointing = self.budget.engine.checkpointing
-        with running(lm, self.config.engine, checkpointing=checkpointing), self._watched(), finishing() as signalled:
+        with (
+            weights.training(),
+            lm.using(engine),
+            running(weights.lm, engine, checkpointing=checkpointing),
+            self._watched(),
+            finishing() as signalled,
+        ):
             if not self.position.begun:
-                self._validate(0)
+                with weights.whole():
+                    self._validate(0)
             for step, rows in self.position:
                 self._step(step, rows)
                 if self.diverged:
                     break
                 if step in validate_after:
-                    if not all(remedy.allows(lm) for remedy in self.remedies):
-                        break
-                    self._validate(step)
+                    with weights.whole():
+                        if not all(remedy.allows(lm) for remedy in self.remedies):
+                            break
+                        self._validate(step)
                 self.checkpoints.after_step(step, signalled())
         if not self.validation and not self.diverged:
             self.best.keep(self.run.steps)
@@ -248,11 +268,13 @@ class Trainer:
 
         Several processes would have to run out of it together, so there it ends the training.
         """
-        lm, drawn = self.run.lm, self.random.state_dict()
+        weights, config, drawn = self.weights, self.config, self.random.state_dict()
         while True:
-            batches = batches_for(lm, self.world.shard(rows), self.budget.tokens)
             try:
-                return train_step(lm, batches, self.objective, self.optimizer, rate, self.config.clip, self.world)
+                batches = self._batches(rows)
+                return train_step(
+                    *(weights.lm, batches, self.objective, self.optimizer, rate, config.clip, self.world, weights.run)
+                )
             except (RuntimeError, MemoryError) as error:
                 if self.world.size > 1 or not is_out_of_memory(error):
                     raise
@@ -260,6 +282,12 @@ class Trainer:
             release()
             self.random.load_state_dict(drawn)
             self.budget.halve(step, rows)
+
+    def _batches(self, rows: Sequence[Encoded]) -> list[Batch]:
+        """The micro-batches of this process's share of a step."""
+        lm, tokens = self.weights.lm, self.budget.tokens
+        mine = batches_for(lm, share_of(lm, rows, self.world), tokens)
+        return self.weights.even(mine, lambda: batches_for(lm, rows[:1], tokens)[0])
 
     def _skip(self, record: SkippedRecord) -> None:
         """Leave the weights as they are, and go on. To go back would help nobody: the same rows would come again."""
@@ -285,19 +313,29 @@ class Trainer:
         """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
         if not self.validation:
             return
-        loss = mean_nll(self.run.lm, self.validation, self.budget.tokens)
+        loss = mean_nll(self.run.lm, self.validation, self.budget.tokens, self.world)
         kept = self.best.offer(step, loss, self.tier()) if self.tier and step > 0 else self.best.offer(step, loss)
         if math.isfinite(loss):
             record = ValidationRecord(step=step, loss=loss, best=kept)
             for callback in self.callbacks:
                 callback.after_validation(self.run, record)
 
-    def _engine(self, memory: MicrobatchMemory, steps: Steps) -> EngineRecord:
-        """The token budget that the settings give, or the one that is found."""
-        run, config = self.run, self.config
-        if config.token_budget != "auto":
-            return EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
-        return memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
+    def _draw_apart(self) -> None:
+        """Let every process but the main one draw dropout of its own."""
+        if not self.world.is_main:
+            seeds = np.random.SeedSequence((self.run.seed, self.world.rank, self.position.begun))
+            torch.manual_seed(int(seeds.generate_state(1)[0]))
+
+    def _engine(self, memory: MicrobatchMemory, steps: Steps, sharded: Sharding | None) -> EngineRecord:
+        """The token budget that the settings give, or the one that is found by the main process."""
+        run, given = self.run, None if self.config.token_budget == "auto" else self.config.token_budget
+        if sharded:
+            return sharded_budget(run.lm, steps, given)
+        if given is not None:
+            return EngineRecord(key="", token_budget=given, why="given in the settings")
+        planned = Planned(steps, self.objective, self.config.engine)
+        found = self.world.first(lambda: memory.find_budget(run.lm, run.method, planned).model_dump_json().encode())
+        return EngineRecord.model_validate_json(found)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from keeptune.batching.deal import deal
 from keeptune.batching.types import Batch
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
@@ -17,6 +19,12 @@ from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.outputs import target_logprobs
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
+
+Run = Callable[[Callable[[], tuple[Tensor, Tensor]]], tuple[Tensor, Tensor]]
+
+
+def _just_run(work: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return work()
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,13 @@ def batches_for(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -
     return lm.engine.train_batches(lm, rows, token_budget) if rows else []
 
 
+def share_of(lm: LanguageModel, rows: Sequence[Encoded], world: World) -> Sequence[Encoded]:
+    """What of a step this process computes: shares of about equal work, which together are the step."""
+    if world.size == 1:
+        return rows
+    return [rows[number] for number in deal(lm.engine.work(lm, rows), world.size)[world.rank]]
+
+
 def train_step(
     lm: LanguageModel,
     batches: Sequence[Batch],
@@ -55,19 +70,20 @@ def train_step(
     lr: float,
     clip: float,
     world: World = ALONE,
+    run: Run = _just_run,
 ) -> StepResult:
     """Forward and backward over the micro-batches of one global batch, then one update.
 
     The loss is a sum over targets, divided once by the weight of the whole global batch, so that the gradient does not
     depend on how rows are spread over micro-batches, or over the processes of ``world``. Where loss or gradient is not
-    finite the weights stay as they are, and the gradients are still there.
+    finite the weights stay as they are, and the gradients are still there. ``run`` does a forward pass, see `Weights`.
     """
     counts = [sum(batch.weight for batch in batches), sum(batch.tokens for batch in batches)]
     weight, tokens = world.sum(torch.tensor(counts, dtype=torch.float64)).tolist()
     total = torch.zeros((), device=lm.device)
     objective.begin(lm, batches, world)
     for batch in batches:
-        loss, nll = objective(lm, batch.to(lm.device), 1 / weight)
+        loss, nll = run(partial(objective, lm, batch.to(lm.device), 1 / weight))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.accumulate()
         total += nll
@@ -77,9 +93,13 @@ def train_step(
     return StepResult(loss_of_step, norm, round(tokens), round(weight))
 
 
-def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> float:
-    """Nats per trained token over ``rows``, without dropout."""
+def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, world: World = ALONE) -> float:
+    """Nats per trained token over ``rows``, without dropout: the same bits however many processes share the batches."""
     with evaluating(lm):
-        batches = [batch.to(lm.device) for batch in batches_for(lm, rows, token_budget)]
-        total = sum(float((target_logprobs(lm, batch) * batch.weights).sum()) for batch in batches)
+        batches = batches_for(lm, rows, token_budget)
+        totals = torch.zeros(len(batches), dtype=torch.float64)
+        for number in range(world.rank, len(batches), world.size):
+            batch = batches[number].to(lm.device)
+            totals[number] = float((target_logprobs(lm, batch) * batch.weights).sum())
+    total = float(sum(world.sum(totals).tolist()))
     return -total / sum(batch.weight for batch in batches)

@@ -31,7 +31,6 @@ from keeptune.study.jobs.base import Unplanned
 from keeptune.study.ledger import Ledger
 from keeptune.study.records import KeyedRecord, finished, required
 from keeptune.study.schedule.estimates import Estimates
-from keeptune.study.scorer import Scorer
 from keeptune.study.workplace import Workplace
 from keeptune.tracking.console import Progress
 from keeptune.train.checkpoints.keeper import discard
@@ -97,31 +96,34 @@ class TaskSequence(Unplanned):
 
     def perform(self, workplace: Workplace) -> bool:
         """Go through the tasks, unless that was done; the model is the base again afterwards."""
-        ledger, scorer = workplace.ledger, workplace.scorer
+        ledger = workplace.ledger
         folder, key = self.folder(ledger), self.key(ledger)
         if finished(folder / "sequence.json", SequenceRecord, key):
             workplace.messages.say(f"{self.name}: finished before, skipped")
             return False
-        if not finished(folder / "begun.json", KeyedRecord, key):
+        if ledger.writes and not finished(folder / "begun.json", KeyedRecord, key):
             shutil.rmtree(folder, ignore_errors=True)
             write_json(folder / "begun.json", KeyedRecord(key=key))
-        _score(scorer, folder, 0, self.order)
+        workplace.world.wait()
+        _score(workplace, folder, 0, self.order)
         writes = self.arm.without(Need.REHEARSAL_ROWS).needs(Need.SELF_GENERATED_ROWS)
         texts = workplace.self_generated_rows(self.seed) if writes else {}
         stages = []
         with workplace.lm.changing():
             for stage, task in enumerate(self.order, 1):
                 stages.append(_Stage(self, workplace, texts, stage, task).learn())
-                _score(scorer, folder, stage, self.order)
+                _score(workplace, folder, stage, self.order)
         record = SequenceRecord(
             key=key,
             label=stages[-1].label,
             rates=tuple(stage.lr for stage in stages),
             seconds=tuple(stage.seconds for stage in stages),
         )
-        write_json(folder / "sequence.json", record)
-        for weights in folder.glob("stage-*"):
-            shutil.rmtree(weights, ignore_errors=True)
+        workplace.world.wait()  # all have read what they need
+        if ledger.writes:
+            write_json(folder / "sequence.json", record)
+            for weights in folder.glob("stage-*"):
+                shutil.rmtree(weights, ignore_errors=True)
         return True
 
 
@@ -157,7 +159,7 @@ class _Stage:
         method.load(lm.model, weights)
         lm.accept(method)
         for name in tried:
-            if name != best.name:
+            if name != best.name and self.workplace.ledger.writes:
                 shutil.rmtree(self.folder / f"lr{name}" / method.artifact, ignore_errors=True)
         self.workplace.messages.say(
             f"{sequence.name}: stage {self.number}, {self.task}, {100 * best.scores.mean():.1f} on validation"
@@ -188,6 +190,8 @@ class _Stage:
             remedies=remedies,
             memory=workplace.microbatches,
             key=self._key(lr),
+            world=workplace.world,
+            sharding=workplace.sharding,
         )
         try:
             record = TriedRecord(
@@ -201,9 +205,10 @@ class _Stage:
             )
         finally:
             lm.restore(method)
-        write_json(self._place(lr) / "tried.json", record)
-        sync_all(self._place(lr) / method.artifact, self._place(lr) / "tried.json")
-        discard(self._place(lr))
+        if workplace.ledger.writes:
+            write_json(self._place(lr) / "tried.json", record)
+            sync_all(self._place(lr) / method.artifact, self._place(lr) / "tried.json")
+            discard(self._place(lr))
         return record
 
     def _place(self, lr: float) -> Path:
@@ -264,13 +269,15 @@ def check_order(order: Sequence[str], names: Sequence[str]) -> None:
         )
 
 
-def _score(scorer: Scorer, folder: Path, stage: int, order: Sequence[str]) -> None:
+def _score(workplace: Workplace, folder: Path, stage: int, order: Sequence[str]) -> None:
     """Test items of all tasks after a stage, unless they are there."""
     try:
         _read_row(folder, stage, order)
     except (DataError, FileNotFoundError):
-        for task in order:
-            write_records(folder / "items" / str(stage) / f"{task}.jsonl", scorer.evaluate(task, "test").items)
+        row = {task: workplace.scorer.evaluate(task, "test").items for task in order}
+        if workplace.ledger.writes:
+            for task, items in row.items():
+                write_records(folder / "items" / str(stage) / f"{task}.jsonl", items)
 
 
 def _read_row(folder: Path, stage: int, order: Sequence[str]) -> Row:

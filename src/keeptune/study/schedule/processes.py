@@ -16,7 +16,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -52,6 +52,7 @@ class _Start:
     place: Path  # working directory
     threads: int
     keep_memory: bool
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ class Processes:
         self.messages, self.workers = messages, workers
         threads = max(1, torch.get_num_threads() // workers)
         self._start = _Start(prepared, Path.cwd(), threads, allocator.kept())
+        self._devices = worker_devices(prepared.config.device, workers)
         self._processes: list[_Worker] = []
         self._died: Counter[Job] = Counter()  # processes, by the job that they were at
 
@@ -179,7 +181,7 @@ class Processes:
             if job is None:
                 return
             if free is None:
-                free = _Worker(self._start)
+                free = _Worker(replace(self._start, device=self._devices[len(self._processes)]))
                 self._processes.append(free)
             free.begin(job)
 
@@ -217,6 +219,12 @@ class Processes:
         self._processes.clear()
 
 
+def worker_devices(device: str, workers: int) -> list[str]:
+    """The device of every worker: where the recipe leaves it open and there are several GPUs, one after the other."""
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return [f"cuda:{worker % gpus}" if gpus > 1 else device for worker in range(workers)]
+
+
 def fitting_workers(lm: LanguageModel, parameters: int) -> int:
     """How many processes this machine has room for."""
     if lm.device.type != "cpu" or parameters > SMALL:
@@ -234,7 +242,8 @@ def _serve(connection: Connection, start: _Start) -> None:
         allocator.keep_memory()
     torch.set_num_threads(start.threads)
     with listening(signal.SIGTERM):
-        _work(connection, start.prepared)
+        config = start.prepared.config.model_copy(update={"device": start.device})
+        _work(connection, replace(start.prepared, config=config))
 
 
 def _work(connection: Connection, prepared: Prepared) -> None:
