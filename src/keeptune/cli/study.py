@@ -22,6 +22,12 @@ def study(
     budget: Annotated[
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
+    on: Annotated[
+        str | None, typer.Option(help="Where jobs are done: ray, or ray://host:6379; default: on this machine.")
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="Storage that holds a copy of the run folder: s3://bucket/run, gs://, a folder.")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
@@ -36,4 +42,4 @@ def study(
 
     from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-    run_study(config, folder, data_root=data)
+    run_study(config, folder, data_root=data, on=on, mirror=mirror)

@@ -46,6 +46,7 @@ class Prepared:
     targets: tuple[Task, ...]
     suites: tuple[Task, ...]
     held_out: tuple[Task, ...]  # scored before and after, and in no training
+    cache: Path  # of base scores and encoded rows
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -62,7 +63,9 @@ class Prepared:
         )
 
 
-def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path()) -> Prepared:
+def prepare(
+    config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path(), cache: Path | None = None
+) -> Prepared:
     """Build the tasks, apart from what a model decides about them (`suit`).
 
     Args:
@@ -70,6 +73,7 @@ def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Pa
         folder: the run's folder.
         messages: told what was left out.
         data_root: relative data paths of the recipe are below it (those of task files: below the file's folder).
+        cache: for base scores and encoded rows; by default the user's.
 
     Raises:
         KeeptuneError: whatever is wrong with recipe or data, before a model is loaded.
@@ -87,7 +91,8 @@ def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Pa
     held_out = [build_entry(entry, data_root) for entry in config.held_out]
     _check(config, targets, suites, held_out)
     targets, suites = _apart(config, targets, suites, held_out, messages)
-    return Prepared(settled(config, folder), folder, tuple(targets), tuple(suites), tuple(held_out))
+    tasks = (tuple(targets), tuple(suites), tuple(held_out))
+    return Prepared(settled(config, folder), folder, *tasks, cache or cache_folder())
 
 
 def load_base(prepared: Prepared) -> LanguageModel:
@@ -130,10 +135,9 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
     """Everything in its place around the model; what the recipe left open is settled and written down."""
     config, folder = settle(prepared.config, prepared.folder, str(lm.dtype)), prepared.folder
     encoder = encoder_of(config, lm)
-    cache = cache_folder()
     targets = {task.name: task for task in prepared.targets}
     suites = {task.name: task for task in prepared.suites}
-    data = TrainingData(encoder, targets, suites, config.train, config.mixture, cache, messages)
+    data = TrainingData(encoder, targets, suites, config.train, config.mixture, prepared.cache, messages)
     config = with_seeds(config, data, lm.parameters)
     scorer = Scorer(
         lm=lm,
@@ -143,7 +147,7 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         suites=tuple(suites),
         extras=prepared.extras,
         limits={"validation": config.validation_items, "test": config.test_items},
-        cache=EvaluationCache(cache),
+        cache=EvaluationCache(prepared.cache),
         messages=messages,
     )
     learned_from = [task.digest for task in (*prepared.targets, *prepared.suites)]

@@ -1,33 +1,22 @@
-"""Several jobs at a time, in processes of their own on this machine.
+"""Workers that are processes of their own on this machine.
 
-Jobs find and leave everything on disk below the run's folder, so a process has nothing to bring back but what was said.
 Small models leave cores idle: two processes with one thread each train about 1.7 times as much as one with two.
 """
 
 from __future__ import annotations
 
-import io
 import multiprocessing
-import os
-import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from keeptune.core import allocator
-from keeptune.core.errors import ConfigError
+from keeptune.core.errors import WorkerLost
 from keeptune.core.processes import be_a_worker
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.jobs.base import Job
-from keeptune.study.messages import Messages
-from keeptune.study.prepare import Prepared, load_base, workplace_of
-from keeptune.study.schedule.runner import Schedule
+from keeptune.study.schedule.worker import JobServer, Report, Start
 from keeptune.train.memory import total_bytes
 
 SMALL = 100_000_000  # parameters: a larger model keeps all cores busy by itself
@@ -36,138 +25,88 @@ OVERHEAD = 700_000_000  # bytes: libraries and data of a process
 PER_PARAMETER = 26  # bytes: masters, moments, sums and gradients of full fine-tuning, and a copy of the base
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What a process is given when it begins."""
+class ProcessWorker:
+    """One process."""
 
-    prepared: Prepared
-    place: Path  # working directory
-    threads: int
-    keep_memory: bool
+    ready = True  # a job waits in the pipe until the process is there
 
-
-@dataclass(frozen=True)
-class _Report:
-    """What a process brings back of a job."""
-
-    newly_done: bool = False
-    lines: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    error: BaseException | None = None
-
-
-class _Worker:
-    """One process, and the job that it is at."""
-
-    def __init__(self, start: _Start) -> None:
+    def __init__(self, start: Start) -> None:
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, start))
-        self.process.start()
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, start))
+        self._process.start()
         theirs.close()  # so that the end of the process ends the connection
-        self.job: Job | None = None
+
+    @property
+    def place(self) -> str:
+        """Its number."""
+        return f"process {self._process.pid}"
+
+    @property
+    def connection(self) -> Connection:
+        """Readable when the process has something to say."""
+        return self._connection
 
     def begin(self, job: Job) -> None:
         """Send a job; that nobody is there to take it, its report will say."""
-        self.job = job
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(job)
+            self._connection.send(job)
 
-    def report(self) -> tuple[Job, _Report]:
-        """The job that is done, and what it brought back.
+    def report(self) -> Report:
+        """What the process brings back of its job.
 
         Raises:
-            ConfigError: the process ended before its time.
+            WorkerLost: it ended before its time.
         """
-        job, self.job = self.job, None
-        assert job is not None
         try:
-            report: _Report = self.connection.recv()
+            report: Report = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
-            raise ConfigError(
+            raise WorkerLost(
                 "a worker process ended before its time",
                 where="workers",
                 remedy="in a script begin below `if __name__ == '__main__':`; where memory ran out, set workers: 1",
             ) from error
-        return job, report
+        return report
 
     def stop(self) -> None:
         """End the process at once."""
-        self.process.terminate()
-        self.process.join()
-        self.connection.close()
+        self._process.terminate()
+        self._process.join()
+        self._connection.close()
 
     def close(self) -> None:
         """Let the process end by itself: it has no job."""
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(None)
-        self.process.join()
-        self.connection.close()
+            self._connection.send(None)
+        self._process.join()
+        self._connection.close()
 
 
-class Processes:
-    """Several jobs at a time, each process with its share of the threads and with a model of its own."""
+class ProcessLauncher:
+    """Starts processes, each with its share of the threads and with a model of its own.
 
-    def __init__(self, prepared: Prepared, messages: Messages, workers: int) -> None:
-        self.messages, self.workers = messages, workers
-        threads = max(1, torch.get_num_threads() // workers)
-        self._start = _Start(prepared, Path.cwd(), threads, allocator.kept())
-        self._processes: list[_Worker] = []
+    Args:
+        start: what each is given.
+        workers: how many there may be.
+    """
 
-    def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
-        """As processes get free; what a job said is printed when it is done."""
-        left = filter(schedule.wants, schedule.order(jobs))  # asked when a process is free
-        console = self.messages.console
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            shown = bar.add_task("jobs", total=len(jobs))
-            try:
-                self._begin(left)
-                while busy := [worker for worker in self._processes if worker.job is not None]:
-                    done = wait([worker.connection for worker in busy])
-                    for worker in [each for each in busy if each.connection in done]:
-                        job, report = worker.report()
-                        self._take(job, report, schedule)
-                        bar.update(shown, advance=1, description=f"done: {job.name}")
-                    self._begin(left)
-            except BaseException:
-                self._stop()
-                raise
+    tries = 1  # a process that dies on this machine leaves it short of what the next one would need
+
+    def __init__(self, start: Start, workers: int) -> None:
+        self.workers = workers
+        self._start = start
+
+    def start(self) -> ProcessWorker:
+        """One more process."""
+        return ProcessWorker(self._start)
+
+    def wait(self, workers: Sequence[ProcessWorker], seconds: float) -> Sequence[ProcessWorker]:
+        """Those that have something to say within so many seconds."""
+        ready = wait([worker.connection for worker in workers], seconds)
+        return [worker for worker in workers if worker.connection in ready]
 
     def close(self) -> None:
-        """End the processes."""
-        for worker in self._processes:
-            worker.close()
-        self._processes.clear()
-
-    def _begin(self, left: Iterator[Job]) -> None:
-        """Give a job to every process that has none, and begin further processes where there are jobs for them."""
-        while True:
-            free = next((worker for worker in self._processes if worker.job is None), None)
-            if free is None and len(self._processes) == self.workers:
-                return
-            job = next(left, None)
-            if job is None:
-                return
-            if free is None:
-                free = _Worker(self._start)
-                self._processes.append(free)
-            free.begin(job)
-
-    def _take(self, job: Job, report: _Report, schedule: Schedule) -> None:
-        for line in report.lines:
-            self.messages.say(line)
-        for line in report.warnings:
-            self.messages.warn(line)
-        if report.error is not None:
-            raise report.error
-        schedule.did(job, report.newly_done)
-
-    def _stop(self) -> None:
-        """No further job begins, and those that run end at once: their arms start again when the study goes on."""
-        for worker in self._processes:
-            worker.stop()
-        self._processes.clear()
+        """Nothing but the processes was opened."""
 
 
 def fitting_workers(lm: LanguageModel, parameters: int) -> int:
@@ -179,24 +118,15 @@ def fitting_workers(lm: LanguageModel, parameters: int) -> int:
     return max(1, min(torch.get_num_threads(), MOST, room))
 
 
-def _serve(connection: Connection, start: _Start) -> None:
+def _serve(connection: Connection, start: Start) -> None:
     """The life of a process: do what is sent, until nothing is. An error ends it: what it left is not built upon."""
     be_a_worker()
-    os.chdir(start.place)
-    if start.keep_memory:
-        allocator.keep_memory()
-    torch.set_num_threads(start.threads)
-    messages = Messages(Console(file=io.StringIO(), width=200))
-    workplace = None
+    server = JobServer(start)
     while (job := _next(connection)) is not None:
-        messages.lines.clear()
-        try:
-            workplace = workplace or workplace_of(start.prepared, load_base(start.prepared), messages)
-            newly_done = job.perform(workplace)
-        except BaseException as error:
-            connection.send(_Report(error=_sendable(error), warnings=tuple(messages.warnings)))
+        report = server(job)
+        connection.send(report)
+        if report.error is not None:
             return
-        connection.send(_Report(newly_done, tuple(messages.lines), tuple(messages.warnings)))
 
 
 def _next(connection: Connection) -> Job | None:
@@ -206,12 +136,3 @@ def _next(connection: Connection) -> Job | None:
     except EOFError:
         return None
     return job
-
-
-def _sendable(error: BaseException) -> BaseException:
-    """The error, or one that says the same where it cannot be sent to another process."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

@@ -1,0 +1,225 @@
+"""Workers on the nodes of a Ray cluster: each an object that lives there and is called, one call at a time.
+
+Nothing else knows Ray. What a worker is made of comes as a callable, what it is called with is anything that can be
+sent; a worker that was lost is the caller's to replace.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keeptune.core.errors import ConfigError, MissingExtra, ResourceError, WorkerLost
+from keeptune.core.units import cut
+
+SCHEME = "ray"
+SAID = 300  # characters of Ray's own words about a loss
+
+Handler = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one worker keeps busy: whole processors and whole GPUs."""
+
+    cpus: int
+    gpus: int = 0
+
+    def __str__(self) -> str:
+        return f"CPU {self.cpus}" + (f", GPU {self.gpus}" if self.gpus else "")
+
+    def fit(self, total: Mapping[str, float]) -> int:
+        """How many workers a node with these resources has room for, whoever else uses it now."""
+        room = int(total.get("CPU", 0) // self.cpus)
+        return min(room, int(total.get("GPU", 0) // self.gpus)) if self.gpus else room
+
+
+class RayCluster:
+    """A connection to a cluster; a context manager that ends it.
+
+    Args:
+        on: "ray" is the cluster that runs here or that RAY_ADDRESS names, or else Ray on this machine alone;
+            "ray://host:6379" is the cluster with that head.
+
+    Raises:
+        ConfigError: there is no such place, or it cannot be reached.
+        MissingExtra: Ray is not installed.
+    """
+
+    def __init__(self, on: str) -> None:
+        scheme, _, address = on.partition("://")
+        if scheme != SCHEME:
+            raise ConfigError(f"'{on}' is no place to run", where="--on", remedy="use ray, or ray://host:6379")
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # whoever starts it: nothing is reported to anybody
+        self._ray = _import()
+        self._begun = not self._ray.is_initialized()
+        if self._begun:
+            self._connect(address)
+
+    def __enter__(self) -> RayCluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._begun:
+            self._ray.shutdown()
+
+    def _connect(self, address: str) -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            self._ray.init(address=address or None, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"no Ray cluster can be used at {address or 'this machine'} ({_first_line(error)})",
+                where="--on",
+                remedy="start on a node of the cluster, and name its head as `ray start --head` printed it",
+            ) from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)  # which Ray replaces by a handler of its own
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The nodes that are alive and have processors for workers, as Ray describes them."""
+        return [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+
+    def room(self, each: Resources) -> int:
+        """How many workers the cluster has room for.
+
+        Raises:
+            ResourceError: not for one.
+        """
+        room = sum(each.fit(node["Resources"]) for node in self.nodes())
+        if not room:
+            raise ResourceError(
+                f"no node of the cluster has room for a worker ({each})",
+                where="--on",
+                remedy="a worker has the threads that it would have here: lower OMP_NUM_THREADS, or add nodes",
+            )
+        return room
+
+    def on_every_node(self, look: Callable[[], dict[str, str]]) -> dict[str, dict[str, str]]:
+        """What a function finds on every node, by the node's name.
+
+        The function is sent as code, so that it runs where keeptune is another one or none at all: it is defined inside
+        another one and imports what it needs itself.
+        """
+        pinned = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        task = self._ray.remote(num_cpus=0, max_retries=0)(look)
+        asked = {
+            _name(node): task.options(scheduling_strategy=pinned(node["NodeID"], soft=False)).remote()
+            for node in self.nodes()
+        }
+        return {name: self._ray.get(found) for name, found in asked.items()}
+
+    def launcher(self, make: Callable[[], Handler], each: Resources, most: int) -> RayLauncher:
+        """Starts workers that are made by ``make`` on their nodes, at most as many as the cluster has room for."""
+        return RayLauncher(self._ray, make, each, min(most, self.room(each)))
+
+
+class RayLauncher:
+    """Starts workers where the cluster has room, and hears of them (see `RayCluster.launcher`)."""
+
+    tries = 3  # a job that takes two workers with it would take the next one, too
+
+    def __init__(self, ray: Any, make: Callable[[], Handler], each: Resources, workers: int) -> None:
+        self.workers = workers
+        self._ray = ray
+        self._make = ray.put(make)  # once for all workers of a node
+        self._actor = ray.remote(num_cpus=each.cpus, num_gpus=each.gpus, max_restarts=0)(_Host)
+
+    def start(self) -> RayWorker:
+        """One more worker, on whatever node has room for it first."""
+        return RayWorker(self._ray, self._actor.remote(self._make))
+
+    def wait(self, workers: Sequence[RayWorker], seconds: float) -> Sequence[RayWorker]:
+        """Those that have something to say within so many seconds."""
+        by_call = {worker.call: worker for worker in workers}
+        ready, _ = self._ray.wait(list(by_call), num_returns=1, timeout=seconds)
+        return [by_call[call] for call in ready]
+
+    def close(self) -> None:
+        """The cluster goes on."""
+
+
+class RayWorker:
+    """One actor."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray, self._actor = ray, actor
+        self.place, self.ready = "a worker without a node", False
+        self.call = actor.place.remote()  # what is waited for
+
+    def begin(self, request: Any) -> None:
+        """Call its object."""
+        self.call = self._actor.serve.remote(request)
+
+    def report(self) -> Any:
+        """What the object returned; nothing where it has only just been made.
+
+        Raises:
+            WorkerLost: its process or its node is gone.
+        """
+        try:
+            found = self._ray.get(self.call)
+        except self._ray.exceptions.RayTaskError:
+            raise  # a mistake in the code, which another worker would make again
+        except self._ray.exceptions.RayError as error:
+            raise WorkerLost(
+                _reason(error), where="--on", remedy="see Ray's logs on that node; run the same command to go on"
+            ) from error
+        if self.ready:
+            return found
+        self.place, self.ready = found, True
+        return None
+
+    def stop(self) -> None:
+        """Kill its process, if there still is one."""
+        self._ray.kill(self._actor)
+
+    def close(self) -> None:
+        """The same: it has nothing to finish."""
+        self.stop()
+
+
+class _Host:
+    """What an actor is: the object that was made on its node."""
+
+    def __init__(self, make: Callable[[], Handler]) -> None:
+        self._handler = make()
+
+    def place(self) -> str:
+        """Node and process, as people find them."""
+        node = _import().get_runtime_context().get_node_id()
+        return f"{socket.gethostname()} (node {node[:8]}, process {os.getpid()})"
+
+    def serve(self, request: Any) -> Any:
+        """Call the object."""
+        return self._handler(request)
+
+
+def _import() -> Any:
+    try:
+        import ray
+        import ray.util.scheduling_strategies  # no attribute of ray until it is imported
+    except ImportError as error:
+        raise MissingExtra("ray", "ray") from error
+    return ray
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    """Host, address and number: nodes may share any two of them."""
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, node {node['NodeID'][:8]})"
+
+
+def _reason(error: Exception) -> str:
+    """Why a worker was lost, in Ray's words."""
+    words = " ".join(str(error).split())
+    return cut(words.rpartition("The actor is dead because ")[2] or words, SAID)
+
+
+def _first_line(error: Exception) -> str:
+    return cut(str(error).strip().partition("\n")[0], SAID)
