@@ -161,10 +161,10 @@ class Mirror:
 
     def _local(self) -> Iterator[tuple[str, Stamp]]:
         for place, folders, names in os.walk(self.folder):
-            if Path(place) == self.folder:
-                folders[:] = [name for name in folders if name not in EXCLUDED]
-                names = [name for name in names if name not in EXCLUDED]
-            for file in (Path(place) / name for name in names if not name.endswith(".partial")):
+            excluded = EXCLUDED if Path(place) == self.folder else set()
+            folders[:] = [name for name in folders if name not in excluded and not name.endswith(".partial")]
+            names = [name for name in names if name not in excluded and not name.endswith(".partial")]
+            for file in (Path(place) / name for name in names):
                 with suppress(FileNotFoundError):  # removed meanwhile
                     if not file.is_symlink():
                         yield file.relative_to(self.folder).as_posix(), _stamp(file)
