@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,15 @@ class Nodes:
         self._cluster = Cluster(initialize_head=True, head_node_args=small)
         self._cluster.add_node(**small)
         self.on = f"ray://{self._cluster.address}"
+
+    @contextmanager
+    def another(self, processors: int) -> Iterator[Any]:
+        """One more node."""
+        node = self._cluster.add_node(num_cpus=processors, object_store_memory=80_000_000, include_dashboard=False)
+        try:
+            yield node
+        finally:
+            self._cluster.remove_node(node, allow_graceful=False)
 
     def at_work(self) -> list[psutil.Process]:
         """Processes that do a job."""
@@ -198,7 +208,7 @@ def test_what_fits_nowhere_and_what_dies_at_once_is_said(nodes: Nodes) -> None:
         with pytest.raises(ResourceError, match=r"\(CPU 1, GPU 1\)"):
             cluster.room(Resources(cpus=1, gpus=1))
         launcher = cluster.launcher(_Dies, Resources(cpus=1), most=5)
-        assert launcher.workers == 2
+        assert (launcher.workers, launcher.sharing) == (2, 1)
         worker = launcher.start()
         assert launcher.wait([worker], 60) == [worker] and worker.report() is None and worker.ready
         worker.begin("die")
@@ -207,11 +217,26 @@ def test_what_fits_nowhere_and_what_dies_at_once_is_said(nodes: Nodes) -> None:
             worker.report()
 
 
+def test_a_node_that_is_gone_takes_its_worker_with_it(nodes: Nodes) -> None:
+    with RayCluster(nodes.on) as cluster, nodes.another(processors=3) as node:
+        launcher = cluster.launcher(_Sleeps, Resources(cpus=3), most=5)
+        assert launcher.workers == 1
+        worker = launcher.start()
+        assert launcher.wait([worker], 60) == [worker] and worker.report() is None
+        worker.begin("sleep")
+        assert launcher.wait([worker], 0.5) == []
+        os.kill(node.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+        assert launcher.wait([worker], 90) == [worker]
+        with pytest.raises(WorkerLost, match="node"):
+            worker.report()
+        worker.stop()
+
+
+class _Sleeps:
+    def __call__(self, request: str) -> None:
+        time.sleep(300)
+
+
 class _Dies:
     def __call__(self, request: str) -> None:
         os._exit(3)
-
-
-def test_a_head_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no Ray cluster can be used at 127.0.0.1:1 "):
-        RayCluster("ray://127.0.0.1:1")

@@ -19,6 +19,7 @@ from keeptune.core.units import cut
 
 SCHEME = "ray"
 SAID = 300  # characters of Ray's own words about a loss
+ANSWER = 300  # seconds in which a node has to start a process and look around
 
 Handler = Callable[[Any], Any]
 
@@ -71,8 +72,10 @@ class RayCluster:
     def _connect(self, address: str) -> None:
         before = signal.getsignal(signal.SIGTERM)
         try:
+            if address:
+                _knock(address)
             self._ray.init(address=address or None, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(
                 f"no Ray cluster can be used at {address or 'this machine'} ({_first_line(error)})",
                 where="--on",
@@ -106,6 +109,9 @@ class RayCluster:
 
         The function is sent as code, so that it runs where keeptune is another one or none at all: it is defined inside
         another one and imports what it needs itself.
+
+        Raises:
+            ResourceError: a node does not answer.
         """
         pinned = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         task = self._ray.remote(num_cpus=0, max_retries=0)(look)
@@ -113,11 +119,21 @@ class RayCluster:
             _name(node): task.options(scheduling_strategy=pinned(node["NodeID"], soft=False)).remote()
             for node in self.nodes()
         }
-        return {name: self._ray.get(found) for name, found in asked.items()}
+        found = {}
+        for name, answer in asked.items():
+            try:
+                found[name] = self._ray.get(answer, timeout=ANSWER)
+            except self._ray.exceptions.RayError as error:
+                raise ResourceError(
+                    f"does not answer ({_reason(error)})", where=name, remedy="see `ray status`, and stop that node"
+                ) from error
+        return found
 
     def launcher(self, make: Callable[[], Handler], each: Resources, most: int) -> RayLauncher:
         """Starts workers that are made by ``make`` on their nodes, at most as many as the cluster has room for."""
-        return RayLauncher(self._ray, make, each, min(most, self.room(each)))
+        workers = min(most, self.room(each))
+        densest = max(each.fit(node["Resources"]) for node in self.nodes())
+        return RayLauncher(self._ray, make, each, workers, sharing=1 if each.gpus else min(workers, densest))
 
 
 class RayLauncher:
@@ -125,8 +141,8 @@ class RayLauncher:
 
     tries = 3  # a job that takes two workers with it would take the next one, too
 
-    def __init__(self, ray: Any, make: Callable[[], Handler], each: Resources, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, ray: Any, make: Callable[[], Handler], each: Resources, workers: int, sharing: int) -> None:
+        self.workers, self.sharing = workers, sharing
         self._ray = ray
         self._make = ray.put(make)  # once for all workers of a node
         self._actor = ray.remote(num_cpus=each.cpus, num_gpus=each.gpus, max_restarts=0)(_Host)
@@ -208,6 +224,19 @@ def _import() -> Any:
     except ImportError as error:
         raise MissingExtra("ray", "ray") from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """See at once that somebody listens there: Ray tries for a minute and then ends the process.
+
+    Raises:
+        OSError: nobody does.
+        ValueError: no host and port.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("not a host and a port")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _name(node: Mapping[str, Any]) -> str:

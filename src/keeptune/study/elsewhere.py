@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,3 +74,5 @@ def _temporary_files(folder: Path) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
+        with suppress(OSError):  # somebody still has a file there
+            folder.rmdir()

@@ -60,14 +60,19 @@ class Mirror:
     def __enter__(self) -> Mirror:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Copy what is left.
 
         Raises:
-            ResourceError: that failed; the run folder is complete.
+            ResourceError: that failed; the run folder is complete. After an error it is a warning.
         """
         self._thread.shutdown(wait=True)
-        self.copy()
+        try:
+            self.copy()
+        except ResourceError as failed:
+            if error is None:
+                raise
+            self._warn(f"mirror: {failed}")
 
     def fetch(self) -> int:
         """Copy to the run folder what the storage has and the folder never had; returns the number of files.
@@ -186,7 +191,7 @@ class Mirrored:
     """A runner after each of whose jobs a mirror is brought up to date."""
 
     def __init__(self, runner: Runner, mirror: Mirror) -> None:
-        self.workers = runner.workers
+        self.workers, self.threads, self.sharing = runner.workers, runner.threads, runner.sharing
         self._runner, self._mirror = runner, mirror
 
     def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:

@@ -177,7 +177,7 @@ def measure(
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
         watching.tested(prompting)
         if config.methods:
-            planned = plan(workplace, config, runner.workers, clock)
+            planned = plan(workplace, config, runner, clock)
             work = follow(planned, prepared, workplace, runner, clock)
         chosen = choose_rates(work, ledger, baseline)
         curves = learning_curves(work, ledger, chosen)
@@ -232,9 +232,9 @@ def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere
     runner: Runner
     if elsewhere.cluster is not None:
         most = jobs if config.workers == "auto" else workers
-        runner = Pool(cluster_launcher(elsewhere.cluster, workplace, start, most), messages, board)
+        runner = Pool(cluster_launcher(elsewhere.cluster, workplace, start, most), start.threads, messages, board)
     elif workers > 1:
-        runner = Pool(ProcessLauncher(start, workers), messages, board)
+        runner = Pool(ProcessLauncher(start, workers), start.threads, messages, board)
     else:
         runner = InProcess(workplace)
     return runner if elsewhere.mirror is None else Mirrored(runner, elsewhere.mirror)

@@ -64,7 +64,7 @@ class Hands:
     """Scripts of the workers in the order in which they begin; nobody speaks where ``silent``."""
 
     def __init__(self, *scripts: str, workers: int = 2, tries: int = 3, silent: bool = False) -> None:
-        self.workers, self.tries, self.silent, self.closed = workers, tries, silent, False
+        self.workers, self.sharing, self.tries, self.silent, self.closed = workers, workers, tries, silent, False
         self._scripts, self.hands = list(scripts), list[Hand]()
 
     def start(self) -> Hand:
@@ -101,7 +101,7 @@ class Wishes:
 
 def pool_of(hands: Hands, tmp_path: Path) -> tuple[Pool[Hand], Messages]:
     messages = Messages(Console(file=io.StringIO(), width=200))
-    return Pool(hands, messages, Board(messages.console, tmp_path)), messages
+    return Pool(hands, 1, messages, Board(messages.console, tmp_path)), messages
 
 
 def test_every_wanted_job_is_done_once_in_the_order_of_the_schedule(tmp_path: Path) -> None:

@@ -69,6 +69,11 @@ class Launcher(Protocol[W]):
         ...
 
     @property
+    def sharing(self) -> int:
+        """How many of them may be on one machine, or on one GPU."""
+        ...
+
+    @property
     def tries(self) -> int:
         """How often a job is begun until the loss of its worker ends the study."""
         ...
@@ -113,8 +118,8 @@ class _Queue:
 class Pool(Generic[W]):
     """A runner (see `runner.Runner`) that keeps its workers, each with the base loaded, from one call to the next."""
 
-    def __init__(self, launcher: Launcher[W], messages: Messages, board: Board) -> None:
-        self.workers = launcher.workers
+    def __init__(self, launcher: Launcher[W], threads: int, messages: Messages, board: Board) -> None:
+        self.workers, self.sharing, self.threads = launcher.workers, launcher.sharing, threads
         self._launcher, self._messages, self._board = launcher, messages, board
         self._idle: list[W] = []  # those that are not ready included
         self._busy: dict[W, Job] = {}

@@ -93,7 +93,7 @@ class ProcessLauncher:
     tries = 1  # a process that dies on this machine leaves it short of what the next one would need
 
     def __init__(self, start: Start, workers: int) -> None:
-        self.workers = workers
+        self.workers = self.sharing = workers
         self._start = start
 
     def start(self) -> ProcessWorker:
