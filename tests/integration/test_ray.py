@@ -20,12 +20,13 @@ import torch
 import yaml
 from rich.console import Console
 
-import keeptune
+import keeptune as package
 from keeptune.core.config import parse_recipe
 from keeptune.core.errors import ConfigError, ResourceError, WorkerLost
-from keeptune.core.records import Summary
+from keeptune.core.records import Summary, read_json
 from keeptune.launch.ray import RayCluster, Resources
 from keeptune.recipe.config import StudyConfig
+from keeptune.study.records import TrialRecord
 from keeptune.study.run import run_study
 from keeptune.study.schedule import cluster as on_cluster
 from keeptune.study.schedule.cluster import check_nodes, looking
@@ -180,7 +181,7 @@ def test_a_node_that_is_not_like_this_machine_is_refused(
         check_nodes(cluster, tmp_path)
         assert not list(tmp_path.iterdir())
         with monkeypatch.context() as patch:
-            patch.setattr(keeptune, "__version__", "9.9")
+            patch.setattr(package, "__version__", "9.9")
             with pytest.raises(ConfigError, match=r"keeptune 0\..* \(here: 9\.9 with sources") as caught:
                 check_nodes(cluster, tmp_path)
             assert "node" in str(caught.value.where) and "torch" not in caught.value.message
@@ -240,3 +241,21 @@ class _Sleeps:
 class _Dies:
     def __call__(self, request: str) -> None:
         os._exit(3)
+
+
+def test_one_arm_over_two_workers_is_the_arm_of_one_process(
+    nodes: Nodes, config: StudyConfig, alone: tuple[Path, Summary], tmp_path: Path, keeptune: Any
+) -> None:
+    arms = ("prompt", "full", "lora+kl")
+    values = config.model_copy(update={"arms": arms}).model_dump(mode="json", exclude_defaults=True)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    ended = keeptune("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study")
+    assert ended.code == 0, ended.err + ended.out
+    records = {path.parent.name: read_json(path, TrialRecord) for path in (tmp_path / "study").glob("arms/*/trial.json")}
+    assert len(records) == len(arms) - 1
+    for name, found in records.items():
+        expected = read_json(alone[0] / "arms" / name / "trial.json", TrialRecord)
+        assert found.row_losses == pytest.approx(expected.row_losses, rel=1e-3)
+        assert found.validation.target == expected.validation.target
+    again = keeptune("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study", "--set", "seeds=[a]")
+    assert again.code == 2

@@ -26,7 +26,7 @@ from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.remedies.kl import KlConfig
 from keeptune.train.remedies.talr import TalrConfig
-from keeptune.train.step import batches_for, train_step
+from keeptune.train.step import batches_for, share_of, train_step
 
 Rows = Callable[..., list[Encoded]]
 T = TypeVar("T")
@@ -91,7 +91,7 @@ def test_shards_give_the_loss_and_the_gradient_of_the_step(
                 noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
                 parameter.add_(0.02 * noise)
         optimizer = Recorder(method.trainable(lm.model).values())
-        batches = batches_for(lm, world.shard(rows), 90)
+        batches = batches_for(lm, share_of(lm, rows, world), 90)
         if count > 1:
             assert sum(len(batch.input_ids) for batch in batches) < sum(batch.tokens for batch in batches)
         return train_step(lm, batches, objective, optimizer, 0.1, 1.0, world), optimizer.gradients

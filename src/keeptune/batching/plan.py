@@ -57,11 +57,11 @@ def plan_tries(paths: Sequence[Path], token_budget: int) -> list[list[Path]]:
     paths = sorted(paths, key=lambda path: path.key)
     lengths = [len(path.ids) for path in paths]
     shared = worthwhile(common_prefixes(paths), lengths)
-    cuts = _cuts(lengths, shared, token_budget)
+    cuts = cut_places(lengths, shared, token_budget)
     distinct = sum(lengths) - sum(shared) + sum(shared[cut] for cut in cuts)
     even = math.ceil(distinct / max(len(cuts), 1))
     for slack in (1.0, 1.05, 1.15):  # as many micro-batches as needed anyway, but none much larger than another
-        evened = _cuts(lengths, shared, min(token_budget, math.ceil(slack * even)))
+        evened = cut_places(lengths, shared, min(token_budget, math.ceil(slack * even)))
         if len(evened) <= len(cuts):
             cuts = evened
             break
@@ -79,7 +79,7 @@ def row_batches(rows: Sequence[Encoded], token_budget: int, *, padded: bool = Fa
     return [flat_batch([rows[index] for index in group]) for group in groups]
 
 
-def _cuts(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
+def cut_places(lengths: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
     """The first index of every micro-batch. A full one gives up the end of it that shares the least with the rest."""
     cuts: list[int] = []
     start = 0

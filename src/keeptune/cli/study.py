@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.ranks import Processes, main_process
+
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: section.field=value. May be repeated.")
 ]
@@ -29,6 +31,7 @@ def study(
         str | None, typer.Option(help="Storage that holds a copy of the run folder: s3://bucket/run, gs://, a folder.")
     ] = None,
     overrides: Overrides = None,
+    nproc: Processes = 1,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.cli.run_folder import run_folder
@@ -38,8 +41,11 @@ def study(
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
+    default = Path("runs") / recipe.stem
+    with main_process(nproc, on, out or default) as world:
+        folder = run_folder(begun_study(config, data), default, out)
 
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
+        from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-    run_study(config, folder, data_root=data, on=on, mirror=mirror)
+        cluster = on if world.size == 1 else None  # whose workers are the processes of this world
+        run_study(config, folder, data_root=data, on=cluster, mirror=mirror, world=world)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
+from keeptune.cli.ranks import Processes, main_process
 
 
 def train(
@@ -32,6 +33,7 @@ def train(
         Path | None, typer.Option(help="Run folder; default runs/train, numbered where another run is there.")
     ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
+    nproc: Processes = 1,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
     import yaml
@@ -54,8 +56,9 @@ def train(
         **({method: {"learning_rates": rate}} if rate else {}),
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
-    folder = run_folder(begun_study(config), Path("runs/train"), out)
+    with main_process(nproc) as world:
+        folder = run_folder(begun_study(config), Path("runs/train"), out)
 
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
+        from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-    run_study(config, folder)
+        run_study(config, folder, world=world)

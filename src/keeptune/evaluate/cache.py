@@ -11,14 +11,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from keeptune import __version__
-from keeptune.core.errors import DataError
-from keeptune.core.records import Part, read_json, write_json
+from keeptune.core.records import Part, write_json
 from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import Encoder
 from keeptune.evaluate.prompts import Wording
 from keeptune.evaluate.runner import Evaluation, evaluate
 from keeptune.evaluate.task import Task
+from keeptune.launch.world import ALONE, World
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress
 
@@ -33,10 +35,15 @@ def cache_folder() -> Path:
 
 
 class EvaluationCache:
-    """A folder of evaluations."""
+    """A folder of evaluations. Where several processes evaluate together, that of the main one counts.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: where evaluations are kept.
+        world: the processes that ask together.
+    """
+
+    def __init__(self, folder: Path, world: World = ALONE) -> None:
+        self.folder, self.world = folder, world
 
     def evaluate(
         self,
@@ -54,10 +61,10 @@ class EvaluationCache:
         """Like `runner.evaluate`, but read from the folder if the same was evaluated before."""
         settings: dict[str, Any] = {"shots": shots, "draw": draw, "template": template, "limit": limit}
         path = self._path(lm, task, part, encoder, settings)
-        result = _read(path) if path is not None else None
+        result = self._read(path) if path is not None else None
         if result is None:
             result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
-            if path is not None:
+            if path is not None and self.world.is_main:
                 write_json(path, result)
         if encoder is None:  # nobody who makes a report of it
             for note in result.notes():
@@ -75,13 +82,11 @@ class EvaluationCache:
         key = content_hash([__version__, lm.hash, machine, task.digest, wording, part, asked, settings])
         return self.folder / f"{task.name}-{part}-{key}.json"
 
-
-def _read(path: Path) -> Evaluation | None:
-    """The evaluation that was kept, or None if there is none that can be read."""
-    if not path.is_file():
-        return None
-    try:
-        return read_json(path, Evaluation)
-    except DataError:
-        path.unlink(missing_ok=True)  # cut short, or another version's
-        return None
+    def _read(self, path: Path) -> Evaluation | None:
+        """The evaluation that was kept, or None if there is none that can be read."""
+        kept = self.world.first(lambda: path.read_bytes() if path.is_file() else b"")
+        try:
+            return Evaluation.model_validate_json(kept) if kept else None
+        except ValidationError:
+            path.unlink(missing_ok=True)  # cut short, or another version's
+            return None

@@ -12,10 +12,13 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from keeptune.core.errors import ConfigError, MissingExtra, ResourceError, WorkerLost
 from keeptune.core.units import cut
+from keeptune.launch.torchrun import BACKENDS
 
 SCHEME = "ray"
 SAID = 300  # characters of Ray's own words about a loss
@@ -46,13 +49,14 @@ class RayCluster:
     Args:
         on: "ray" is the cluster that runs here or that RAY_ADDRESS names, or else Ray on this machine alone;
             "ray://host:6379" is the cluster with that head.
+        show: what workers print is printed here, too.
 
     Raises:
         ConfigError: there is no such place, or it cannot be reached.
         MissingExtra: Ray is not installed.
     """
 
-    def __init__(self, on: str) -> None:
+    def __init__(self, on: str, *, show: bool = False) -> None:
         scheme, _, address = on.partition("://")
         if scheme != SCHEME:
             raise ConfigError(f"'{on}' is no place to run", where="--on", remedy="use ray, or ray://host:6379")
@@ -60,7 +64,7 @@ class RayCluster:
         self._ray = _import()
         self._begun = not self._ray.is_initialized()
         if self._begun:
-            self._connect(address)
+            self._connect(address, show)
 
     def __enter__(self) -> RayCluster:
         return self
@@ -69,12 +73,12 @@ class RayCluster:
         if self._begun:
             self._ray.shutdown()
 
-    def _connect(self, address: str) -> None:
+    def _connect(self, address: str, show: bool) -> None:
         before = signal.getsignal(signal.SIGTERM)
         try:
             if address:
                 _knock(address)
-            self._ray.init(address=address or None, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            self._ray.init(address=address or None, include_dashboard=False, log_to_driver=show, logging_level="ERROR")
         except (OSError, RuntimeError, ValueError) as error:
             raise ConfigError(
                 f"no Ray cluster can be used at {address or 'this machine'} ({_first_line(error)})",
@@ -134,6 +138,54 @@ class RayCluster:
         workers = min(most, self.room(each))
         densest = max(each.fit(node["Resources"]) for node in self.nodes())
         return RayLauncher(self._ray, make, each, workers, sharing=1 if each.gpus else min(workers, densest))
+
+    def share(self, processes: int) -> Resources:
+        """The most that each of so many processes can have: a GPU where there are enough, all processors otherwise.
+
+        Raises:
+            ResourceError: there are too few processors.
+        """
+        totals = [node["Resources"] for node in self.nodes()]
+        if sum(Resources(1, 1).fit(total) for total in totals) >= processes:
+            return Resources(1, 1)
+        for cpus in range(int(max((total["CPU"] for total in totals), default=0)), 0, -1):
+            if sum(Resources(cpus).fit(total) for total in totals) >= processes:
+                return Resources(cpus)
+        raise ResourceError(f"the cluster has fewer than {processes} processors", where="--nproc")
+
+    def together(self, run: Callable[[], int], processes: int, folder: Path) -> int:
+        """Call a function in so many workers that are one world of torch.distributed; what it returns in the first.
+
+        Workers that are lost are all begun again, up to two times: what is called goes on from what it left on disk.
+
+        Args:
+            run: finds RANK, WORLD_SIZE and LOCAL_RANK in its environment, and a process group.
+            processes: workers.
+            folder: for Ray Train's own files, on storage that all nodes share.
+
+        Raises:
+            WorkerLost: too often.
+        """
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.v2.api.exceptions import TrainingFailedError
+
+        each, outcome = self.share(processes), self._ray.remote(num_cpus=0)(_Outcome).remote()
+        trainer = TorchTrainer(
+            partial(_as_rank, run, outcome, each.cpus),
+            torch_config=TorchConfig(backend=BACKENDS if each.gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=processes, use_gpu=bool(each.gpus), resources_per_worker={"CPU": each.cpus}
+            ),
+            run_config=RunConfig(
+                name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=RayLauncher.tries - 1)
+            ),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            raise WorkerLost(_reason(error), where="--on", remedy="run the same command again to go on") from error
+        return int(self._ray.get(outcome.get.remote()))
 
 
 class RayLauncher:
@@ -215,6 +267,31 @@ class _Host:
     def serve(self, request: Any) -> Any:
         """Call the object."""
         return self._handler(request)
+
+
+class _Outcome:
+    """An actor that holds what the first worker's function returned."""
+
+    def __init__(self) -> None:
+        self._code = 1
+
+    def set(self, code: int) -> None:
+        """The function has returned."""
+        self._code = code
+
+    def get(self) -> int:
+        """What it returned."""
+        return self._code
+
+
+def _as_rank(run: Callable[[], int], outcome: Any, threads: int) -> None:
+    """The life of a worker of a world."""
+    import torch
+
+    torch.set_num_threads(threads)
+    code = run()
+    if os.environ["RANK"] == "0":
+        _import().get(outcome.set.remote(code))
 
 
 def _import() -> Any:

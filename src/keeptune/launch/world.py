@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-T = TypeVar("T")
+if TYPE_CHECKING:  # commands look for their world before they import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class World:
     """One process of ``size``, which is alone by default. Whoever starts several gives each a subclass with a `sum`.
 
-    Every process holds the whole model and computes its share of every step; sums over all make the step whole.
+    All processes make the same calls in the same order; what each computes of a step or of an evaluation is its own
+    share, and sums over all make it whole. `torchrun.joined` is where the world of a process comes from.
 
     Example:
-        >>> World().is_main, World().shard([3, 1, 4, 1, 5])
-        (True, [3, 1, 4, 1, 5])
-        >>> [World(rank, size=2).shard([3, 1, 4, 1, 5]) for rank in (0, 1)]
-        [[3, 4, 5], [1, 1]]
+        >>> World().is_main, World().gather(b"mine")
+        (True, [b'mine'])
     """
 
     rank: int = 0
@@ -32,19 +30,40 @@ class World:
         """Whether this is the one process that writes and shows what all of them did."""
         return self.rank == 0
 
-    def shard(self, step: Sequence[T]) -> Sequence[T]:
-        """What of a step is this process's; all shards together are the step, and some may be empty."""
-        return step if self.size == 1 else step[self.rank :: self.size]
-
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes of a tensor on any device, the same in each of them.
+        """The sum over all processes of a tensor on any device, the same bits in each; ``tensor`` may be overwritten.
 
-        All processes call it equally often and in the same order. None goes on before all have called, so this is
-        also how they wait for one another.
+        None goes on before all have called, so this is also how they wait for one another.
         """
         if self.size > 1:
             raise NotImplementedError("a world of several processes has to say how it sums")
         return tensor
+
+    def gather(self, mine: bytes) -> list[bytes]:
+        """What every process hands in, by rank; the same list in each of them."""
+        if self.size == 1:
+            return [mine]
+        import torch
+
+        lengths = torch.zeros(self.size, dtype=torch.int64)
+        lengths[self.rank] = len(mine)
+        ends = self.sum(lengths).cumsum(0).tolist()
+        if not ends[-1]:
+            return [b""] * self.size
+        starts = [0, *ends[:-1]]
+        whole = torch.zeros(ends[-1], dtype=torch.uint8)
+        if mine:
+            whole[starts[self.rank] : ends[self.rank]] = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+        found = self.sum(whole).numpy()
+        return [found[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
+
+    def first(self, make: Callable[[], bytes]) -> bytes:
+        """What the main process makes, in all of them. They wait for it however long it takes."""
+        return self.gather(make() if self.is_main else b"")[0]
+
+    def wait(self) -> None:
+        """Go on when all have come here, however long the main process takes."""
+        self.first(lambda: b"")
 
 
 ALONE = World()

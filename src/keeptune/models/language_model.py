@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +46,7 @@ class LanguageModel(LoadedModel):
     base_engine: Engine = field(default_factory=PaddedEngine)  # how the model runs that no method has changed
     adapted_engine: Engine | None = None  # and how it runs adapted, where that was tried anew
     _held_back: bool = False  # see `using`
+    _wrap: Callable[[Engine], Engine] | None = None  # see `through`
 
     @classmethod
     def wrap(
@@ -94,7 +95,17 @@ class LanguageModel(LoadedModel):
     def engine(self) -> Engine:
         """How the model runs."""
         chosen = self.adapted_engine or self.base_engine
-        return chosen.reference if self._held_back else chosen
+        chosen = chosen.reference if self._held_back else chosen
+        return chosen if self._wrap is None else self._wrap(chosen)
+
+    @contextmanager
+    def through(self, wrap: Callable[[Engine], Engine]) -> Iterator[None]:
+        """Within, the model runs by what ``wrap`` makes of the engine that is its own at the time."""
+        before, self._wrap = self._wrap, wrap
+        try:
+            yield
+        finally:
+            self._wrap = before
 
     @contextmanager
     def using(self, engine: str) -> Iterator[None]:

@@ -92,7 +92,11 @@ def measure(ledger: Ledger, scorer: Scorer, rows: Sequence[Encoded]) -> bool:
         return False
     for part in PARTS:
         for task in (*scorer.suites, *(scorer.targets if part == "validation" else ())):
-            write_records(folder / part / f"{task}.jsonl", scorer.evaluate(task, part).items)
+            items = scorer.evaluate(task, part).items
+            if ledger.writes:
+                write_records(folder / part / f"{task}.jsonl", items)
+    if not ledger.writes:
+        return True
     DriftBase.of(scorer.lm, rows).write(folder / "drift.safetensors")
     write_json(folder / "baseline.json", BaselineRecord(key=key, suites=tuple(scorer.suites)))
     return True

@@ -1,4 +1,4 @@
-"""What a study uses beside this machine: a cluster whose nodes do its jobs, a storage with a copy of its folder."""
+"""What a study uses beside this process: others that share its jobs, nodes that do them, a copy of its folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from keeptune.core.errors import RunFolderError
 from keeptune.launch.ray import RayCluster
+from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import Begun, another
 from keeptune.study.messages import Messages
 from keeptune.study.mirror import Mirror
@@ -23,6 +24,7 @@ class Elsewhere:
 
     cluster: RayCluster | None = None
     mirror: Mirror | None = None
+    world: World = ALONE  # processes that do every job together
     cache: Path | None = None  # of base scores and encoded rows, where it has to be another one than the user's
 
 
@@ -61,7 +63,7 @@ def reaching(on: str | None, mirror: str | None, folder: Path, begun: Begun, mes
         check_nodes(cluster, folder)
         stack.enter_context(_temporary_files(folder / "tmp"))
         cache = None if os.environ.get("KEEPTUNE_CACHE") else folder.absolute() / "cache"
-        yield Elsewhere(cluster, copy, cache)
+        yield Elsewhere(cluster, copy, cache=cache)
 
 
 @contextmanager

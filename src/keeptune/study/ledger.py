@@ -38,6 +38,7 @@ class Ledger:
     targets: Sequence[str]
     suites: Sequence[str]
     extras: Sequence[str]
+    writes: bool = True  # False in a process that only helps to train what another one enters
 
     def key(self, *parts: Any) -> str:
         """Of what depends on ``parts`` and on what every training depends on."""

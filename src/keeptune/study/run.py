@@ -18,6 +18,7 @@ from keeptune.core import allocator
 from keeptune.core.errors import DataError
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
+from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import Begun, begin, begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.report.console import print_summary
@@ -42,6 +43,7 @@ from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.pool import Pool
 from keeptune.study.schedule.processes import ProcessLauncher, fitting_workers
 from keeptune.study.schedule.runner import Everything, InProcess, Runner
+from keeptune.study.schedule.together import Together
 from keeptune.study.schedule.work import Work
 from keeptune.study.schedule.worker import Start
 from keeptune.study.settled import settle_workers
@@ -62,6 +64,7 @@ def run_study(
     command: str | None = None,
     on: str | None = None,
     mirror: str | None = None,
+    world: World = ALONE,
 ) -> Summary:
     """Run every arm that is not finished; write summary.json and report.html; print verdict and table.
 
@@ -73,6 +76,7 @@ def run_study(
         command: as the report quotes it; by default this process's command line.
         on: where its jobs are done: "ray" or "ray://host:6379" (see `RayCluster`); by default on this machine.
         mirror: URL of a storage that holds a copy of the run's folder (see `Mirror`).
+        world: the processes that do every job together; this is the main one, and the others `follow`.
 
     Raises:
         KeeptuneError: anything foreseen; finished arms are kept.
@@ -84,7 +88,8 @@ def run_study(
     """
     messages, begun = Messages(console or Console()), begun_study(config, data_root)
     command = command or shlex.join(["keeptune", *sys.argv[1:]])
-    with reaching(on, mirror, folder, begun, messages) as elsewhere:
+    with reaching(on, mirror, folder, begun, messages) as found:
+        elsewhere = replace(found, world=world)
         return _run(config, folder, begun, messages, data_root, command, elsewhere)
 
 
@@ -220,6 +225,8 @@ def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere
     On a cluster workers have the threads that they would have here, so that results are the same, and there are as many
     as have room, unless the recipe says how many.
     """
+    if elsewhere.world.size > 1:
+        return _mirrored(Together(prepared, workplace, elsewhere.world), elsewhere)
     config, messages = prepared.config, workplace.messages
     fitting = fitting_workers(workplace.lm, workplace.parameters)
     workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
@@ -237,6 +244,10 @@ def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere
         runner = Pool(ProcessLauncher(start, workers), start.threads, messages, board)
     else:
         runner = InProcess(workplace)
+    return _mirrored(runner, elsewhere)
+
+
+def _mirrored(runner: Runner, elsewhere: Elsewhere) -> Runner:
     return runner if elsewhere.mirror is None else Mirrored(runner, elsewhere.mirror)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import write_json
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Encoded
+from keeptune.evaluate.cache import EvaluationCache
 from keeptune.inference.self_replay import self_replay
+from keeptune.launch.world import ALONE, World
 from keeptune.models.language_model import LanguageModel
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.baseline import Baseline
@@ -40,6 +42,12 @@ class Workplace:
     messages: Messages
     microbatches: MicrobatchMemory  # a study that goes on splits its steps as it did before
     trackers: Sequence[Tracker]  # that the recipe names
+    world: World = ALONE  # the processes that do a job together
+
+    def shared(self, world: World) -> Workplace:
+        """The place of work of one process of ``world``, of which the main one keeps the books."""
+        scorer = replace(self.scorer, cache=EvaluationCache(self.scorer.cache.folder, world))
+        return replace(self, ledger=replace(self.ledger, writes=world.is_main), scorer=scorer, world=world)
 
     @cached_property
     def baseline(self) -> Baseline:
@@ -70,5 +78,6 @@ class Workplace:
                 self.lm, prompts, settings.tokens, seed=seed, end_ids=(self.encoder.end_id,), progress=update
             )
         texts = tuple((row.id, row.prompt_ids, row.completion_ids) for row in rows)
-        write_json(path, TextsRecord(key=key, rows=texts))
+        if self.ledger.writes:
+            write_json(path, TextsRecord(key=key, rows=texts))
         return {"self": rows}

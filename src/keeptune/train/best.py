@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from keeptune.core.files import readable, writing
 from keeptune.launch.world import ALONE, World
 from keeptune.methods.base import Method
@@ -79,7 +77,7 @@ class Best:
         """By the main process; no other one goes on before the weights are there."""
         if self.world.is_main:
             self._write()
-        self.world.sum(torch.zeros(()))
+        self.world.wait()
 
     def _write(self) -> None:
         """Whole or not at all: written beside, then renamed."""

@@ -34,7 +34,7 @@ from keeptune.train.order import Position, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
-from keeptune.train.step import batches_for, mean_nll, train_step
+from keeptune.train.step import batches_for, mean_nll, share_of, train_step
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Trainer:
         """One update, by this process's share of the rows. A step that diverged leaves no record."""
         started, run, config = time.perf_counter(), self.run, self.config
         rate = learning_rate(step, run.steps, run.lr, config.warmup)
-        batches = batches_for(run.lm, self.world.shard(rows), self.engine.token_budget)
+        batches = batches_for(run.lm, share_of(run.lm, rows, self.world), self.engine.token_budget)
         result = train_step(run.lm, batches, self.objective, self.optimizer, rate, config.clip, self.world)
         if step == 1:
             self._name_untouched()
@@ -209,7 +209,7 @@ class Trainer:
         """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
         if not self.validation:
             return
-        loss = mean_nll(self.run.lm, self.validation, self.engine.token_budget)
+        loss = mean_nll(self.run.lm, self.validation, self.engine.token_budget, self.world)
         kept = self.best.offer(step, loss, self.tier()) if self.tier and step > 0 else self.best.offer(step, loss)
         if math.isfinite(loss):
             record = ValidationRecord(step=step, loss=loss, best=kept)
@@ -219,14 +219,17 @@ class Trainer:
     def _engine(self, memory: MicrobatchMemory, steps: Steps) -> EngineRecord:
         """The token budget that the settings give, or the one that is found; noted in the run's folder."""
         run, config = self.run, self.config
-        if config.token_budget == "auto":
-            memory.recall([run.folder / FILE])
-            engine = memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
-        else:
-            engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
-        if self.world.is_main:
+
+        def find() -> bytes:
+            if config.token_budget == "auto":
+                memory.recall([run.folder / FILE])
+                engine = memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
+            else:
+                engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
             write_json(run.folder / FILE, engine)
-        return engine
+            return engine.model_dump_json().encode()
+
+        return EngineRecord.model_validate_json(self.world.first(find))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from keeptune.launch.world import World
+
+BUCKET = 2**24  # elements that are summed over processes at once: 64 MB
 
 
 class MasterAdamW:
@@ -60,16 +62,17 @@ class MasterAdamW:
 
     @torch.no_grad()
     def sum_over(self, world: World) -> None:
-        """Add up the gradients of all processes; call once before `step`.
+        """Add up the gradients of all processes, in few large sums; call once before `step`.
 
         A parameter that has a gradient in some of them counts as zero in the others; one that has none stands still.
         """
         if world.size == 1:
             return
         present = world.sum(torch.tensor([float(m.grad is not None) for m in self.masters])).tolist()
-        for master, count in zip(self.masters, present, strict=True):
-            if count:
-                master.grad = world.sum(torch.zeros_like(master) if master.grad is None else master.grad)
+        for bucket in buckets([m for m, count in zip(self.masters, present, strict=True) if count]):
+            flat = torch.cat([torch.zeros_like(m).flatten() if m.grad is None else m.grad.flatten() for m in bucket])
+            for master, part in zip(bucket, world.sum(flat).split([m.numel() for m in bucket]), strict=True):
+                master.grad = part.view_as(master)
 
     @torch.no_grad()
     def step(self, lr: float, clip: float) -> Tensor:
@@ -107,6 +110,20 @@ class MasterAdamW:
         """Every parameter of low precision is its master, rounded."""
         if self._low:
             torch._foreach_copy_([self.parameters[i] for i in self._low], [self.masters[i] for i in self._low])
+
+
+def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in their order, in groups of at most `BUCKET` elements; a larger one is a group of its own."""
+    group: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if group and size + tensor.numel() > BUCKET:
+            yield group
+            group, size = [], 0
+        group.append(tensor)
+        size += tensor.numel()
+    if group:
+        yield group
 
 
 def _clip(gradients: list[Tensor], clip: float) -> Tensor:

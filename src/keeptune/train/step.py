@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from keeptune.batching.deal import deal
 from keeptune.batching.types import Batch
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
@@ -47,6 +48,13 @@ def batches_for(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -
     return lm.engine.train_batches(lm, rows, token_budget) if rows else []
 
 
+def share_of(lm: LanguageModel, rows: Sequence[Encoded], world: World) -> Sequence[Encoded]:
+    """What of a step this process computes: shares of about equal work, which together are the step."""
+    if world.size == 1:
+        return rows
+    return [rows[number] for number in deal(lm.engine.work(lm, rows), world.size)[world.rank]]
+
+
 def train_step(
     lm: LanguageModel,
     batches: Sequence[Batch],
@@ -75,9 +83,12 @@ def train_step(
     return StepResult(world.sum(total), norm, round(tokens), round(weight))
 
 
-def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> float:
-    """Nats per trained token over ``rows``, without dropout."""
+def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, world: World = ALONE) -> float:
+    """Nats per trained token over ``rows``, without dropout: the same bits however many processes share the batches."""
     with evaluating(lm):
-        batches = [batch.to(lm.device) for batch in batches_for(lm, rows, token_budget)]
-        total = sum(float((target_logprobs(lm, batch) * batch.weights).sum()) for batch in batches)
-    return -total / sum(batch.weight for batch in batches)
+        batches = batches_for(lm, rows, token_budget)
+        totals = torch.zeros(len(batches), dtype=torch.float64)
+        for number in range(world.rank, len(batches), world.size):
+            batch = batches[number].to(lm.device)
+            totals[number] = float((target_logprobs(lm, batch) * batch.weights).sum())
+    return -sum(world.sum(totals).tolist()) / sum(batch.weight for batch in batches)

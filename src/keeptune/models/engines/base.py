@@ -10,12 +10,16 @@ from typing import Any, Protocol
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from keeptune.batching.deal import Work
 from keeptune.batching.types import Batch
 from keeptune.data.examples import Encoded
 from keeptune.models.generation.choose import Choose
 from keeptune.models.generation.stops import StopTexts
 from keeptune.models.loaded import LoadedModel
 from keeptune.models.progress import Progress
+
+Take = slice  # which of a sequence of batches: slice(rank, None, ranks) are those of one process
+ALL = slice(None)
 
 B = TypeVar("B", bound=Batch, default=Any)  # the layout of an engine's batches; callers hand back what they were given
 
@@ -61,6 +65,10 @@ class Engine(Protocol[B]):
         """The slow engine whose results are those of this one up to rounding; itself where it is that one."""
         ...
 
+    def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
+        """What `train_batches` of ``rows`` will compute, by which rows are dealt to several processes."""
+        ...
+
     def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[B]:
         """Micro-batches for a loss, in the mode (training or evaluation) that the model is in; on the CPU.
 
@@ -85,9 +93,12 @@ class Engine(Protocol[B]):
         ...
 
     def score(
-        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL
     ) -> Iterator[Scores]:
-        """Every target of ``rows`` once, batch by batch; the model is in evaluation mode and builds no graph."""
+        """Every target of ``rows`` once, batch by batch; the model is in evaluation mode and builds no graph.
+
+        Of the batches, which are the same whoever asks, those that ``take`` lets through.
+        """
         ...
 
     def generate(self, lm: LoadedModel, asked: Generation) -> list[tuple[int, ...]]:

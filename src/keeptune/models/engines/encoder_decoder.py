@@ -5,19 +5,22 @@ P prompts of E tokens, B answers of D tokens, U kept states, S targets, V vocabu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from keeptune.batching.deal import Work, pair_work, plain_work
 from keeptune.batching.pairs import pair_batch, plan_pairs
 from keeptune.batching.types import PairBatch
 from keeptune.core.errors import ModelError
 from keeptune.data.encode.texts import frame_ids
 from keeptune.data.examples import Encoded
 from keeptune.models.causal import draw_tokens
-from keeptune.models.engines.base import Generation, Scores
+from keeptune.models.engines.base import ALL, Generation, Scores, Take
 from keeptune.models.engines.dropout import DropoutWatch
 from keeptune.models.forward import gather_logprobs
 from keeptune.models.generation.padded import padded_generate
@@ -41,6 +44,10 @@ class PairReference:
     def reference(self) -> PairReference:
         """This engine."""
         return self
+
+    def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
+        """Every row by itself."""
+        return plain_work(rows)
 
     def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[PairBatch]:
         """Rows of like lengths together."""
@@ -74,10 +81,10 @@ class PairReference:
         return -(self.logprobs(lm, batch) * batch.weights).sum() * scale
 
     def score(
-        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL
     ) -> Iterator[Scores]:
         """Batch by batch."""
-        for made in self.score_batches(rows, token_budget):
+        for made in itertools.islice(self.score_batches(rows, token_budget), take.start, take.stop, take.step):
             logprobs_S, likeliest_S = self._ranked(lm, made.to(lm.device), ranks)
             yield Scores(made.examples.to(lm.device), logprobs_S, likeliest_S, len(made.prompts))
 
@@ -113,6 +120,11 @@ class EncoderDecoderEngine(PairReference):
     def reference(self) -> PairReference:
         """The slow one."""
         return PairReference(self.start)
+
+    @override
+    def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
+        """Equal prompts count once, unless each row needs dropout of its own."""
+        return pair_work(rows) if self.dropout.shares(lm) else plain_work(rows)
 
     def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[PairBatch]:
         """Prompts that several rows share stand there once, unless each row needs dropout of its own."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor
 
+from keeptune.batching.deal import Work, plain_work
 from keeptune.batching.plan import plan, row_batches
 from keeptune.batching.trie import build, row_paths
 from keeptune.batching.types import TrieBatch
 from keeptune.data.examples import Encoded
-from keeptune.models.engines.base import Generation, Scores
+from keeptune.models.engines.base import ALL, Generation, Scores, Take
 from keeptune.models.forward import gather_logprobs, padded_logits
 from keeptune.models.generation.beside import answers_together
 from keeptune.models.generation.padded import padded_generate
@@ -30,6 +32,10 @@ class PaddedEngine:
     def reference(self) -> PaddedEngine:
         """This engine."""
         return self
+
+    def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
+        """Every row by itself."""
+        return plain_work(rows)
 
     def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[TrieBatch]:
         """Rows of similar length together."""
@@ -54,10 +60,10 @@ class PaddedEngine:
         return -(self.logprobs(lm, batch) * batch.weights).sum() * scale
 
     def score(
-        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL
     ) -> Iterator[Scores]:
         """Batch by batch."""
-        for made in self.score_batches(rows, token_budget):
+        for made in itertools.islice(self.score_batches(rows, token_budget), take.start, take.stop, take.step):
             batch = made.to(lm.device)
             logits_UV = self.logits(lm, batch)
             logprobs_S = gather_logprobs(logits_UV, batch)

@@ -9,9 +9,10 @@ from typing import Generic
 
 from torch import Tensor
 
+from keeptune.batching.deal import Work
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
-from keeptune.models.engines.base import B, Engine, Generation, Scores
+from keeptune.models.engines.base import ALL, B, Engine, Generation, Scores, Take
 from keeptune.models.loaded import LoadedModel
 
 
@@ -29,6 +30,10 @@ class SoftPromptEngine(Generic[B]):
     def reference(self) -> SoftPromptEngine[B]:
         """The same in front of the slow reference."""
         return self if self.inner.reference is self.inner else SoftPromptEngine(self.inner.reference, self.virtual)
+
+    def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
+        """Of the longer rows."""
+        return self.inner.work(lm, [self._longer(row, lm) for row in rows])
 
     def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[B]:
         """Of the longer rows."""
@@ -51,10 +56,10 @@ class SoftPromptEngine(Generic[B]):
         return self.inner.nll(lm, batch, scale)
 
     def score(
-        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL
     ) -> Iterator[Scores]:
         """Of the longer rows, whose targets are the same."""
-        return self.inner.score(lm, [self._longer(row, lm) for row in rows], token_budget, ranks=ranks)
+        return self.inner.score(lm, [self._longer(row, lm) for row in rows], token_budget, ranks=ranks, take=take)
 
     def generate(self, lm: LoadedModel, asked: Generation) -> list[tuple[int, ...]]:
         """Behind the longer prompts."""

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from keeptune.batching.deal import Work, plain_work, trie_work
 from keeptune.batching.plan import micro_batches, plan_tries, row_batches
 from keeptune.batching.trie import Path, build, common_prefixes, prompt_batch, row_paths
 from keeptune.batching.types import TrieBatch
@@ -16,7 +17,7 @@ from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.models.attention import flat_attention
 from keeptune.models.cache import Capture, Prefix
-from keeptune.models.engines.base import Generation, Scores
+from keeptune.models.engines.base import ALL, Generation, Scores, Take
 from keeptune.models.engines.dropout import DropoutWatch
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.forward import flat_logits, gather_logprobs, hidden_states
@@ -43,6 +44,10 @@ class TrieEngine:
         self.reference = reference
         self.plain_head = plain_head
         self.dropout = DropoutWatch()
+
+    def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
+        """Shared prefixes count once, unless each row needs dropout of its own."""
+        return trie_work(rows) if self.dropout.shares(lm) else plain_work(rows)
 
     def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[TrieBatch]:
         """Tries, or rows that share nothing where each needs dropout of its own."""
@@ -73,13 +78,13 @@ class TrieEngine:
         return head.nll(hidden_states(lm, head, batch), batch, scale)
 
     def score(
-        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False
+        self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL
     ) -> Iterator[Scores]:
         """Batch by batch; what all rows have in common is computed once for all batches."""
         paths = row_paths(rows)
         prefix = self._kept_prefix(lm, paths)
         rest = [path.behind(prefix.length) for path in paths] if prefix else paths
-        for group in plan_tries(rest, token_budget):
+        for group in plan_tries(rest, token_budget)[take]:
             batch = build(group).to(lm.device)
             logprobs_S, likeliest_S = self._scored(lm, batch, prefix, ranks)
             yield Scores(batch.examples, logprobs_S, likeliest_S, len(group))

@@ -54,6 +54,7 @@ class Interpolate(Unplanned):
                 )
         last = SweepPoint(alpha=1.0, validation=done.validation, row_losses=done.row_losses, drift=done.drift)
         record = SweepRecord(key=ledger.trial_key(trial), points=(*points, last))
-        write_json(ledger.trial_folder(trial) / "sweep.json", record)
+        if ledger.writes:
+            write_json(ledger.trial_folder(trial) / "sweep.json", record)
         workplace.messages.say(f"{trial.name}: {len(ALPHAS)} points between base and tuned model scored on validation")
         return True

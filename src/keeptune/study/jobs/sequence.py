@@ -75,28 +75,36 @@ class TaskSequence(Unplanned):
 
     def perform(self, workplace: Workplace) -> bool:
         """Go through the tasks, unless that was done; the model is the base again afterwards."""
-        ledger, scorer = workplace.ledger, workplace.scorer
+        ledger = workplace.ledger
         folder, key = self.folder(ledger), self.key(ledger)
         if finished(folder / "sequence.json", SequenceRecord, key):
             workplace.messages.say(f"{self.name}: finished before, skipped")
             return False
-        shutil.rmtree(folder, ignore_errors=True)
-        _write_row(folder, 0, {task: scorer.evaluate(task, "test").items for task in self.order})
+        if ledger.writes:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._test(workplace, 0)
         writes = self.arm.without(Need.REHEARSAL_ROWS).needs(Need.SELF_GENERATED_ROWS)
         texts = workplace.self_generated_rows(self.seed) if writes else {}
         stages = []
         with workplace.lm.changing():
             for stage, task in enumerate(self.order, 1):
                 stages.append(self._learn(workplace, texts, stage, task))
-                _write_row(folder, stage, {each: scorer.evaluate(each, "test").items for each in self.order})
+                self._test(workplace, stage)
         record = SequenceRecord(
             key=key,
             label=stages[-1].label,
             rates=tuple(stage.lr for stage in stages),
             seconds=tuple(stage.seconds for stage in stages),
         )
-        write_json(folder / "sequence.json", record)
+        if ledger.writes:
+            write_json(folder / "sequence.json", record)
         return True
+
+    def _test(self, workplace: Workplace, stage: int) -> None:
+        """Score all tasks on test items after a stage."""
+        row = {task: workplace.scorer.evaluate(task, "test").items for task in self.order}
+        if workplace.ledger.writes:
+            _write_row(self.folder(workplace.ledger), stage, row)
 
     def _learn(self, workplace: Workplace, texts: Mapping[str, Sequence[Encoded]], stage: int, task: str) -> _Stage:
         """Learn one task from the model as it is, which then holds what was learned."""
@@ -119,6 +127,7 @@ class TaskSequence(Unplanned):
                 hooks=[Progress(workplace.messages.console, f"{self.name}, {task}"), *workplace.trackers],
                 remedies=remedies,
                 memory=workplace.microbatches,
+                world=workplace.world,
             )
             seconds, label = seconds + result.seconds, arm.describe(remedies)
             try:
@@ -133,7 +142,9 @@ class TaskSequence(Unplanned):
         lm.adapt(method)
         method.load(lm.model, weights)
         lm.accept(method)
-        shutil.rmtree(folder, ignore_errors=True)
+        workplace.world.wait()  # all have read the weights
+        if workplace.ledger.writes:
+            shutil.rmtree(folder, ignore_errors=True)
         score = 100 * best.scores.mean()
         workplace.messages.say(f"{self.name}: stage {stage}, {task}, {score:.1f} on validation at lr {best.name}")
         return _Stage(best.cost, seconds, label)

@@ -54,17 +54,19 @@ class ScoreTest(Unplanned):
             if self.alpha is not None:
                 weight_delta(method).blend(lm.model, self.alpha)
                 moved = drift(lm, method, workplace.baseline.drift)
-                weights = _save(lm, method, folder)
+                weights = folder / method.artifact
+                if ledger.writes:
+                    _save(lm, method, weights)
             target, suites, extras = _answers(workplace.scorer)
-        save_arm(
-            ScoredArm(
-                self._record(workplace, target, moved, weights),
-                folder,
-                {task: run.items for task, run in target.items()},
-                suites,
-                extras,
-            )
+        arm = ScoredArm(
+            self._record(workplace, target, moved, weights),
+            folder,
+            {task: run.items for task, run in target.items()},
+            suites,
+            extras,
         )
+        if ledger.writes:
+            save_arm(arm)
         return True
 
     def _record(
@@ -99,12 +101,10 @@ class ScoreTest(Unplanned):
         )
 
 
-def _save(lm: LanguageModel, method: Method, folder: Path) -> Path:
+def _save(lm: LanguageModel, method: Method, weights: Path) -> None:
     """The weights of the model as it is now, in a folder of their own."""
-    weights = folder / method.artifact
     with saving(weights):
         method.save(lm.model, weights, lm.tokenizer)
-    return weights
 
 
 def _answers(scorer: Scorer) -> tuple[dict[str, Evaluation], Items, Items]:

@@ -59,10 +59,12 @@ class Train:
         if there and ledger.has_trial(trial):
             workplace.messages.say(f"{trial.name}: trained before, skipped")
             return False
-        for record in ("trial.json", "arm.json", "sweep.json"):
-            (folder / record).unlink(missing_ok=True)
+        if ledger.writes:
+            for record in ("trial.json", "arm.json", "sweep.json"):
+                (folder / record).unlink(missing_ok=True)
         done = _train(workplace, trial)
-        write_json(folder / "trial.json", done)
+        if ledger.writes:
+            write_json(folder / "trial.json", done)
         workplace.messages.say(f"{trial.name}: target {100 * done.validation.score:.1f} on validation")
         return True
 
@@ -94,6 +96,7 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         name=trial.arm.name,
         tier=watch.tier if config.checkpoints and baseline.skills else None,
         memory=workplace.microbatches,
+        world=workplace.world,
     )
     try:
         return TrialRecord(
