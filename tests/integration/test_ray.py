@@ -251,7 +251,8 @@ def test_one_arm_over_two_workers_is_the_arm_of_one_process(
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
     ended = keeptune("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study")
     assert ended.code == 0, ended.err + ended.out
-    records = {path.parent.name: read_json(path, TrialRecord) for path in (tmp_path / "study").glob("arms/*/trial.json")}
+    files = (tmp_path / "study").glob("arms/*/trial.json")
+    records = {path.parent.name: read_json(path, TrialRecord) for path in files}
     assert len(records) == len(arms) - 1
     for name, found in records.items():
         expected = read_json(alone[0] / "arms" / name / "trial.json", TrialRecord)

@@ -45,7 +45,7 @@ class Hand:
         says = self._script.pop(0) if self._script else "d"
         if says == "x":
             raise WorkerLost("it was killed", where="here", remedy="look there")
-        if says == "r":
+        if says == "r" or not self.ready:
             self.ready = True
             return None
         assert self.job is not None
@@ -153,6 +153,20 @@ def test_workers_that_die_before_their_first_job_end_the_study(tmp_path: Path, m
     with pytest.raises(WorkerLost, match="before its first job: it was killed"):
         pool.run([Job("a"), Job("b")], Wishes())
     assert len(messages.lines) == 2
+
+
+def test_workers_that_come_in_the_end_are_not_counted_with_those_that_did_not(tmp_path: Path) -> None:
+    class Slow(Hands):
+        def start(self) -> Hand:
+            hand = super().start()
+            hand.ready = False
+            return hand
+
+    hands, wishes = Slow("x", "x", "rdx", "x", "x", workers=1), Wishes()
+    pool, messages = pool_of(hands, tmp_path)
+    pool.run([Job("a"), Job("b")], wishes)
+    assert sorted(wishes.done) == ["a", "b"]
+    assert len([line for line in messages.lines if "before its first job" in line]) == 4
 
 
 def test_one_try_leaves_the_worker_its_own_words(tmp_path: Path) -> None:

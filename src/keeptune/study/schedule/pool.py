@@ -170,7 +170,8 @@ class Pool(Generic[W]):
         except WorkerLost as reason:
             self._lose(worker, job, queue, reason)
             return
-        if job is None or report is None:
+        if job is None or report is None:  # it is ready: those before it were lost to something that has passed
+            queue.lost.pop(None, None)
             return
         del self._busy[worker]
         self._idle.append(worker)
