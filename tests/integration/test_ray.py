@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -35,7 +36,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'keeptune[r
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:::ray.*", "ignore::ResourceWarning")]
 
-ARMS = ["prompt", "full", "lora", "full+replay:20%", "lora+kl"]
+ARMS = ["prompt", "full", "lora+kl", "full+replay:20%"]
 COSTS = {"costs", "tuned_seconds", "seconds_per_request"}
 
 
@@ -104,7 +105,7 @@ def config(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
         "arms": ARMS,
         "seeds": [0],
         "prompt": {"shots": [0], "draws": 1},
-        "train": {"epochs": 8, "global_batch": 8},
+        "train": {"epochs": 4, "global_batch": 8},
         "full": {"learning_rates": [3e-3]},
         "lora": {"rank": 2, "learning_rates": [1e-2]},
         "validation_items": 20,
@@ -113,7 +114,7 @@ def config(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
 
 
 def run(config: StudyConfig, folder: Path, **changes: Any) -> tuple[Summary, str]:
-    console = Console(record=True, width=400, file=Path(os.devnull).open("w"))  # noqa: SIM115
+    console = Console(record=True, width=400, file=io.StringIO())
     summary = run_study(config, folder, console=console, **changes)
     return summary, console.export_text()
 
