@@ -22,6 +22,7 @@ from keeptune.launch.torchrun import BACKENDS
 
 SCHEME = "ray"
 SAID = 300  # characters of Ray's own words about a loss
+AGAIN = 2  # times that workers of one world begin again
 ANSWER = 300  # seconds in which a node has to start a process and look around
 
 Handler = Callable[[Any], Any]
@@ -178,7 +179,7 @@ class RayCluster:
                 num_workers=processes, use_gpu=bool(each.gpus), resources_per_worker={"CPU": each.cpus}
             ),
             run_config=RunConfig(
-                name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=RayLauncher.tries - 1)
+                name="ray", storage_path=str(folder), failure_config=FailureConfig(max_failures=AGAIN)
             ),
         )
         try:
@@ -190,8 +191,6 @@ class RayCluster:
 
 class RayLauncher:
     """Starts workers where the cluster has room, and hears of them (see `RayCluster.launcher`)."""
-
-    tries = 3  # a job that takes two workers with it would take the next one, too
 
     def __init__(self, ray: Any, make: Callable[[], Handler], each: Resources, workers: int, sharing: int) -> None:
         self.workers, self.sharing = workers, sharing
@@ -248,8 +247,11 @@ class RayWorker:
         """Kill its process, if there still is one."""
         self._ray.kill(self._actor)
 
+    def end(self) -> None:
+        """Ray sees to that."""
+
     def close(self) -> None:
-        """The same: it has nothing to finish."""
+        """It has nothing to finish."""
         self.stop()
 
 

@@ -19,6 +19,7 @@ from keeptune.study.schedule.board import Board
 from keeptune.study.schedule.runner import Schedule
 from keeptune.study.schedule.worker import Report
 
+TRIES = 3  # workers that a job may take with it: it would take the next one, too
 PATIENCE = 900.0  # seconds without any worker: an autoscaler or a queue may take minutes to bring one
 TICK = 1.0  # seconds between two looks at the board
 
@@ -49,7 +50,11 @@ class Worker(Protocol):
         ...
 
     def stop(self) -> None:
-        """End it at once, whatever it does."""
+        """Ask it to end, whatever it does; see `end`."""
+        ...
+
+    def end(self) -> None:
+        """Wait until it has ended; one that hangs is killed, which harms no file."""
         ...
 
     def close(self) -> None:
@@ -71,11 +76,6 @@ class Launcher(Protocol[W]):
     @property
     def sharing(self) -> int:
         """How many of them may be on one machine, or on one GPU."""
-        ...
-
-    @property
-    def tries(self) -> int:
-        """How often a job is begun until the loss of its worker ends the study."""
         ...
 
     def start(self) -> W:
@@ -191,26 +191,29 @@ class Pool(Generic[W]):
             WorkerLost: it was.
         """
         worker.stop()
+        worker.end()
         queue.lost[job] += 1
-        count, tries = queue.lost[job], self._launcher.tries
-        if tries == 1:
-            raise reason
-        what = f"{worker.place} was lost {f'at {job.name}' if job else 'before its first job'}: {reason.message}"
-        if count >= tries:
-            raise WorkerLost(f"{what} ({count} workers were lost there)", where=reason.where, remedy=reason.remedy)
+        count, where = queue.lost[job], job.name if job else "before the first job"
+        if count >= TRIES:
+            last = f"the last one {worker.place}: {reason.message}"
+            raise WorkerLost(f"{TRIES} workers were lost here, {last}", where=where, remedy=reason.remedy)
+        self._messages.say(
+            f"{where}: {worker.place} was lost ({reason.message}); another one begins, try {count + 1} of {TRIES}"
+        )
         if job is None:
             self._idle.remove(worker)
-            self._messages.say(what)
             return
         del self._busy[worker]
         self._board.ended(job, done=False)
         queue.again(job)
-        self._messages.say(f"{what}; it begins again, try {count + 1} of {tries}")
 
     def _stop(self) -> None:
         """No further job begins, and those that run end at once: their arms start again when the study goes on."""
-        for worker in (*self._busy, *self._idle):
+        workers = (*self._busy, *self._idle)
+        for worker in workers:
             worker.stop()
+        for worker in workers:
+            worker.end()
         self._busy.clear()
         self._idle.clear()
 

@@ -6,6 +6,7 @@ Small models leave cores idle: two processes with one thread each train about 1.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -21,6 +22,7 @@ from keeptune.train.memory import total_bytes
 
 SMALL = 100_000_000  # parameters: a larger model keeps all cores busy by itself
 MOST = 8  # processes
+GRACE = 60  # seconds that a process has to end by itself
 OVERHEAD = 700_000_000  # bytes: libraries and data of a process
 PER_PARAMETER = 26  # bytes: masters, moments, sums and gradients of full fine-tuning, and a copy of the base
 
@@ -40,7 +42,7 @@ class ProcessWorker:
     @property
     def place(self) -> str:
         """Its number."""
-        return f"process {self._process.pid}"
+        return f"worker process {self._process.pid}"
 
     @property
     def connection(self) -> Connection:
@@ -61,16 +63,22 @@ class ProcessWorker:
         try:
             report: Report = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
+            self._process.join()
             raise WorkerLost(
-                "a worker process ended before its time",
+                _how(self._process.exitcode or 0),
                 where="workers",
-                remedy="in a script begin below `if __name__ == '__main__':`; where memory ran out, set workers: 1",
+                remedy="where memory ran out, set workers: 1; in a script begin below `if __name__ == '__main__':`",
             ) from error
         return report
 
     def stop(self) -> None:
-        """End the process at once."""
+        """Ask the process to end."""
         self._process.terminate()
+
+    def end(self) -> None:
+        """Wait for that; one that hangs is killed."""
+        self._process.join(GRACE)
+        self._process.kill()
         self._process.join()
         self._connection.close()
 
@@ -82,6 +90,14 @@ class ProcessWorker:
         self._connection.close()
 
 
+def _how(code: int) -> str:
+    """How a process ended."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in {each.value for each in signal.Signals} else f"signal {-code}"
+    return f"{name}: memory may have run out" if name == "SIGKILL" else name
+
+
 class ProcessLauncher:
     """Starts processes, each with its share of the threads and with a model of its own.
 
@@ -89,8 +105,6 @@ class ProcessLauncher:
         start: what each is given.
         workers: how many there may be.
     """
-
-    tries = 1  # a process that dies on this machine leaves it short of what the next one would need
 
     def __init__(self, start: Start, workers: int) -> None:
         self.workers = self.sharing = workers
