@@ -249,7 +249,7 @@ def test_one_arm_over_two_workers_is_the_arm_of_one_process(
 ) -> None:
     arms = ("prompt", "full", "lora+kl")
     values = config.model_copy(update={"arms": arms}).model_dump(mode="json", exclude_defaults=True)
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**values, "seeds": [0]}))
     ended = keeptune("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study")
     assert ended.code == 0, ended.err + ended.out
     files = (tmp_path / "study").glob("arms/*/trial.json")
@@ -259,5 +259,6 @@ def test_one_arm_over_two_workers_is_the_arm_of_one_process(
         expected = read_json(alone[0] / "arms" / name / "trial.json", TrialRecord)
         assert found.row_losses == pytest.approx(expected.row_losses, rel=1e-3)
         assert found.validation.target == expected.validation.target
+    assert not (tmp_path / "study" / "tmp").exists()
     again = keeptune("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study", "--set", "seeds=[a]")
     assert again.code == 2

@@ -7,6 +7,7 @@ sent; a worker that was lost is the caller's to replace.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -162,7 +163,7 @@ class RayCluster:
         Args:
             run: finds RANK, WORLD_SIZE and LOCAL_RANK in its environment, and a process group.
             processes: workers.
-            folder: for Ray Train's own files, on storage that all nodes share.
+            folder: for Ray Train's own files, on storage that all nodes share; it is gone afterwards.
 
         Raises:
             WorkerLost: too often.
@@ -186,6 +187,8 @@ class RayCluster:
             trainer.fit()
         except TrainingFailedError as error:
             raise WorkerLost(_reason(error), where="--on", remedy="run the same command again to go on") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         return int(self._ray.get(outcome.get.remote()))
 
 
