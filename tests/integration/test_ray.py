@@ -250,7 +250,8 @@ def test_one_arm_over_two_workers_is_the_arm_of_one_process(
     arms = ("prompt", "full", "lora+kl")
     values = config.model_copy(update={"arms": arms}).model_dump(mode="json", exclude_defaults=True)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**values, "seeds": [0]}))
-    ended = keeptune("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study")
+    over_two = ("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study", "--set", "parallel=ddp")
+    ended = keeptune(*over_two)
     assert ended.code == 0, ended.err + ended.out
     files = (tmp_path / "study").glob("arms/*/trial.json")
     records = {path.parent.name: read_json(path, TrialRecord) for path in files}
@@ -260,5 +261,5 @@ def test_one_arm_over_two_workers_is_the_arm_of_one_process(
         assert found.row_losses == pytest.approx(expected.row_losses, rel=1e-3)
         assert found.validation.target == expected.validation.target
     assert not (tmp_path / "study" / "tmp").exists()
-    again = keeptune("study", "recipe.yaml", "--on", nodes.on, "--nproc", 2, "--out", "study", "--set", "seeds=[a]")
-    assert again.code == 2
+    refused = keeptune(*over_two, "--set", "parallel=fsdp", "--set", "offload=true")  # which the main worker finds
+    assert refused.code == 2

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keeptune.core.errors import KeeptuneError
 from keeptune.launch.torchrun import joined, launched, start
-from keeptune.launch.world import World
+from keeptune.launch.world import ALONE, World
+
+if TYPE_CHECKING:
+    from keeptune.recipe.config import StudyConfig
 
 Processes = Annotated[
     int, typer.Option("--nproc", min=1, help="Processes on this machine that train together: one for each GPU.")
@@ -22,11 +25,16 @@ Processes = Annotated[
 
 
 @contextmanager
-def main_process(processes: int, on: str | None = None, folder: Path = Path()) -> Iterator[World]:
-    """Within, the process that runs a study, in its world. Others never come here: they start it, or follow it.
+def main_process(
+    processes: int, config: StudyConfig, on: str | None = None, folder: Path = Path()
+) -> Iterator[tuple[World, StudyConfig]]:
+    """Within, the process that runs a study: its world, and the recipe for it.
+
+    Others never come here: they start it, or follow it. Where every process trains arms of its own, they are workers.
 
     Args:
         processes: of the world.
+        config: the recipe.
         on: the cluster whose workers they are (see `RayCluster`); by default they are on this machine.
         folder: that all of them have to see.
 
@@ -34,10 +42,15 @@ def main_process(processes: int, on: str | None = None, folder: Path = Path()) -
         Exit: another process's work is done.
     """
     if processes > 1 and not launched():
+        from keeptune.study.schedule.layout import layout_of
+
+        if layout_of(config, processes) == "arms":
+            yield ALONE, config.model_copy(update={"workers": processes})
+            return
         raise typer.Exit(_start_on(on, processes, folder) if on else start(processes, sys.argv[1:]))
     with joined() as world:
         if world.is_main:
-            yield world
+            yield world, config
             return
         from keeptune.study.schedule.together import follow
 
@@ -64,6 +77,8 @@ def _as_rank(place: Path, arguments: list[str]) -> int:
     sys.argv = ["keeptune", *arguments]
     try:
         return int(app(arguments, standalone_mode=False) or 0)
+    except SystemExit as end:
+        return int(end.code or 0)
     except KeeptuneError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_code

@@ -42,7 +42,7 @@ def study(
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
     default = Path("runs") / recipe.stem
-    with main_process(nproc, on, out or default) as world:
+    with main_process(nproc, config, on, out or default) as (world, config):
         folder = run_folder(begun_study(config, data), default, out)
 
         from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before

@@ -56,7 +56,7 @@ def train(
         **({method: {"learning_rates": rate}} if rate else {}),
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
-    with main_process(nproc) as world:
+    with main_process(nproc, config) as (world, config):
         folder = run_folder(begun_study(config), Path("runs/train"), out)
 
         from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before

@@ -156,9 +156,9 @@ class RayCluster:
         raise ResourceError(f"the cluster has fewer than {processes} processors", where="--nproc")
 
     def together(self, run: Callable[[], int], processes: int, folder: Path) -> int:
-        """Call a function in so many workers that are one world of torch.distributed; what it returns in the first.
+        """Call a function in so many workers that are one world of torch.distributed; what it returns, 0 for success.
 
-        Workers that are lost are all begun again, up to two times: what is called goes on from what it left on disk.
+        Where a worker is lost all are begun again, up to two times: what is called goes on from what it left on disk.
 
         Args:
             run: finds RANK, WORLD_SIZE and LOCAL_RANK in its environment, and a process group.
@@ -189,7 +189,7 @@ class RayCluster:
             raise WorkerLost(_reason(error), where="--on", remedy="run the same command again to go on") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return int(self._ray.get(outcome.get.remote()))
+        return int(self._ray.get(outcome.get.remote()) or 0)
 
 
 class RayLauncher:
@@ -275,28 +275,37 @@ class _Host:
 
 
 class _Outcome:
-    """An actor that holds what the first worker's function returned."""
+    """An actor that holds how a world ended."""
 
     def __init__(self) -> None:
-        self._code = 1
+        self._code: int | None = None
 
     def set(self, code: int) -> None:
         """The function has returned."""
-        self._code = code
+        self._code = self._code or code
 
-    def get(self) -> int:
-        """What it returned."""
+    def get(self) -> int | None:
+        """What it returned, where it did."""
         return self._code
 
 
 def _as_rank(run: Callable[[], int], outcome: Any, threads: int) -> None:
-    """The life of a worker of a world."""
+    """The life of a worker of a world.
+
+    Raises:
+        RuntimeError: it failed, so that Ray Train ends the others; those that it then begins again do nothing.
+    """
     import torch
 
+    ray = _import()
+    if ray.get(outcome.get.remote()) is not None:
+        return
     torch.set_num_threads(threads)
     code = run()
-    if os.environ["RANK"] == "0":
-        _import().get(outcome.set.remote(code))
+    if code or os.environ["RANK"] == "0":
+        ray.get(outcome.set.remote(code))
+    if code:
+        raise RuntimeError(f"exit code {code}")
 
 
 def _import() -> Any:

@@ -1,4 +1,4 @@
-"""Processes under torch's launcher: `start` begins them on this machine, `joined` is the world that one finds itself in.
+"""Processes under torch's launcher: `start` begins them on this machine, `joined` is the world that one is in.
 
 A plain ``torchrun -m keeptune ...`` does as well: what counts are RANK, WORLD_SIZE and LOCAL_RANK in the environment.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
@@ -25,7 +25,7 @@ from keeptune.launch.world import ALONE, World
 
 if TYPE_CHECKING:  # commands look for their world before they import torch
     from torch import Tensor
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 BACKENDS = "cpu:gloo,cuda:nccl"
 TIMEOUT = timedelta(minutes=10)  # that a sum waits for a process which is alive and does not come
@@ -65,7 +65,7 @@ class Distributed(World):
         key = f"ready/{self.watch.calls}"  # calls are the same everywhere
         if self.is_main:
             made = make()
-            self.store.set(key, b"")
+            self.store.set(key, "")
             return self.gather(made)[0]
         while not self._there(key):
             pass
@@ -124,7 +124,7 @@ def joined() -> Iterator[World]:
     begun = not distributed.is_initialized()  # otherwise the launcher did
     if begun:
         distributed.init_process_group(BACKENDS if cuda else "gloo", timeout=TIMEOUT)
-    store = distributed.distributed_c10d._get_default_store()
+    store: Any = distributed.distributed_c10d._get_default_store()
     watch = Watch(store.clone(), rank, size)
     distributed.barrier()
     watch.start()

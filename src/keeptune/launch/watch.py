@@ -81,7 +81,7 @@ class Watch:
 
     def fail(self) -> None:
         """Tell the others that this process has found an error and will name it."""
-        self._store.set(f"failed/{self.rank}", b"")
+        self._store.set(f"failed/{self.rank}", "")
 
     def main_failed(self, seconds: float) -> bool:
         """Whether the main process finds an error, too, within so many seconds."""

@@ -177,6 +177,7 @@ class MethodConfig(Dosed):
     weight_deltas: ClassVar[bool] = True  # whether `build` makes a `WeightDelta`
     same_input: ClassVar[bool] = True  # whether the base can read what the adapted model reads
     copies_base: ClassVar[bool] = False  # whether the base needs memory of its own beside the tuned model
+    shards: ClassVar[bool] = False  # whether it was tried with weights that are spread over several processes
     encoder_decoders: ClassVar[bool] = True  # whether encoder-decoders can be trained by it
 
     learning_rates: tuple[float, ...]  # peak learning rates to try

@@ -37,6 +37,8 @@ class OwnWeightsConfig(MethodConfig):
 class FullConfig(OwnWeightsConfig):
     """Full fine-tuning has no settings of its own."""
 
+    shards: ClassVar[bool] = True
+
     learning_rates: tuple[float, ...] = (1e-5, 3e-5, 1e-4, 3e-4)
 
     @override

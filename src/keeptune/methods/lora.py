@@ -27,6 +27,7 @@ class LoraConfig(MethodConfig):
     """Which layers get an addition of which rank."""
 
     dose: ClassVar[str] = "rank"
+    shards: ClassVar[bool] = True
 
     rank: int = Field(16, ge=1)  # columns of A and B
     alpha: float = Field(32.0, gt=0)  # the addition is scaled by alpha / rank

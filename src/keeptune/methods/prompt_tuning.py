@@ -27,6 +27,7 @@ class PromptTuningConfig(MethodConfig):
 
     weight_deltas: ClassVar[bool] = False
     same_input: ClassVar[bool] = False
+    shards: ClassVar[bool] = True
     dose: ClassVar[str] = "tokens"
 
     tokens: int = Field(20, ge=1)

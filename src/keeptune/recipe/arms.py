@@ -135,6 +135,17 @@ class Arm:
                 f"'{self.name}': {needing[0]} needs {Need.PLAIN_WEIGHTS.value}: it looks at the gradient of each"
             )
 
+    def check_sharded(self) -> None:
+        """Nothing where the arm trains with its weights spread over several processes.
+
+        Raises:
+            ValueError: its method or one of its remedies needs them whole.
+        """
+        needing = [] if self.method.shards else [self.method.name]
+        needing += self.needs(Need.WHOLE_WEIGHTS)
+        if needing:
+            raise ValueError(f"'{self.name}': {needing[0]} needs {Need.WHOLE_WEIGHTS.value}, which fsdp has not")
+
     @property
     def folder(self) -> str:
         """The name as a part of file names: 'lora+replay-5pct'."""

@@ -22,7 +22,19 @@ if TYPE_CHECKING:  # commands that train nothing look at their folder without to
 
 FILE = "recipe.json"
 HELD = ("arms", "summary.json", "manifest.json")  # what a folder with results has at least one of
-UNMEASURED = {"title", "device", "workers", "budget", "indifference", "requests", "costs", "forgetting", "trackers"}
+UNMEASURED = {
+    "title",
+    "device",
+    "workers",
+    "parallel",
+    "offload",
+    "budget",
+    "indifference",
+    "requests",
+    "costs",
+    "forgetting",
+    "trackers",
+}
 
 
 class Begun(Record):

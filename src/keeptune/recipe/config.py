@@ -123,6 +123,8 @@ class StudyConfig(MethodSettings):
     requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
     costs: CostsConfig = CostsConfig()
     workers: CountOrAuto = "auto"  # processes that train at the same time
+    parallel: Literal["auto", "arms", "ddp", "fsdp"] = "auto"  # with --nproc: an arm in each process, or one over all
+    offload: bool = False  # fsdp: shards, masters and moments in host memory
     trackers: tuple[str, ...] = Field((), exclude=True)  # that also watch; they change no result, so no key has them
     budget: str | None = None  # wall time, "4h" or "30min": trials are dropped in a stated order
     forgetting: Literal["measured", "harmless"] = "measured"  # harmless: retain says none
@@ -193,6 +195,11 @@ class StudyConfig(MethodSettings):
                 raise ValueError(f"the learning curve needs '{arm}' among the arms that train")
         if self.quantise != "none":
             self._check_stored()
+        if self.parallel == "fsdp":
+            for each in (*self.training_arms, *self.sequence_arms):
+                each.check_sharded()
+            if self.quantise != "none":
+                raise ValueError("packed weights cannot be sharded: leave out quantise, or use parallel: ddp")
         return self
 
     def _check_stored(self) -> None:

@@ -39,6 +39,7 @@ from keeptune.study.prompting import prompting_arms
 from keeptune.study.schedule.board import Board
 from keeptune.study.schedule.cluster import cluster_launcher
 from keeptune.study.schedule.deadline import Deadline
+from keeptune.study.schedule.layout import trainings
 from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.pool import Pool
 from keeptune.study.schedule.processes import ProcessLauncher, fitting_workers
@@ -230,9 +231,7 @@ def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere
     config, messages = prepared.config, workplace.messages
     fitting = fitting_workers(workplace.lm, workplace.parameters)
     workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
-    trials = sum(len(config.learning_rates(arm)) + len(config.seeds) - 1 for arm in config.training_arms)
-    chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
-    jobs = max(trials, chains, 1)
+    jobs = trainings(config)
     workers = min(workers, jobs)
     start = Start(prepared, Path.cwd(), max(1, torch.get_num_threads() // workers), allocator.kept())
     board = Board(messages.console, prepared.folder / "arms")

@@ -24,6 +24,7 @@ from keeptune.study.scorer import Scorer
 from keeptune.tracking.base import Tracker
 from keeptune.train.microbatch_autotune import MicrobatchMemory
 from keeptune.train.remedies.self_replay import SelfReplayConfig
+from keeptune.train.sharded import Sharding
 
 NO_TEXTS = "an encoder-decoder writes no texts of its own to replay"
 
@@ -43,11 +44,14 @@ class Workplace:
     microbatches: MicrobatchMemory  # a study that goes on splits its steps as it did before
     trackers: Sequence[Tracker]  # that the recipe names
     world: World = ALONE  # the processes that do a job together
+    sharding: Sharding | None = None  # of the weights that they train
 
-    def shared(self, world: World) -> Workplace:
+    def shared(self, world: World, sharding: Sharding | None) -> Workplace:
         """The place of work of one process of ``world``, of which the main one keeps the books."""
         scorer = replace(self.scorer, cache=EvaluationCache(self.scorer.cache.folder, world))
-        return replace(self, ledger=replace(self.ledger, writes=world.is_main), scorer=scorer, world=world)
+        return replace(
+            self, ledger=replace(self.ledger, writes=world.is_main), scorer=scorer, world=world, sharding=sharding
+        )
 
     @cached_property
     def baseline(self) -> Baseline:

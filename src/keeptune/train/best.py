@@ -59,6 +59,8 @@ class Best:
         self.lm.restore(self.method)
         self.lm.adapt(self.method)
         self._save()
+        if not self.world.is_main:  # what a method draws when it begins is drawn anew, in every process for itself
+            self.method.load(self.lm.model, self.folder)
 
     def state_dict(self) -> dict[str, Any]:
         """See `Stateful`; the weights of the best step are in the folder."""

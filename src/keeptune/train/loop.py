@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -27,13 +28,14 @@ from keeptune.tracking.base import Callback, Run, Tracker
 from keeptune.tracking.records import RecordWriter
 from keeptune.train.best import Best
 from keeptune.train.memory import peak_bytes, reset_peak
-from keeptune.train.microbatch_autotune import FILE, MicrobatchMemory, Planned, running
+from keeptune.train.microbatch_autotune import FILE, MicrobatchMemory, Planned, running, sharded_budget
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.order import Position, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
+from keeptune.train.sharded import ShardedWeights, Sharding, WholeWeights
 from keeptune.train.step import batches_for, mean_nll, share_of, train_step
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ def fit(
     name: str = "",
     memory: MicrobatchMemory | None = None,
     world: World = ALONE,
+    sharding: Sharding | None = None,
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``.
 
@@ -107,7 +110,9 @@ def fit(
             lower tier goes before one of a lower loss.
         name: the arm's, for callbacks.
         memory: token budgets that earlier trainings decided on.
-        world: the processes that train together; each calls `fit` alike, and the main one writes.
+        world: the processes that train together; each calls `fit` alike, and the main one writes. Which rows come at
+            a step, and what the method begins with, is the same for any number; dropout is each process's own.
+        sharding: spread the weights over the processes, where there are several.
 
     Raises:
         DataError: no training rows, or a row longer than the model's context.
@@ -125,7 +130,9 @@ def fit(
         steps = _steps(train, config, seed, order, remedies)
         epoch = math.ceil(len(train) / config.global_batch) if order is None else len(steps) / config.epochs
         run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
-        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory or MicrobatchMemory(), world)
+        trainer = Trainer(
+            run, config, steps, validation, hooks, remedies, tier, memory or MicrobatchMemory(), world, sharding
+        )
         return trainer.train(validation_steps(epoch, len(steps), config.validations_per_epoch))
 
 
@@ -143,17 +150,24 @@ class Trainer:
         tier: Callable[[], int] | None,
         memory: MicrobatchMemory,
         world: World,
+        sharding: Sharding | None,
     ) -> None:
         self.run, self.config, self.validation = run, config, validation
         self.remedies, self.tier, self.world = remedies, tier, world
         self.objective = Objective([term for remedy in remedies for term in remedy.terms(run.lm, run.method)])
         self.best = Best(run.lm, run.method, run.folder, world)
         self.best.begin()
-        self.engine = self._engine(memory, steps)
+        sharded = sharding if world.size > 1 else None
+        self.engine = self._engine(memory, steps, sharded)
         reset_peak(run.lm.device)
-        trained, factors = run.method.trainable(run.lm.model), run.method.rate_factors(run.lm.model)
+        self.weights = ShardedWeights(run.lm, world, sharded) if sharded else WholeWeights(run.lm)
+        trained = run.method.trainable(self.weights.lm.model)
+        factors = run.method.rate_factors(self.weights.lm.model)
         self.optimizer = MasterAdamW(
-            trained.values(), factors=[factors.get(name, 1.0) for name in trained], weight_decay=config.weight_decay
+            trained.values(),
+            factors=[factors.get(name, 1.0) for name in trained],
+            weight_decay=config.weight_decay,
+            shards=world if sharded else ALONE,
         )
         self.trained = tuple(trained)
         self.position = Position(steps)
@@ -165,17 +179,26 @@ class Trainer:
 
     def train(self, validate_after: set[int]) -> FitResult:
         """Take all steps that are to come; the model then holds the best checkpoint."""
-        lm = self.run.lm
-        with running(lm, self.config.engine, checkpointing=self.engine.checkpointing), self._watched():
-            self._validate(0)
+        lm, engine = self.run.lm, self.config.engine
+        if not self.world.is_main:
+            torch.manual_seed(int(np.random.SeedSequence((self.run.seed, self.world.rank)).generate_state(1)[0]))
+        with (
+            lm.using(engine),
+            running(self.weights.lm, engine, checkpointing=self.engine.checkpointing),
+            self._watched(),
+        ):
+            with self.weights.whole():
+                self._validate(0)
             for step, rows in self.position:
                 self._step(step, rows)
                 if self.diverged:
                     break
                 if step in validate_after:
-                    if not all(remedy.allows(lm) for remedy in self.remedies):
-                        break
-                    self._validate(step)
+                    with self.weights.whole():
+                        if not all(remedy.allows(lm) for remedy in self.remedies):
+                            break
+                        self._validate(step)
+        self.weights.gather()
         if not self.validation and not self.diverged:
             self.best.keep(self.run.steps)
         self.best.finish()
@@ -185,8 +208,12 @@ class Trainer:
         """One update, by this process's share of the rows. A step that diverged leaves no record."""
         started, run, config = time.perf_counter(), self.run, self.config
         rate = learning_rate(step, run.steps, run.lr, config.warmup)
-        batches = batches_for(run.lm, share_of(run.lm, rows, self.world), self.engine.token_budget)
-        result = train_step(run.lm, batches, self.objective, self.optimizer, rate, config.clip, self.world)
+        weights, budget = self.weights, self.engine.token_budget
+        batches = batches_for(weights.lm, share_of(weights.lm, rows, self.world), budget)
+        batches = weights.even(batches, lambda: batches_for(weights.lm, rows[:1], budget)[0])
+        result = train_step(
+            *(weights.lm, batches, self.objective, self.optimizer, rate, config.clip, self.world, weights.run)
+        )
         if step == 1:
             self._name_untouched()
         record = result.to_record(step, rate, started)
@@ -216,12 +243,15 @@ class Trainer:
             for callback in self.callbacks:
                 callback.after_validation(self.run, record)
 
-    def _engine(self, memory: MicrobatchMemory, steps: Steps) -> EngineRecord:
+    def _engine(self, memory: MicrobatchMemory, steps: Steps, sharded: Sharding | None) -> EngineRecord:
         """The token budget that the settings give, or the one that is found; noted in the run's folder."""
         run, config = self.run, self.config
 
         def find() -> bytes:
-            if config.token_budget == "auto":
+            if sharded:
+                given = None if config.token_budget == "auto" else config.token_budget
+                engine = sharded_budget(run.lm, steps, given)
+            elif config.token_budget == "auto":
                 memory.recall([run.folder / FILE])
                 engine = memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
             else:

@@ -61,7 +61,7 @@ class MicrobatchMemory:
 
         Weights and random state stay as they are. Gradient checkpointing is chosen only where nothing fits without.
         """
-        candidates = _candidates(planned, WANTED.get(lm.device.type, DEFAULT))
+        candidates = _candidates(planned.steps, WANTED.get(lm.device.type, DEFAULT))
         key = _key(lm, method, planned, candidates)
         if self.folder is not None:
             self.recall(self.folder.glob(f"*/{FILE}"))
@@ -82,6 +82,16 @@ class MicrobatchMemory:
                 continue
             if record.probed:
                 self._known.setdefault(record.key, record)
+
+
+def sharded_budget(lm: LanguageModel, steps: Sequence[Sequence[Encoded]], given: int | None) -> EngineRecord:
+    """What suits the device, or what is given; who shards is short of memory, so activations are recomputed.
+
+    Memory is not probed: a probe would train with all weights in every process.
+    """
+    chosen = given or _candidates(steps, WANTED.get(lm.device.type, DEFAULT))[-1]
+    why = "what suits the device" if given is None else "given in the settings"
+    return EngineRecord(key="", token_budget=chosen, checkpointing=True, why=f"{why}; checkpointing, with shards")
 
 
 @contextmanager
@@ -108,9 +118,9 @@ def _checkpointing(lm: LanguageModel) -> Iterator[None]:
         getattr(model, f"{name}_checkpointing_disable")()
 
 
-def _candidates(planned: Planned, wanted: int) -> tuple[int, ...]:
+def _candidates(steps: Sequence[Sequence[Encoded]], wanted: int) -> tuple[int, ...]:
     """Budgets that hold the longest row, up to the one that is wanted; the smallest of them where that is too small."""
-    longest = max(len(row) for rows in planned.steps for row in rows)
+    longest = max(len(row) for rows in steps for row in rows)
     useful = [c for c in CANDIDATES if c >= longest] or [CANDIDATES[-1]]
     return tuple(c for c in useful if c <= wanted) or (useful[0],)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from keeptune.launch.world import World
+from keeptune.launch.world import ALONE, World
+from keeptune.train.sharded import own_part, part_like, whole_like
 
 BUCKET = 2**24  # elements that are summed over processes at once: 64 MB
 
@@ -19,6 +20,9 @@ class MasterAdamW:
     A float32 parameter is its own master. Any other gets a float32 copy that the optimiser updates and that is then
     rounded into the parameter, so that small updates are not lost to bfloat16's eight bits. Weight decay spares
     vectors (biases, norms). ``factors``: how many times the learning rate is that of each parameter.
+
+    A sharded parameter is updated where its shards are: everything here is of this process's shard, but for the norm,
+    which is that of all gradients, and for `state_dict`, which is of whole tensors.
 
     Bytes per bf16 parameter: 2 for the weight, 4 each for master, two moments and summed gradient, and up to 2 for the
     gradient that a backward pass has just made: 20 at the peak.
@@ -31,10 +35,16 @@ class MasterAdamW:
         factors: Sequence[float] | None = None,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
+        shards: World = ALONE,
     ) -> None:
-        self.parameters = list(parameters)
-        self.masters = [p if p.dtype == torch.float32 else p.detach().float() for p in self.parameters]
-        self._low = [i for i, p in enumerate(self.parameters) if p is not self.masters[i]]
+        self.parameters, self.shards = list(parameters), shards
+        self._parts = [own_part(p.detach()) for p in self.parameters]
+        self.masters = [
+            parameter if parameter is own_part(parameter) and part.dtype == torch.float32 else part.float()
+            for parameter, part in zip(self.parameters, self._parts, strict=True)
+        ]
+        self._apart = [i for i, p in enumerate(self.parameters) if p is not self.masters[i]]
+        self._low = [i for i, part in enumerate(self._parts) if part.dtype != torch.float32]
         self._sums: dict[int, Tensor] = {}  # float32 gradients, kept between steps: fresh pages are slow to get
         groups: dict[tuple[float, bool], list[Tensor]] = {}
         for master, factor in zip(self.masters, factors or [1.0] * len(self.masters), strict=True):
@@ -48,36 +58,39 @@ class MasterAdamW:
     @torch.no_grad()
     def accumulate(self) -> None:
         """Add the parameters' gradients to the masters' and drop them; call after every micro-batch's backward."""
-        for i in self._low:
+        for i in self._apart:
             parameter, master = self.parameters[i], self.masters[i]
             if parameter.grad is None:
                 continue
+            gradient = own_part(parameter.grad)
             if master.grad is not None:
-                master.grad.add_(parameter.grad)
+                master.grad.add_(gradient)
             else:
                 if i not in self._sums:
                     self._sums[i] = torch.empty_like(master)
-                master.grad = self._sums[i].copy_(parameter.grad)
+                master.grad = self._sums[i].copy_(gradient)
             parameter.grad = None
 
     @torch.no_grad()
     def sum_over(self, world: World) -> None:
         """Add up the gradients of all processes, in few large sums; call once before `step`.
 
+        Those of shards came summed out of backward.
         A parameter that has a gradient in some of them counts as zero in the others; one that has none stands still.
         """
-        if world.size == 1:
+        if world.size == 1 or self.shards.size > 1:
             return
         present = world.sum(torch.tensor([float(m.grad is not None) for m in self.masters])).tolist()
         for bucket in buckets([m for m, count in zip(self.masters, present, strict=True) if count]):
             flat = torch.cat([torch.zeros_like(m).flatten() if m.grad is None else m.grad.flatten() for m in bucket])
-            for master, part in zip(bucket, world.sum(flat).split([m.numel() for m in bucket]), strict=True):
+            parts = torch.split(world.sum(flat), [m.numel() for m in bucket])
+            for master, part in zip(bucket, parts, strict=True):
                 master.grad = part.view_as(master)
 
     @torch.no_grad()
     def step(self, lr: float, clip: float) -> Tensor:
         """Clip by global norm, update, round into the parameters; returns the norm before clipping (scalar tensor)."""
-        norm = _clip([m.grad for m in self.masters if m.grad is not None], clip)
+        norm = _clip([m.grad for m in self.masters if m.grad is not None], clip, self.shards)
         for group in self._adamw.param_groups:
             group["lr"] = lr * group["factor"]
         self._adamw.step()
@@ -90,10 +103,14 @@ class MasterAdamW:
         return [i for i, master in enumerate(self.masters) if master not in self._adamw.state]
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Stateful`: of every parameter the exact weight, and what AdamW keeps once it had a gradient."""
-        state: dict[str, Any] = {f"{i}.master": master.detach() for i, master in enumerate(self.masters)}
-        for i, master in enumerate(self.masters):
-            state |= {f"{i}.{name}": kept for name, kept in self._adamw.state.get(master, {}).items()}
+        """See `Stateful`: of every parameter the exact weight, and what AdamW keeps once it had a gradient.
+
+        Tensors are whole, whatever is sharded: all processes have to ask.
+        """
+        state: dict[str, Any] = {}
+        for i, (parameter, master) in enumerate(zip(self.parameters, self.masters, strict=True)):
+            kept = {"master": master.detach(), **self._adamw.state.get(master, {})}
+            state |= {f"{i}.{name}": _map(name, part, parameter, whole_like) for name, part in kept.items()}
         return state
 
     @torch.no_grad()
@@ -101,6 +118,7 @@ class MasterAdamW:
         """Take over weights and moments; the parameters get the weights, too."""
         for i, master in enumerate(self.masters):
             kept = {name.partition(".")[2]: tensor for name, tensor in state.items() if name.startswith(f"{i}.")}
+            kept = {name: _map(name, tensor, self.parameters[i], part_like) for name, tensor in kept.items()}
             master.copy_(kept.pop("master"))
             if kept:
                 self._adamw.state[master] = {name: tensor.to(master.device, copy=True) for name, tensor in kept.items()}
@@ -109,7 +127,12 @@ class MasterAdamW:
     def _round(self) -> None:
         """Every parameter of low precision is its master, rounded."""
         if self._low:
-            torch._foreach_copy_([self.parameters[i] for i in self._low], [self.masters[i] for i in self._low])
+            torch._foreach_copy_([self._parts[i] for i in self._low], [self.masters[i] for i in self._low])
+
+
+def _map(name: str, tensor: Tensor, parameter: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``change`` of what AdamW keeps for every weight; its count of steps is one number for all of them."""
+    return tensor if name == "step" else change(tensor, parameter)
 
 
 def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -126,13 +149,15 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield group
 
 
-def _clip(gradients: list[Tensor], clip: float) -> Tensor:
-    """Scale float32 gradients in place to a global norm of at most ``clip``; returns the norm before.
+def _clip(gradients: list[Tensor], clip: float, shards: World) -> Tensor:
+    """Scale float32 gradients in place to a norm over all ``shards`` of at most ``clip``; returns the norm before.
 
     As `torch.nn.utils.clip_grad_norm_`, but where looking at the norm costs nothing, on a CPU, a factor of one is not
     multiplied through the whole model.
     """
     norm = nn.utils.get_total_norm(gradients)
+    if shards.size > 1:
+        norm = shards.sum(norm.square()).sqrt()
     factor = (clip / (norm + 1e-6)).clamp(max=1.0)  # not a number stays not a number
     if factor.device.type != "cpu" or float(factor) != 1.0:
         torch._foreach_mul_(gradients, factor)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,6 +19,12 @@ from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.outputs import target_logprobs
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
+
+Run = Callable[[Callable[[], tuple[Tensor, Tensor]]], tuple[Tensor, Tensor]]
+
+
+def _just_run(work: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return work()
 
 
 @dataclass(frozen=True)
@@ -63,18 +70,20 @@ def train_step(
     lr: float,
     clip: float,
     world: World = ALONE,
+    run: Run = _just_run,
 ) -> StepResult:
     """Forward and backward over the micro-batches of one global batch, then one update.
 
     The loss is a sum over targets, divided once by the weight of the whole global batch, so that the gradient does not
-    depend on how rows are spread over micro-batches, or over the processes of ``world``.
+    depend on how rows are spread over micro-batches, or over the processes of ``world``. ``run`` does a forward pass:
+    see `Weights.run`.
     """
     counts = [sum(batch.weight for batch in batches), sum(batch.tokens for batch in batches)]
     weight, tokens = world.sum(torch.tensor(counts, dtype=torch.float64)).tolist()
     total = torch.zeros((), device=lm.device)
     objective.begin(lm, batches, world)
     for batch in batches:
-        loss, nll = objective(lm, batch.to(lm.device), 1 / weight)
+        loss, nll = run(partial(objective, lm, batch.to(lm.device), 1 / weight))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.accumulate()
         total += nll
@@ -91,4 +100,5 @@ def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int, worl
         for number in range(world.rank, len(batches), world.size):
             batch = batches[number].to(lm.device)
             totals[number] = float((target_logprobs(lm, batch) * batch.weights).sum())
-    return -sum(world.sum(totals).tolist()) / sum(batch.weight for batch in batches)
+    total = float(sum(world.sum(totals).tolist()))
+    return -total / sum(batch.weight for batch in batches)

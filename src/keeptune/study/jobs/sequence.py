@@ -128,6 +128,7 @@ class TaskSequence(Unplanned):
                 remedies=remedies,
                 memory=workplace.microbatches,
                 world=workplace.world,
+                sharding=workplace.sharding,
             )
             seconds, label = seconds + result.seconds, arm.describe(remedies)
             try:

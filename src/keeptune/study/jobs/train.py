@@ -97,6 +97,7 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         tier=watch.tier if config.checkpoints and baseline.skills else None,
         memory=workplace.microbatches,
         world=workplace.world,
+        sharding=workplace.sharding,
     )
     try:
         return TrialRecord(

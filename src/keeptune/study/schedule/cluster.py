@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -96,11 +95,10 @@ def cluster_launcher(cluster: RayCluster, workplace: Workplace, start: Start, mo
         ResourceError: the cluster has no room for one.
     """
     device = workplace.lm.device.type
-    config = start.prepared.config.model_copy(update={"device": device})  # what auto would find there is not asked
-    start = replace(start, prepared=replace(start.prepared, config=config))
     gpus = int(device == "cuda")
     if device not in ("cpu", "cuda"):
         raise ResourceError(f"Ray has no '{device}' devices", where="--on", remedy="set device=cpu")
     if not gpus and any(node["Resources"].get("GPU") for node in cluster.nodes()):
         workplace.messages.warn("this machine has no GPU, so those of the cluster are not used")
+    start = start.on(device)  # what auto would find there is not asked
     return cluster.launcher(partial(JobServer, start), Resources(1 if gpus else start.threads, gpus), most)

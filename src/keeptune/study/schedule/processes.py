@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -32,7 +33,8 @@ class ProcessWorker:
 
     ready = True  # a job waits in the pipe until the process is there
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, device: str) -> None:
+        self.device = device
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, start))
@@ -43,6 +45,11 @@ class ProcessWorker:
     def place(self) -> str:
         """Its number."""
         return f"worker process {self._process.pid}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
 
     @property
     def connection(self) -> Connection:
@@ -107,12 +114,16 @@ class ProcessLauncher:
     """
 
     def __init__(self, start: Start, workers: int) -> None:
-        self.workers = self.sharing = workers
-        self._start = start
+        self._start, self._devices = start, worker_devices(start.prepared.config.device, workers)
+        self._started: list[ProcessWorker] = []
+        self.workers, self.sharing = workers, max(Counter(self._devices).values())
 
     def start(self) -> ProcessWorker:
-        """One more process."""
-        return ProcessWorker(self._start)
+        """One more process, on the device that fewest of the others use."""
+        used = Counter(worker.device for worker in self._started if worker.alive)
+        device = min(self._devices, key=lambda device: used[device])
+        self._started.append(ProcessWorker(self._start.on(device), device))
+        return self._started[-1]
 
     def wait(self, workers: Sequence[ProcessWorker], seconds: float) -> Sequence[ProcessWorker]:
         """Those that have something to say within so many seconds."""
@@ -121,6 +132,12 @@ class ProcessLauncher:
 
     def close(self) -> None:
         """Nothing but the processes was opened."""
+
+
+def worker_devices(device: str, workers: int) -> list[str]:
+    """The device of every worker: where the recipe leaves it open and there are several GPUs, one after the other."""
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    return [f"cuda:{worker % gpus}" if gpus > 1 else device for worker in range(workers)]
 
 
 def fitting_workers(lm: LanguageModel, parameters: int) -> int:

@@ -20,6 +20,7 @@ from keeptune.launch.world import World
 from keeptune.study.jobs.base import Job
 from keeptune.study.messages import Messages
 from keeptune.study.prepare import Prepared, load_base, workplace_of
+from keeptune.study.schedule.layout import sharding_of
 from keeptune.study.schedule.runner import Schedule
 from keeptune.study.workplace import Workplace
 
@@ -30,10 +31,11 @@ class Together:
     workers = sharing = 1  # a process plans for what is free on its own machine or GPU
 
     def __init__(self, prepared: Prepared, workplace: Workplace, world: World) -> None:
-        self.workplace, self.world = workplace.shared(world), world
+        sharding = sharding_of(prepared.config, workplace.parameters, world.size)
+        self.workplace, self.world = workplace.shared(world, sharding), world
         self.threads = torch.get_num_threads()
         self._failed = False
-        _tell(world, prepared)
+        _tell(world, (prepared, sharding))
 
     def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
         """In the order of the schedule; a job is done when all processes have done it."""
@@ -55,10 +57,9 @@ class Together:
 def follow(world: World) -> None:
     """The life of any other process: do the jobs that the main one does, until there are none."""
     logging.getLogger("keeptune").setLevel(logging.ERROR)  # the main process says it
-    prepared: Prepared | None = _told(world)
-    if prepared is None:
-        return
-    workplace = workplace_of(prepared, load_base(prepared), Messages(Console(file=io.StringIO()))).shared(world)
+    prepared, sharding = _told(world)
+    messages = Messages(Console(file=io.StringIO()))
+    workplace = workplace_of(prepared, load_base(prepared), messages).shared(world, sharding)
     while (job := _told(world)) is not None:
         _perform(job, workplace)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -27,6 +27,11 @@ class Start:
     place: Path  # working directory
     threads: int
     keep_memory: bool
+
+    def on(self, device: str) -> Start:
+        """The same on a device."""
+        config = self.prepared.config.model_copy(update={"device": device})
+        return replace(self, prepared=replace(self.prepared, config=config))
 
 
 @dataclass(frozen=True)

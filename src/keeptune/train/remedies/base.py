@@ -27,6 +27,7 @@ class Need(Enum):
     MARGINS = "the margins of retained suites"
     WEIGHT_DELTAS = "a method that adds to the base's weights"
     PLAIN_WEIGHTS = "weights that are not quantised"
+    WHOLE_WEIGHTS = "weights that are whole in every process"
     SAME_INPUT = "a method that leaves the input as the base reads it"
 
 

@@ -27,7 +27,7 @@ class EwcConfig(RemedyConfig):
 
     dose: ClassVar[str] = "strength"
     needs: ClassVar[frozenset[Need]] = frozenset(
-        {Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS, Need.PLAIN_WEIGHTS}
+        {Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS, Need.PLAIN_WEIGHTS, Need.WHOLE_WEIGHTS}
     )
 
     strength: float = Field(1.0, gt=0)  # nats per trained token and unit of the quadratic form

@@ -21,7 +21,7 @@ class L2SpConfig(RemedyConfig):
     """How strongly weights are held."""
 
     dose: ClassVar[str] = "strength"
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS, Need.WHOLE_WEIGHTS})
 
     strength: float = Field(0.01, gt=0)  # nats per trained token and unit of squared length
 

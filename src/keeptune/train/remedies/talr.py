@@ -16,7 +16,7 @@ from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.outputs import target_logprobs
 from keeptune.train.objective import Forward, Term
-from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Remedy, RemedyConfig, RemedyInputs
+from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
 
 @REMEDIES.register("talr")
@@ -24,6 +24,7 @@ class TalrConfig(RemedyConfig):
     """How far the weight of a token may fall."""
 
     dose: ClassVar[str] = "floor"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE_WEIGHTS})  # it looks at a step before its forward pass
 
     floor: float = Field(0.01, ge=0, le=1)
 
