@@ -89,4 +89,4 @@ def test_losses_and_weights_are_those_of_one_process(
     found = load_file(together / f"{case.name}-{kind}.safetensors")
     assert found.keys() == weights.keys()
     for name, tensor in weights.items():
-        assert_close(found[name], tensor.detach(), rtol=1e-3, atol=2e-5)
+        assert_close(found[name], tensor.detach(), rtol=1e-4, atol=0.01 * work.RATES[case.method])

@@ -17,6 +17,9 @@ from torch.testing import assert_close
 
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
 from keeptune.data.examples import Encoded
+from keeptune.inference.generate import generate, sample
+from keeptune.inference.score import row_nats
+from keeptune.inference.spread import spread
 from keeptune.launch.world import ALONE, World
 from keeptune.methods.full import FullConfig
 from keeptune.models.language_model import LanguageModel
@@ -26,7 +29,7 @@ from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.remedies.kl import KlConfig
 from keeptune.train.remedies.talr import TalrConfig
-from keeptune.train.step import batches_for, share_of, train_step
+from keeptune.train.step import batches_for, mean_nll, share_of, train_step
 
 Rows = Callable[..., list[Encoded]]
 T = TypeVar("T")
@@ -45,7 +48,7 @@ class Meeting:
     def sum(self, rank: int, tensor: Tensor) -> Tensor:
         self.given[rank] = tensor
         self.barrier.wait()
-        total = torch.stack([self.given[each] for each in range(self.size)]).sum(0)
+        total = torch.stack([self.given[each] for each in range(self.size)]).sum(0).to(tensor.dtype)
         self.barrier.wait()
         return total
 
@@ -72,6 +75,29 @@ class Recorder(MasterAdamW):
     def step(self, lr: float, clip: float) -> Tensor:
         self.gradients = [m.grad.clone() for m in self.masters if m.grad is not None]
         return torch.zeros(())
+
+
+@pytest.mark.parametrize("handed", [[b"", b""], [b"", b"one"], [b"two", b"\x00\xff"]])
+def test_all_processes_get_what_each_hands_in(handed: list[bytes]) -> None:
+    assert together(lambda world: world.gather(handed[world.rank])) == [handed, handed]
+    assert together(lambda world: world.first(lambda: handed[world.rank])) == [handed[0]] * 2
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_scores_are_the_same_bits_and_texts_the_same_by_any_number_of_processes(
+    tiny: LanguageModel, branching_rows: Rows, size: int
+) -> None:
+    """A budget of 64 tokens makes several batches, which are dealt; of one prompt only one process has any."""
+    rows = [row for row in branching_rows(21) if row.prompt_ids and row.completion_ids]
+    prompts = [row.prompt_ids for row in rows]
+
+    def ask(world: World) -> list[Any]:
+        lm = copy.deepcopy(tiny)
+        with spread(lm, world):
+            texts = generate(lm, prompts, 5), generate(lm, prompts[:1], 5), sample(lm, prompts, 5, seed=3)
+            return [row_nats(lm, rows, 64), mean_nll(lm, rows, 64, world), *texts]
+
+    assert together(ask, size) == [ask(ALONE)] * size
 
 
 @pytest.mark.parametrize("remedy", [None, KlConfig(), TalrConfig()], ids=["plain", "kl", "talr"])

@@ -32,9 +32,13 @@ class MixtureConfig(Config):
     """By which rule tasks are drawn that are learned together."""
 
     rule: Literal["examples", "temperature", "equal", "weights"] = "examples"
-    cap: int | None = Field(FLAN_CAP, ge=1)  # rows of a task that count, by 'examples' and 'temperature'; None: all
-    temperature: float | None = None  # T, of the rule 'temperature'
-    weights: dict[str, float] | None = None  # of every task, for the rule 'weights'; their sum does not matter
+    """How often a task is drawn: by its rows, by a root of them, as often as any other, or by its weight."""
+    cap: int | None = Field(FLAN_CAP, ge=1)
+    """Rows of a task that count at most, by 'examples' and 'temperature'; null counts all."""
+    temperature: float | None = None
+    """T of the rule 'temperature': rates go by rows to the power 1/T."""
+    weights: dict[str, float] | None = None
+    """Weight of every task, for the rule 'weights'; their sum does not matter."""
 
     @field_validator("temperature")
     @classmethod

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,9 +31,11 @@ def compare(
     ] = None,
     target: Annotated[str | None, typer.Option(help="The task that was trained for: reported, not judged.")] = None,
     margin: Annotated[
-        float | None,
+        list[str] | None,
         typer.Option(
-            help="Points that a task may lose. Default: its own, or 5 % of what the base has above chance (1 to 3)."
+            metavar="POINTS|SUITE=POINTS",
+            help="Points that a task may lose, or one suite: --margin 2 --margin addition=3. Default: its own, or 5 %"
+            " of what the base has above chance (1 to 3).",
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many test items of each task.")] = None,
@@ -43,39 +47,94 @@ def compare(
     cluster: Annotated[
         str | None, typer.Option(help="With --samples: the document field that names the source.")
     ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the verdicts as JUnit XML, a test case for a suite.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a table for a pull request's comment.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Run folder; default runs/compare, numbered where another comparison is there."),
     ] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Did the tuned model lose anything? Exit code 0: every suite Retained, 10: one is Harmed, 11: undecided."""
-    from rich.console import Console
-
     from keeptune.cli.run_folder import run_folder
     from keeptune.compare.gate import exit_code
+    from keeptune.core.files import write_whole
     from keeptune.recipe.begun import begin, begun_comparison
-    from keeptune.recipe.files import named_entries
+    from keeptune.recipe.files import named_entries, with_margins
+    from keeptune.recommend.next_steps import next_steps
     from keeptune.report.console import print_summary
+    from keeptune.report.gate import junit_xml, markdown_table
     from keeptune.report.html import write_report
 
     _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
-    settings = {"margin": margin, "limit": limit, "precision": precision, "metric": metric or [], "cluster": cluster}
-    entries = () if samples else named_entries(retain or (), "drop", margin)
+    common, margins = read_margins(margin or ())
+    settings: dict[str, object] = {
+        "margin": common,
+        "limit": limit,
+        "precision": precision,
+        "metric": metric or [],
+        "cluster": cluster,
+    }
+    settings |= {"margins": margins} if margins else {}
+    entries = () if samples else with_margins(named_entries(retain or (), "drop", common), margins)
     aim = target if samples or target is None else _target(target)
     begun = begun_comparison((before, after), entries, aim, settings)
-    folder = run_folder(begun, Path("runs/compare"), out)
-    console = Console()
+    console = progress_console(quiet, as_json)
+    folder = run_folder(begun, Path("runs/compare"), out, overwrite=overwrite, console=console)
     command = shlex.join(["keeptune", *sys.argv[1:]])
     if samples:
-        comparison = _of_samples(before, after, metric, margin, cluster, target, command)
+        comparison = _of_samples(before, after, metric, common, margins, cluster, target, command)
     else:
-        comparison = _of_models(before, after, retain or (), target, margin, limit, precision, console, command)
+        comparison = _of_models(
+            before, after, retain or (), target, common, margins, limit, precision, console, command
+        )
     comparison.save(folder)
     begin(folder, begun)
     page = write_report(folder)
     print_summary(comparison.summary, console)
     console.print(f"report: {page}", highlight=False)
+    for step in next_steps(comparison.summary, folder):
+        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
+    if junit is not None:
+        write_whole(junit, junit_xml(comparison.summary))
+    if markdown is not None:
+        write_whole(markdown, markdown_table(comparison.summary))
+    print_decision(comparison.summary, folder, quiet, as_json)
     raise typer.Exit(exit_code(comparison.verdicts))
+
+
+def read_margins(texts: Sequence[str]) -> tuple[float | None, dict[str, str]]:
+    """['2', 'addition=3', 'prose=1%'] -> (2.0, {'addition': '3', 'prose': '1%'}).
+
+    Raises:
+        ConfigError: no number above 0 and below 100, or two for all suites.
+    """
+    from keeptune.core.errors import ConfigError
+    from keeptune.evaluate.config import parse_margin
+
+    common: float | None = None
+    margins: dict[str, str] = {}
+    for text in texts:
+        suite, equals, value = text.rpartition("=")
+        try:
+            found = parse_margin(value)
+        except ValueError as error:
+            raise ConfigError(f"'{text}': {error}", where="--margin") from error
+        if equals:
+            margins[suite] = value
+        elif common is not None or found.relative:
+            raise ConfigError(
+                f"'{text}'", where="--margin", remedy="give one number of points for all, or SUITE=POINTS"
+            )
+        else:
+            common = 100 * found.value
+    return common, margins
 
 
 def _of_models(
@@ -84,6 +143,7 @@ def _of_models(
     retain: Sequence[str],
     target: str | None,
     margin: float | None,
+    margins: dict[str, str],
     limit: int | None,
     precision: Literal["auto", "bf16", "fp32"],
     console: Console,
@@ -97,6 +157,7 @@ def _of_models(
         retain,
         target=target,
         margin=margin,
+        margins=margins,
         limit=limit,
         precision=precision,
         console=console,
@@ -109,17 +170,20 @@ def _of_samples(
     after: str,
     metric: list[str] | None,
     margin: float | None,
+    margins: dict[str, str],
     cluster: str | None,
     target: str | None,
     command: str,
 ) -> Comparison:
     from keeptune.compare.samples import compare_samples
+    from keeptune.evaluate.config import parse_margin
 
     return compare_samples(
         before,
         after,
         metrics=metric or (),
         margin=None if margin is None else margin / 100,
+        margins={task: parse_margin(text).value for task, text in margins.items()},
         cluster=cluster,
         target=target,
         command=command,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+
 
 def demo(
     quick: Annotated[
@@ -14,6 +16,9 @@ def demo(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/demo or runs/demo-quick.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""
     from keeptune.builtin import recipe_path
@@ -24,8 +29,9 @@ def demo(
 
     name = "demo-quick" if quick else "demo"
     config = read_recipe(StudyConfig, recipe_path(name), overrides or ())
-    folder = run_folder(begun_study(config), Path("runs") / name, out)
+    console = progress_console(quiet, as_json)
+    folder = run_folder(begun_study(config), Path("runs") / name, out, overwrite=overwrite, console=console)
 
     from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-    run_study(config, folder)
+    print_decision(run_study(config, folder, console=console), folder, quiet, as_json)

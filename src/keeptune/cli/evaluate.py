@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
+from keeptune.cli.options import AsJson, Overwrite, print_json, progress_console
 
 
 def evaluate(
@@ -26,10 +27,10 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
     quantise: Annotated[str, typer.Option(help="How the linear layers are stored: none, nf4 or int8.")] = "none",
     out: Annotated[Path | None, typer.Option(help="Write item records and a manifest into this folder.")] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
-    from rich.console import Console
-
     from keeptune.cli.run_folder import run_folder
     from keeptune.core.config import validate
     from keeptune.core.errors import ConfigError
@@ -57,14 +58,18 @@ def evaluate(
     }
     settings = validate(ScoringConfig, values, source="keeptune evaluate")
     entries = named_entries(settings.tasks, settings.on_leak, fields=settings.fields)
+    console = progress_console(False, as_json)
     if out is not None:
-        run_folder(begun_evaluation(settings, entries), out, out)
+        run_folder(begun_evaluation(settings, entries), out, out, overwrite=overwrite, console=console)
 
     from keeptune.compare.scores import (  # imports torch: what is wrong with the command is said before
         score_tasks,
         scores_table,
     )
 
-    console = Console()
     command = shlex.join(["keeptune", *sys.argv[1:]])
-    console.print(scores_table(score_tasks(settings, console, out, command=command)))
+    rows = score_tasks(settings, console, out, command=command)
+    if as_json:
+        print_json([row.record() for row in rows])
+    else:
+        console.print(scores_table(rows))

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from keeptune import __version__
-from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
+from keeptune.cli import ci, compare, data, demo, doctor, evaluate, init, recipe, report, runs, study, train
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
 from keeptune.core.quiet import quiet_libraries
+from keeptune.core.stopping import SIGNALS, listening
 
-INTERRUPTED = 130  # how typer ends after Ctrl-C
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
 
 app = typer.Typer(
@@ -29,11 +29,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("study")(study.study)
 app.command("train")(train.train)
 app.command("compare")(compare.compare)
+app.add_typer(ci.app, name="ci")
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
+app.command("recipe")(recipe.recipe)
+app.add_typer(runs.app, name="runs")
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 
@@ -58,7 +62,8 @@ def main() -> None:
     quiet_libraries()
     allocator.keep_memory()
     try:
-        app()
+        with listening(*SIGNALS):
+            app()
     except KeeptuneError as error:
         _end(error)
     except OSError as error:
@@ -67,8 +72,8 @@ def main() -> None:
         place = str(error.filename) if error.filename else None
         _end(ResourceError(str(error.strerror), where=place, remedy="free disk space, or check the permissions"))
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            Console(stderr=True).print("interrupted; finished arms are kept, run the same command to go on")
+        if end.code in {128 + number for number in SIGNALS}:
+            Console(stderr=True).print("stopped; what was done is kept, run the same command to go on")
         raise
 
 

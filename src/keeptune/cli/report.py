@@ -6,20 +6,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from keeptune.cli.options import AsJson, print_json, progress_console
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders (each holds a summary.json).")],
+    as_json: AsJson = False,
 ) -> None:
     """Rebuild report.html from the records of finished runs, and print their tables."""
     from keeptune.core.records import Summary, read_json
     from keeptune.report.console import print_summary
     from keeptune.report.html import write_report
 
-    console = Console()
+    console = progress_console(False, as_json)
+    summaries = []
     for run in runs:
         summary = read_json(run / "summary.json", Summary)
         page = write_report(run)
         print_summary(summary, console)
         console.print(f"report: {page}")
+        summaries.append(summary)
+    if as_json:
+        print_json(summaries)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import count
 from pathlib import Path
 
 from rich.console import Console
 
 from keeptune.core.errors import RunFolderError
-from keeptune.recipe.begun import Begun, another, held
+from keeptune.recipe.begun import FILE, Begun, another, held
 
 AGAIN = {
     "study": "continuing the study in {}",
@@ -17,21 +18,32 @@ AGAIN = {
 }
 
 
-def run_folder(begun: Begun, default: Path, given: Path | None = None) -> Path:
+def run_folder(
+    begun: Begun,
+    default: Path,
+    given: Path | None = None,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Path:
     """The folder for a run: free, or holding the same run, which goes on. One line says what was found there.
 
     Args:
         begun: what is to be run.
         default: where it goes if nobody says otherwise; beside it, numbered, where another run is there.
         given: the folder that the user named.
+        overwrite: remove the run that is there, and begin anew.
+        console: where the line goes.
 
     Raises:
         RunFolderError: the folder that the user named holds another run.
     """
-    console = Console()
+    console = console or Console()
+    if overwrite:
+        _remove(given or default, console)
     reason = another(given or default, begun)
     if given is not None and reason is not None:
-        raise RunFolderError(f"holds {reason}", where=str(given), remedy="name another --out, or remove this folder")
+        raise RunFolderError(f"holds {reason}", where=str(given), remedy="name another --out, or say --overwrite")
     numbered = (default.with_name(f"{default.name}-{number}") for number in count(2))
     folder = given or (default if reason is None else next(each for each in numbered if another(each, begun) is None))
     if reason is not None:
@@ -39,3 +51,10 @@ def run_folder(begun: Begun, default: Path, given: Path | None = None) -> Path:
     if held(folder):
         console.print(AGAIN[begun.kind].format(folder), highlight=False, soft_wrap=True)
     return folder
+
+
+def _remove(folder: Path, console: Console) -> None:
+    """Remove a run of keeptune's; a folder that it did not begin is left alone, and refused later."""
+    if (folder / FILE).is_file() and held(folder):
+        shutil.rmtree(folder)
+        console.print(f"removed the run in {folder}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
 from keeptune.cli.ranks import Processes, main_process
 
 Overrides = Annotated[
@@ -32,6 +33,9 @@ def study(
     ] = None,
     overrides: Overrides = None,
     nproc: Processes = 1,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.cli.run_folder import run_folder
@@ -41,11 +45,12 @@ def study(
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
-    default = Path("runs") / recipe.stem
+    console, default = progress_console(quiet, as_json), Path("runs") / recipe.stem
     with main_process(nproc, config, on, out or default) as (world, config):
-        folder = run_folder(begun_study(config, data), default, out)
+        folder = run_folder(begun_study(config, data), default, out, overwrite=overwrite, console=console)
 
         from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
         cluster = on if world.size == 1 else None  # whose workers are the processes of this world
-        run_study(config, folder, data_root=data, on=cluster, mirror=mirror, world=world)
+        summary = run_study(config, folder, data_root=data, console=console, on=cluster, mirror=mirror, world=world)
+        print_decision(summary, folder, quiet, as_json)

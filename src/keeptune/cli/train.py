@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
+from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
 from keeptune.cli.ranks import Processes, main_process
 
 
@@ -23,7 +25,11 @@ def train(
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Points that a retained task may lose.")] = None,
     rate: Annotated[
-        list[float] | None, typer.Option(help="Peak rate; several are tried. Default: a grid of four.")
+        list[float] | None,
+        typer.Option("--rate", "--lr", help="Peak learning rate; several are tried. Default: a grid of four."),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="How many rates of the grid are tried, those in its middle.")
     ] = None,
     on_leak: Annotated[
         str, typer.Option(help="error, or drop: rows that leak across the parts leave training.")
@@ -34,6 +40,9 @@ def train(
     ] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
     nproc: Processes = 1,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
     import yaml
@@ -56,9 +65,26 @@ def train(
         **({method: {"learning_rates": rate}} if rate else {}),
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
+    console = progress_console(quiet, as_json)
+    config = config.with_learning_rates({method: middle(config.method(method).learning_rates, trials)})
     with main_process(nproc, config) as (world, config):
-        folder = run_folder(begun_study(config), Path("runs/train"), out)
+        folder = run_folder(begun_study(config), Path("runs/train"), out, overwrite=overwrite, console=console)
+        tried = config.method(method).learning_rates
+        if len(tried) > 1:
+            console.print(
+                f"{len(tried)} learning rates are tried ({', '.join(f'{one:g}' for one in tried)}) and the best on"
+                " validation is kept; the plan says how long that takes; --trials 1 or --lr RATE is faster",
+                highlight=False,
+                soft_wrap=True,
+            )
 
         from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
 
-        run_study(config, folder, world=world)
+        summary = run_study(config, folder, console=console, world=world)
+        print_decision(summary, folder, quiet, as_json)
+
+
+def middle(rates: Sequence[float], count: int | None) -> tuple[float, ...]:
+    """The ``count`` rates in the middle of an ascending grid; of two middles the lower one."""
+    spare = len(rates) - min(count or len(rates), len(rates))
+    return tuple(rates[spare // 2 : len(rates) - (spare - spare // 2)])

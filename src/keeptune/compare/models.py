@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from keeptune.evaluate.task import Judged, Task
 from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
-from keeptune.recipe.files import named_entries
+from keeptune.recipe.files import named_entries, with_margins
 from keeptune.recipe.tasks import build_entry
 from keeptune.study.manifest import manifest_of
 from keeptune.study.messages import progress
@@ -32,6 +32,7 @@ def compare_models(
     *,
     target: str | None = None,
     margin: float | None = None,
+    margins: Mapping[str, float | str] | None = None,
     limit: int | None = None,
     precision: str = "auto",
     console: Console,
@@ -45,6 +46,7 @@ def compare_models(
         retain: what must not get worse: data files, text files, task files, builtin:name.
         target: the task that was trained for; it is reported and not judged.
         margin: points that a retained task may lose, where it does not say so itself.
+        margins: suite -> margin, where suites differ: points, of free text a share ("1%").
         limit: test items of each task that are scored; all if None.
         precision: of both models: auto, bf16 or fp32.
         console: for progress.
@@ -66,13 +68,21 @@ def compare_models(
     started, clock = datetime.now(UTC), time.monotonic()
     # Nothing is trained here, so a copy in train harms nobody; the test parts are the same either way.
     judged = Judged(divide_test=False)
-    tasks = [build_entry(entry, judged=judged) for entry in named_entries(retain, "drop", margin)]
+    entries = with_margins(named_entries(retain, "drop", margin), margins or {})
+    tasks = [build_entry(entry, judged=judged) for entry in entries]
     aim = build_entry(named_entries([target], "drop")[0]) if target else None
     template = shared_template(base, tuned)
     for note in template.notes:
         console.print(Text(note, style="yellow"))
     both = _ask_both(base, tuned, template, tasks, aim, precision, _Answers(console, limit))
-    asked = {"retain": list(retain), "target": target, "margin": margin, "limit": limit, "precision": precision}
+    asked: dict[str, object] = {
+        "retain": list(retain),
+        "target": target,
+        "margin": margin,
+        "limit": limit,
+        "precision": precision,
+    }
+    asked |= {"margins": dict(margins)} if margins else {}
     settings = {"base": base, "tuned": tuned, **asked, "layout": list(template.notes)}
     return side_by_side(
         (short_name(base), short_name(tuned)),

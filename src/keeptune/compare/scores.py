@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from keeptune.core.records import Score, write_json, write_records
+from keeptune.core.records import Record, Score, write_json, write_records
 from keeptune.core.units import points
 from keeptune.evaluate.cache import EvaluationCache, cache_folder
 from keeptune.evaluate.runner import Evaluation
@@ -26,6 +26,18 @@ from keeptune.study.messages import progress
 from keeptune.study.prompting import mean_over_draws
 
 
+class TaskShots(Record):
+    """The score of a model on one task under one number of shots, and what asking costs."""
+
+    task: str
+    shots: int
+    score: Score
+    precision: str
+    stored: str
+    tokens_per_request: float  # mean prompt tokens
+    window_share: float  # of the context window
+
+
 @dataclass(frozen=True)
 class Row:
     """One task under one number of shots."""
@@ -36,6 +48,19 @@ class Row:
     precision: str  # that the model computes in: 'float32'
     stored: str  # how its linear layers are stored: 'none', 'nf4'
     evaluation: Evaluation  # of the first draw
+
+    def record(self) -> TaskShots:
+        """What of it can be written down."""
+        run = self.evaluation
+        return TaskShots(
+            task=self.task,
+            shots=self.shots,
+            score=self.score,
+            precision=self.precision,
+            stored=self.stored,
+            tokens_per_request=run.tokens_per_request,
+            window_share=run.window_share,
+        )
 
 
 def score_tasks(

@@ -20,9 +20,26 @@ Location = tuple[str | int, ...]
 
 
 class Config(BaseModel):
-    """Base of all settings: frozen, unknown keys are errors, fields are documented beside their default."""
+    """Base of all settings: frozen, unknown keys are errors, a docstring below every field says what it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a field that a subclass gives another default keep its description."""
+        super().__pydantic_init_subclass__(**kwargs)
+        inherited = {
+            name: field
+            for base in reversed(cls.__mro__[1:])
+            if issubclass(base, BaseModel)
+            for name, field in base.model_fields.items()
+            if field.description
+        }
+        bare = [name for name, field in cls.model_fields.items() if not field.description and name in inherited]
+        for name in bare:
+            cls.model_fields[name].description = inherited[name].description
+        if bare:
+            cls.model_rebuild(force=True)
 
     def digest(self) -> str:
         """Content hash of the resolved settings."""

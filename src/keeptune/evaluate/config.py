@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, WithJsonSchema, field_validator, model_validator
 
 from keeptune.core.config import Config
 from keeptune.data.formats.conversation import Supervise
@@ -44,10 +44,14 @@ def _safe_name(text: str, default: str) -> str:
 class SplitConfig(Config):
     """How rows without a part of their own are divided, and what happens to copies across parts."""
 
-    validation: float = Field(default=0.1, ge=0, lt=1)  # share of the rows
+    validation: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the rows that becomes the validation part."""
     test: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the rows that becomes the test part."""
     seed: int = 0
-    on_leak: Literal["error", "drop"] = "error"  # 'drop' takes leaking rows out of train
+    """Decides which row goes to which part."""
+    on_leak: Literal["error", "drop"] = "error"
+    """What happens to train rows that stand in another part, too: an error, or they leave train."""
 
     @model_validator(mode="after")
     def _something_left(self) -> SplitConfig:
@@ -57,29 +61,48 @@ class SplitConfig(Config):
 
 
 class TaskConfig(Config):
-    """Data, wordings, metric and decoding of one task. Every field but ``data`` can be found out from the data."""
+    """Data, wordings, metric and decoding of one task. Every field but data can be found out from the data."""
 
-    data: str  # a file, a folder of split files, or hf:owner/name
-    name: str = ""  # default: the name of the file
-    format: str | None = None  # how to read the rows, where that cannot be found out
-    supervise: Supervise | None = None  # turns of conversations to learn from: all, last or weights
-    fields: dict[str, str] | None = None  # role -> column, where columns are not recognised
-    cluster: str | None = None  # column: rows with the same value come from one source
-    label: str | None = None  # column to stratify by
-    templates: tuple[str, ...] | None = None  # 'prompt ||| completion', one or several wordings
-    unseen_templates: tuple[str, ...] | None = None  # wordings that are asked in and never trained on
-    pack: str | None = None  # wordings instead of templates: a named set, or a file (promptsource, pairs)
-    answer_choices: str | tuple[str, ...] | None = None  # the completions to choose from
+    data: str
+    """A file, a folder of split files, or hf:owner/name."""
+    name: str = ""
+    """What tables call the task; by default the name of the file."""
+    format: str | None = None
+    """How to read the rows, where that cannot be found out."""
+    supervise: Supervise | None = None
+    """Turns of conversations to learn from."""
+    fields: dict[str, str] | None = None
+    """Role to column, where columns are not recognised: {completion: answer}."""
+    cluster: str | None = None
+    """Column whose equal values mark rows of one source, which go to one part."""
+    label: str | None = None
+    """Column whose values are spread evenly over the parts."""
+    templates: tuple[str, ...] | None = None
+    """Wordings, one or several: 'prompt ||| completion'."""
+    unseen_templates: tuple[str, ...] | None = None
+    """Wordings that are asked in and never trained on."""
+    pack: str | None = None
+    """Wordings instead of templates: a named set, or a file (promptsource, pairs)."""
+    answer_choices: str | tuple[str, ...] | None = None
+    """The completions to choose from: a list, or a template that gives one."""
     system: str | None = None
-    metric: str | None = None  # default: accuracy, exact_match or rougeL, by the data
-    extract: str | None = None  # regular expression: the answer inside the text, group 1 where there is one
-    extract_first: bool = False  # the first match instead of the last
-    max_new_tokens: int | None = Field(default=None, gt=0)  # default: by the completions of the train part
-    # points that may be lost where retained; default: 5 % of what the base has above chance, between 1 and 3 points
+    """System message in front of every prompt."""
+    metric: str | None = None
+    """How answers are scored; by default accuracy, exact_match or rougeL, by the data."""
+    extract: str | None = None
+    """Regular expression for the answer inside the text: its group 1 where there is one."""
+    extract_first: bool = False
+    """Whether the first match counts instead of the last."""
+    max_new_tokens: int | None = Field(default=None, gt=0)
+    """Longest answer, in tokens; by default what the completions of the train part need."""
     margin: float | str | None = None
+    """Points that may be lost where retained; by default 5 % of what the base has above chance, from 1 to 3."""
     split: SplitConfig = SplitConfig()
+    """How rows are divided into parts."""
 
-    @field_validator("templates", "unseen_templates", mode="before")
+    @field_validator(
+        "templates", "unseen_templates", mode="before", json_schema_input_type=str | tuple[str, ...] | None
+    )
     @classmethod
     def _one_template(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
@@ -111,13 +134,20 @@ class TaskConfig(Config):
 class HarnessConfig(Config):
     """A task of lm-eval; the task's own settings hold for every field that is left out."""
 
-    task: str  # harness: and the name of a task or group, or of a YAML file
-    name: str = ""  # default: the name of the task or file
-    metric: str | None = None  # as lm-eval names it, with a filter behind a comma; default: the first one
-    shots: int | None = Field(default=None, ge=0)  # demonstrations of a retained task; one held out has none
+    task: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{HARNESS}"})]
+    """harness: and the name of a task or group of lm-eval, or of a YAML file of its format."""
+    name: str = ""
+    """What tables call the task; by default the name of the task or file."""
+    metric: str | None = None
+    """As lm-eval names it, with a filter behind a comma; by default the first one."""
+    shots: int | None = Field(default=None, ge=0)
+    """Demonstrations of a retained task; a task held out has none."""
     max_new_tokens: int | None = Field(default=None, gt=0)
-    limit: int | None = Field(default=None, gt=0)  # items of a part that are scored
-    margin: float | str | None = None  # points, by default as for a task; for bits per byte a share, default 1%
+    """Longest answer, in tokens."""
+    limit: int | None = Field(default=None, gt=0)
+    """Largest number of items of a part that are scored."""
+    margin: float | str | None = None
+    """Points that may be lost, by default as for a task; for bits per byte a share, by default 1%."""
 
     @field_validator("task")
     @classmethod
@@ -145,18 +175,26 @@ class TextSplitConfig(SplitConfig):
     """How free text is divided: more of it is measured than of a task, because little of it is ever replayed."""
 
     validation: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the blocks that becomes the validation part."""
     test: float = Field(default=0.6, ge=0, lt=1)
+    """Share of the blocks that becomes the test part."""
 
 
 class TextConfig(Config):
-    """Free text as a retained suite, measured in bits per byte (see `text`)."""
+    """Free text as a retained suite, measured in bits per byte."""
 
-    text: str  # a file, a folder or a glob pattern
-    name: str = ""  # default: the name of the file or folder
-    margin: float | str = "1%"  # relative
+    text: str
+    """A file, a folder or a glob pattern."""
+    name: str = ""
+    """What tables call the text; by default the name of the file or folder."""
+    margin: float | str = "1%"
+    """Share of its bits per byte by which the text may get worse."""
     block_bytes: int = Field(default=1024, ge=64)
-    limit: int | None = Field(default=1000, gt=0)  # blocks of a part that are scored
+    """Bytes of a block, which is one item."""
+    limit: int | None = Field(default=1000, gt=0)
+    """Largest number of blocks of a part that are scored."""
     split: TextSplitConfig = TextSplitConfig()
+    """How blocks are divided into parts."""
 
     @field_validator("margin")
     @classmethod

@@ -7,7 +7,7 @@ test part of each task can decide if a tenth of the answers change (see `retenti
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 # Public test sets with one right answer per item, zero-shot but for gsm8k; names as in lm-eval 0.4.13.
 STANDARD_V1: tuple[dict[str, Any], ...] = (
@@ -24,6 +24,9 @@ STANDARD_V1: tuple[dict[str, Any], ...] = (
     # are gated on the hub: accept the terms and log in
     {"task": "harness:toxigen", "metric": "acc", "margin": 3},
 )
+
+SetName = Literal["standard", "standard-v1", "none"]
+"""What a recipe may write under retain in place of a list, or in it."""
 
 STANDARD: dict[str, tuple[dict[str, Any], ...]] = {"standard": STANDARD_V1, "standard-v1": STANDARD_V1}
 

@@ -76,7 +76,9 @@ class Watch:
         """Ranks that have entered fewer sums than this one."""
         pulses = self._store.multi_get([f"pulse/{rank}" for rank in range(self.size)])
         return [
-            rank for rank, pulse in enumerate(pulses) if pulse != DONE and int(pulse.partition(b" ")[2]) < self.calls
+            rank
+            for rank, pulse in enumerate(pulses)
+            if rank != self.rank and pulse != DONE and int(pulse.partition(b" ")[2]) < self.calls
         ]
 
     def fail(self) -> None:

@@ -180,7 +180,8 @@ class MethodConfig(Dosed):
     shards: ClassVar[bool] = False  # whether it was tried with weights that are spread over several processes
     encoder_decoders: ClassVar[bool] = True  # whether encoder-decoders can be trained by it
 
-    learning_rates: tuple[float, ...]  # peak learning rates to try
+    learning_rates: tuple[float, ...]
+    """Peak learning rates to try."""
 
     @model_validator(mode="before")
     @classmethod

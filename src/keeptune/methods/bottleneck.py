@@ -25,12 +25,13 @@ PLACE = "bottleneck"  # name of the network inside its layer
 
 @METHODS.register("bottleneck")
 class BottleneckConfig(MethodConfig):
-    """How narrow the networks are; arXiv 1902.00751 and 2005.00247."""
+    """Bottleneck adapters: a narrow network behind every layer (arXiv 1902.00751, 2005.00247)."""
 
     weight_deltas: ClassVar[bool] = False
     dose: ClassVar[str] = "size"
 
-    size: int = Field(64, ge=1)  # numbers that a layer's output is squeezed into
+    size: int = Field(64, ge=1)
+    """Numbers that a layer's output is squeezed into."""
     learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
 
     @override

@@ -13,9 +13,13 @@ from keeptune.methods.peft import PeftMethod
 
 @METHODS.register("dora")
 class DoraConfig(LoraConfig):
-    """As LoRA's. What is added to a weight depends on its length, so it is not scaled or held as LoRA's is."""
+    """DoRA: as LoRA, and the length of every weight's rows trains on its own.
+
+    What is added to a weight depends on its length, so it is not scaled or held as LoRA's is.
+    """
 
     weight_deltas: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
 
     @override
     def variant(self) -> dict[str, Any]:

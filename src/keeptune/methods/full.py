@@ -35,7 +35,7 @@ class OwnWeightsConfig(MethodConfig):
 
 @METHODS.register("full")
 class FullConfig(OwnWeightsConfig):
-    """Full fine-tuning has no settings of its own."""
+    """Full fine-tuning: every weight trains."""
 
     shards: ClassVar[bool] = True
 

@@ -14,11 +14,14 @@ from keeptune.methods.quantised import lacks_peft_layers
 
 @METHODS.register("ia3")
 class Ia3Config(PeftMethodConfig):
-    """Which layers are scaled; by default those that peft knows for the model's architecture."""
+    """IA3: learned vectors scale keys, values and feed-forward activations."""
 
-    target_modules: tuple[str, ...] | None = None  # linear layers; of attention the output is scaled
-    feedforward_modules: tuple[str, ...] | None = None  # those of target_modules whose input is scaled instead
-    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)  # few weights that multiply: they take large steps
+    target_modules: tuple[str, ...] | None = None
+    """Linear layers that are scaled, of attention their output; by default those that peft knows."""
+    feedforward_modules: tuple[str, ...] | None = None
+    """Those of target_modules whose input is scaled instead."""
+    learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)
+    """Peak learning rates to try: few weights that multiply take large steps."""
 
     @override
     def peft(self, model: nn.Module) -> Any:

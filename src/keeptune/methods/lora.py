@@ -24,19 +24,25 @@ from keeptune.methods.quantised import dequantise, match_compute_dtype, stored_a
 
 @METHODS.register("lora")
 class LoraConfig(MethodConfig):
-    """Which layers get an addition of which rank."""
+    """LoRA: linear layers get an addition of low rank."""
 
     dose: ClassVar[str] = "rank"
     shards: ClassVar[bool] = True
 
-    rank: int = Field(16, ge=1)  # columns of A and B
-    alpha: float = Field(32.0, gt=0)  # the addition is scaled by alpha / rank
-    dropout: float = Field(0.0, ge=0, lt=1)  # on the input of A
-    target_modules: str | tuple[str, ...] = "all-linear"  # or names of linear layers ("q_proj", "v_proj")
-    # Where a layer has a rank or alpha of its own: by its name, the end of its name, or a regular expression for that
+    rank: int = Field(16, ge=1)
+    """Columns of A and of B."""
+    alpha: float = Field(32.0, gt=0)
+    """The addition is scaled by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the input of A that is dropped in training."""
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Linear layers that get an addition: all-linear, their names, or a regular expression."""
     rank_pattern: Mapping[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Ranks of some layers: by name, the end of the name, or a regular expression for that."""
     alpha_pattern: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)  # ten times those of full fine-tuning
+    """Alphas of some layers, named as in rank_pattern."""
+    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3)
+    """Peak learning rates to try: ten times those of full fine-tuning."""
 
     @field_validator("rank_pattern", "alpha_pattern", "target_modules")
     @classmethod

@@ -12,10 +12,12 @@ from keeptune.methods.lora import Lora, LoraConfig
 
 @METHODS.register("loraplus")
 class LoraPlusConfig(LoraConfig):
-    """As LoRA's, and how much faster B learns."""
+    """LoRA+: as LoRA, with a higher rate for B than for A."""
 
-    ratio: float = Field(16.0, gt=0)  # rate of B over rate of A
-    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)  # of A
+    ratio: float = Field(16.0, gt=0)
+    """Rate of B over the rate of A."""
+    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
+    """Peak learning rates of A to try."""
 
     @override
     def build(self) -> LoraPlus:

@@ -14,10 +14,12 @@ from keeptune.methods.peft import TAKES_APART, PeftMethodConfig
 
 @METHODS.register("osf")
 class OsfConfig(PeftMethodConfig):
-    """How much of every weight stays as it is. Made against forgetting: what the base uses most is what stays."""
+    """OSF: of every weight, the singular directions that the base uses least train. Made against forgetting."""
 
-    kept: float = Field(0.5, gt=0, lt=1)  # share of the singular directions, the largest ones, that are frozen
-    target_modules: tuple[str, ...] | None = None  # linear layers; all of them by default
+    kept: float = Field(0.5, gt=0, lt=1)
+    """Share of the singular directions, the largest ones, that are frozen."""
+    target_modules: tuple[str, ...] | None = None
+    """Linear layers, by name or the end of it; by default all of them."""
     learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
 
     @override

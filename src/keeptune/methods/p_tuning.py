@@ -20,13 +20,14 @@ ENCODER = "adapter_encoder.safetensors"  # beside peft's files, which hold what 
 
 @METHODS.register("p-tuning")
 class PTuningConfig(MethodConfig):
-    """How many virtual tokens are learned."""
+    """P-tuning: a small network makes the embeddings of virtual tokens."""
 
     weight_deltas: ClassVar[bool] = False
     same_input: ClassVar[bool] = False
     dose: ClassVar[str] = "tokens"
 
     tokens: int = Field(20, ge=1)
+    """Virtual tokens in front of every prompt."""
     learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
 
     @override

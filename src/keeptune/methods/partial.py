@@ -105,7 +105,7 @@ def last_layers(count: int) -> Chosen:
 
 @METHODS.register("bitfit")
 class BitFitConfig(OwnWeightsConfig):
-    """Only biases train (Ben Zaken et al. 2021, arXiv 2106.10199); many recent models have none."""
+    """BitFit: only biases train (arXiv 2106.10199); many recent models have none."""
 
     learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2)
 
@@ -131,6 +131,7 @@ class LastLayersConfig(OwnWeightsConfig):
 
     dose: ClassVar[str] = "count"
     count: int = Field(2, ge=1)
+    """Layers that train, counted from the end."""
     learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
 
     @override
@@ -143,6 +144,7 @@ class MatchingConfig(OwnWeightsConfig):
     """Only the weights train in whose name a regular expression is found."""
 
     pattern: str = "lm_head|norm"
+    """Regular expression that is found in the names of the weights that train."""
     learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
 
     @field_validator("pattern")

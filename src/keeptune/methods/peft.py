@@ -156,8 +156,10 @@ class AnyPeftConfig(PeftMethodConfig):
     """A tuner of peft by its type, `peft:loha`, with the settings of peft's own config for it."""
 
     dose: ClassVar[str] = "type"
-    type: str = "lora"  # as peft names it: lora, loha, lokr, oft, boft, vera, hra, ...
-    settings: Mapping[str, Any] = Field(default_factory=dict)  # of peft's config class
+    type: str = "lora"
+    """As peft names it: lora, loha, lokr, oft, boft, vera, hra."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Settings of peft's config class for it."""
 
     @field_validator("type")
     @classmethod

@@ -20,11 +20,13 @@ from keeptune.methods.peft import CONFIG, TAKES_APART, WEIGHTS, PeftMethod
 
 @METHODS.register("pissa")
 class PissaConfig(LoraConfig):
-    """As LoRA's; arXiv 2404.02948. The scale is 1: alpha equals the rank."""
+    """PiSSA: the largest singular directions of every weight train (arXiv 2404.02948); alpha equals the rank."""
 
     weight_deltas: ClassVar[bool] = False
+    shards: ClassVar[bool] = False
     alpha: float = 16.0
-    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)  # it begins with directions that matter
+    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
+    """Peak learning rates to try: it begins with directions that matter."""
 
     @override
     def variant(self) -> dict[str, Any]:

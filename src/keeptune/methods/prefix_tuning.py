@@ -16,12 +16,13 @@ from keeptune.methods.peft import PeftMethod, PeftMethodConfig
 
 @METHODS.register("prefix-tuning")
 class PrefixTuningConfig(PeftMethodConfig):
-    """How long the prefix is. The model runs padded, as peft runs it."""
+    """Prefix tuning: learned keys and values in front of every layer's. The model runs padded, as peft runs it."""
 
     dose: ClassVar[str] = "tokens"
     encoder_decoders: ClassVar[bool] = False
 
     tokens: int = Field(20, ge=1)
+    """Virtual tokens whose keys and values every layer gets."""
     learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)
 
     @override

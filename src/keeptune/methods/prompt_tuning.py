@@ -23,7 +23,7 @@ KEY = "prompt_embeddings"  # in peft's files
 
 @METHODS.register("prompt-tuning")
 class PromptTuningConfig(MethodConfig):
-    """How many virtual tokens are learned, and where they begin."""
+    """Prompt tuning: the embeddings of virtual tokens are learned."""
 
     weight_deltas: ClassVar[bool] = False
     same_input: ClassVar[bool] = False
@@ -31,9 +31,11 @@ class PromptTuningConfig(MethodConfig):
     dose: ClassVar[str] = "tokens"
 
     tokens: int = Field(20, ge=1)
-    # The embeddings of drawn tokens, vectors as scattered as embeddings are, or the embeddings of a text
+    """Virtual tokens in front of every prompt."""
     start: Literal["vocabulary", "random", "text"] = "vocabulary"
-    text: str = ""  # for `start: text`; repeated or cut to so many tokens
+    """Embeddings of drawn tokens, vectors as scattered as embeddings are, or the embeddings of a text."""
+    text: str = ""
+    """For 'start: text'; repeated or cut to so many tokens."""
     learning_rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2, 1e-1)
 
     @model_validator(mode="after")

@@ -12,9 +12,10 @@ from keeptune.methods.lora import Lora, LoraConfig
 
 @METHODS.register("rslora")
 class RsLoraConfig(LoraConfig):
-    """As LoRA's; arXiv 2312.03732."""
+    """rsLoRA: as LoRA, scaled by alpha / sqrt(rank) (arXiv 2312.03732)."""
 
-    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)  # the addition is sqrt(rank) times as large
+    learning_rates: tuple[float, ...] = (3e-5, 1e-4, 3e-4, 1e-3)
+    """Peak learning rates to try: the addition is sqrt(rank) times as large as LoRA's."""
 
     @override
     def variant(self) -> dict[str, Any]:

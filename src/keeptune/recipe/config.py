@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,9 +11,10 @@ from pydantic import Field, create_model, field_validator, model_validator
 from keeptune.batching.mixture import MixtureConfig
 from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.records import PROMPTING
+from keeptune.core.registry import Registry
 from keeptune.core.units import parse_duration
 from keeptune.evaluate.config import HarnessConfig
-from keeptune.evaluate.standard import expand
+from keeptune.evaluate.standard import SetName, expand
 from keeptune.methods.base import METHODS, MethodConfig
 from keeptune.recipe.arms import Arm, ArmName
 from keeptune.recipe.entries import Entry, TargetEntry
@@ -25,7 +27,9 @@ class PromptConfig(Config):
     """The prompting arms."""
 
     shots: tuple[int, ...] = (0, 1, 4)
-    draws: int = Field(3, ge=1)  # of the demonstrations; item scores are averaged over them
+    """Numbers of demonstrations to ask with."""
+    draws: int = Field(3, ge=1)
+    """Draws of the demonstrations, over which the score of an item is averaged."""
 
     @field_validator("shots")
     @classmethod
@@ -38,12 +42,24 @@ class PromptConfig(Config):
 class CostsConfig(Config):
     """How costs are counted."""
 
-    cached_token_price: float = Field(0.1, ge=0, le=1)  # of a demonstration's token, where a fresh one costs 1
+    cached_token_price: float = Field(0.1, ge=0, le=1)
+    """Price of a demonstration's token, where a fresh token costs 1."""
 
 
 def key_of(name: str) -> str:
     """The key of a registered name in a recipe: self-replay is self_replay there."""
     return name.replace("-", "_")
+
+
+def _settings(title: str, registry: Registry[Any]) -> type[Config]:
+    """A class with the settings of everything that is registered, each under its key."""
+    kinds = {key_of(name): registry[name] for name in registry}
+    fields: dict[str, Any] = {
+        key: (kind, Field(kind(), description=inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]))
+        for key, kind in kinds.items()
+    }
+    doc = f"The settings of every {registry.kind}, each under its name."
+    return create_model(title, __base__=Config, __doc__=doc, **fields)
 
 
 if TYPE_CHECKING:
@@ -55,26 +71,26 @@ if TYPE_CHECKING:
         """The settings of every registered remedy, each under its name."""
 
 else:
-    MethodSettings = create_model(
-        "MethodSettings", __base__=Config, **{key_of(name): (METHODS[name], METHODS[name]()) for name in METHODS}
-    )
-    RemedySettings = create_model(
-        "RemedySettings", __base__=Config, **{key_of(name): (REMEDIES[name], REMEDIES[name]()) for name in REMEDIES}
-    )
+    MethodSettings = _settings("MethodSettings", METHODS)
+    RemedySettings = _settings("RemedySettings", REMEDIES)
 
 
 class CurveConfig(Config):
     """The learning curve: the chosen rate of some arms on parts of the training rows."""
 
-    sizes: tuple[int, ...] = (50, 100, 250, 500, 1000, 2000, 5000, 10_000)  # those below all rows; all rows come last
+    sizes: tuple[int, ...] = (50, 100, 250, 500, 1000, 2000, 5000, 10_000)
+    """Numbers of training rows; those above all rows are left out, and all rows come last."""
     arms: tuple[str, ...] = ("lora",)
+    """Arms that are trained at every size."""
 
 
 class SequenceConfig(Config):
     """The targets one after another, in one or several orders of their names; as listed where no order is given."""
 
     orders: tuple[tuple[str, ...], ...] = ()
-    arms: tuple[str, ...] = ("full", "lora", "full+replay", "lora+replay")  # replay is of the tasks before
+    """Orders of the targets by their names; as they are listed where no order is given."""
+    arms: tuple[str, ...] = ("full", "lora", "full+replay", "lora+replay")
+    """Arms that learn the targets one after another; replay is of the tasks before."""
 
     @field_validator("arms")
     @classmethod
@@ -99,37 +115,66 @@ class StudyConfig(MethodSettings):
         ['lora+kl:0.5']
     """
 
-    model: str  # hub name, local folder or "builtin"
-    target: tuple[TargetEntry, ...]  # one task, or several that are learned together (or one after another: sequence)
-    retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; standard; none: it does not matter
-    arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, or a method with remedies: lora+replay:5%
-    seeds: tuple[int, ...] = (0,)  # where none is named and a training is small, 0, 1 and 2
+    model: str
+    """Hub name, local folder, or builtin."""
+    target: tuple[TargetEntry, ...]
+    """The task to learn, or several that are learned together (with sequence: also one after another)."""
+    retain: tuple[Entry, ...] = ()
+    """Tasks, free texts and named sets that must not get worse; none says that it does not matter."""
+    arms: tuple[str, ...] = ("prompt", "full", "lora")
+    """What is compared: prompt, or a method with any remedies, as in lora+replay:5%."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of the trainings; where none is named and a training is small, 0, 1 and 2."""
     prompt: PromptConfig = PromptConfig()
+    """How the base is asked."""
     train: TrainConfig = TrainConfig()
+    """How every arm is trained."""
     remedies: RemedySettings = RemedySettings()
-    mixture: MixtureConfig | None = None  # how several targets are mixed; by default every row once per epoch
+    """Settings of the remedies against forgetting, each under its name."""
+    mixture: MixtureConfig | None = None
+    """How several targets are mixed; by default every row comes once per epoch."""
     sequence: SequenceConfig | None = None
+    """Also learn the targets one after another."""
     curve: CurveConfig | None = None
-    held_out: tuple[TargetEntry, ...] = ()  # tasks that nothing is trained on, scored before and after
-    checkpoints: bool = False  # target and retained suites at every validation on the way, for frontiers
+    """Also train on parts of the rows: how many examples are enough?"""
+    held_out: tuple[TargetEntry, ...] = ()
+    """Tasks that nothing is trained on, scored before and after: what carries over?"""
+    checkpoints: bool = False
+    """Whether target and retained suites are scored at every validation on the way."""
     title: str = ""
+    """Heading of the report."""
     device: str = "auto"
+    """Where the model runs: auto, cpu, cuda or cuda:1."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    quantise: Literal["none", "nf4", "int8"] = "none"  # how the base's linear layers are stored
+    """Format that the model computes in; auto takes bf16 where the device has it in hardware."""
+    quantise: Literal["none", "nf4", "int8"] = "none"
+    """How the linear layers of the base are stored."""
     overlong: Literal["error", "drop", "truncate_prompt"] = "drop"
-    validation_items: int = Field(200, ge=20)  # per task and suite, for choosing rates and shots
-    test_items: int | None = Field(None, ge=20)  # per task and suite; all where not given
-    indifference: float = Field(1.0, ge=0)  # points of target score that do not matter to you
-    requests: int = Field(10_000, ge=0)  # predictions that the choice is made for
+    """What happens to rows that are longer than the model's window."""
+    validation_items: int = Field(200, ge=20)
+    """Items of every task and suite that rates, shots and checkpoints are chosen on."""
+    test_items: int | None = Field(None, ge=20)
+    """Items of every task and suite that the verdict is made on; by default all."""
+    indifference: float = Field(1.0, ge=0)
+    """Points of target score that do not matter to you."""
+    requests: int = Field(10_000, ge=0)
+    """Predictions that the choice is made for."""
     costs: CostsConfig = CostsConfig()
-    workers: CountOrAuto = "auto"  # processes that train at the same time
-    parallel: Literal["auto", "arms", "ddp", "fsdp"] = "auto"  # with --nproc: an arm in each process, or one over all
-    offload: bool = False  # fsdp: shards, masters and moments in host memory
-    trackers: tuple[str, ...] = Field((), exclude=True)  # that also watch; they change no result, so no key has them
-    budget: str | None = None  # wall time, "4h" or "30min": trials are dropped in a stated order
-    forgetting: Literal["measured", "harmless"] = "measured"  # harmless: retain says none
+    """How costs are counted."""
+    workers: CountOrAuto = "auto"
+    """Processes that train at the same time."""
+    parallel: Literal["auto", "arms", "ddp", "fsdp"] = "auto"
+    """With --nproc: an arm in each process, or one over all, with whole weights (ddp) or shards of them (fsdp)."""
+    offload: bool = False
+    """With fsdp on GPUs: whether shards and what the optimiser keeps are in host memory."""
+    trackers: tuple[str, ...] = Field((), exclude=True)
+    """Further trackers by their names; they change no result."""
+    budget: str | None = None
+    """Wall time, such as 4h or 30min: trainings are dropped in a stated order."""
+    forgetting: Literal["measured", "harmless"] = "measured"
+    """Whether forgetting is measured; harmless is what retain: none sets."""
 
-    @field_validator("target", "held_out", mode="before")
+    @field_validator("target", "held_out", mode="before", json_schema_input_type=TargetEntry | tuple[TargetEntry, ...])
     @classmethod
     def _one_target(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict | Config) else value
@@ -152,7 +197,7 @@ class StudyConfig(MethodSettings):
             return {**values, "retain": [], "forgetting": "harmless"}
         return values
 
-    @field_validator("retain", mode="before")
+    @field_validator("retain", mode="before", json_schema_input_type=SetName | tuple[Entry | SetName, ...] | None)
     @classmethod
     def _sets(cls, value: Any) -> Any:
         return expand(value)

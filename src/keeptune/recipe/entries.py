@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import Discriminator, Tag, WithJsonSchema, model_validator
 
 from keeptune.core.config import Config, read_recipe
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
@@ -17,8 +17,10 @@ BUILTIN = "builtin:"
 class TaskFile(Config):
     """A task that stands in a file of its own; its data path is relative to that file."""
 
-    task: str  # a YAML file with the fields of a task, or builtin:name
-    margin: float | str | None = None  # overrides the file's
+    task: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^(?!{HARNESS})"})]
+    """A YAML file with the fields of a task or a text, or builtin:name."""
+    margin: float | str | None = None
+    """Margin instead of the file's: points, for free text a share."""
 
     def read(self) -> TaskConfig | TextConfig:
         """The task or text that the file describes.
@@ -114,3 +116,4 @@ class RetainList(Config):
     """Entries that do not stand in a recipe."""
 
     entries: tuple[Entry, ...]
+    """Tasks, texts and tasks of lm-eval."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from keeptune.core.config import validate
-from keeptune.core.errors import DataError, KeeptuneError
+from keeptune.core.errors import ConfigError, DataError, KeeptuneError
 from keeptune.data.prompts.wordings import load_wordings
 from keeptune.data.rows import source_files
 from keeptune.evaluate.config import HarnessConfig, TaskConfig, TextConfig
@@ -57,6 +57,21 @@ def named_entries(
     checked = validate(RetainList, {"entries": entries}, source="command line").entries
     check_files(checked)
     return checked
+
+
+def with_margins(entries: Sequence[Entry], margins: Mapping[str, float | str]) -> tuple[Entry, ...]:
+    """The entries, those that ``margins`` names by their titles with that margin: points, of free text a share.
+
+    Raises:
+        ConfigError: a title that no entry has.
+    """
+    titles = {resolved(entry).title: entry for entry in entries}
+    if unknown := [name for name in margins if name not in titles]:
+        raise ConfigError(f"no suite '{unknown[0]}'", where="--margin", remedy=f"name {', '.join(titles)}")
+    return tuple(
+        entry.model_copy(update={"margin": margins[title]}) if title in margins else entry
+        for title, entry in titles.items()
+    )
 
 
 def resolved(entry: Entry, data_root: Path = Path()) -> TaskConfig | TextConfig | HarnessConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -49,9 +49,9 @@ SHORT = 5  # characters that a narrow table leaves on one line
 def print_summary(summary: Summary, console: Console) -> None:
     """Print the recommendation, one row per arm, and what tasks learned one after another came to.
 
-    Suites that are not Retained follow by name, a line per arm. Colour only repeats what the words say;
-    columns in which no arm has a number are left out. More than six arms have a column per verdict, and no
-    intervals behind the names.
+    Every suite follows, a table per arm: before, after, and the change with its interval. Colour only repeats what the
+    words say; columns in which no arm has a number are left out. More than six arms have a column per verdict, and of
+    their suites only those are named that are not Retained.
     """
     advice = summary.recommendation
     headline = Text(headline_text(advice.headline, advice.provisional), style="bold")
@@ -62,10 +62,16 @@ def print_summary(summary: Summary, console: Console) -> None:
     console.print(Text(advice.paragraph), highlight=False)
     console.print()
     console.print(_table(summary, console.width), highlight=False)
-    lines = _named_briefly(summary.arms) if len(summary.arms) > MANY else _named(summary.arms)
-    for line in lines:
-        if line is not None:
+    for warning in _fell(summary):
+        console.print(warning, highlight=False)
+    if _many(summary):
+        for line in _named_briefly(summary.arms):
             console.print(line, highlight=False)
+    else:
+        for arm in summary.arms:
+            if arm.suites and arm.not_run is None:
+                console.print()
+                console.print(_suites(arm), highlight=False)
     if found := sequences(summary):
         console.print()
         console.print(_in_turn(found), highlight=False)
@@ -101,10 +107,12 @@ def _above(number: str) -> Text:
 
 def _table(summary: Summary, width: int) -> Table:
     narrow = width < 110
-    apart = len(summary.arms) > MANY and width >= APART
+    apart = _many(summary) and width >= APART
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0 if narrow else 1), show_edge=False)
     intervals = "intervals: 95 % over items; of a trained arm, of this checkpoint; over seeds mean, lowest and highest"
     said = [intervals] if any(arm.seed_scores for arm in summary.arms) else []
+    if not _many(summary) and any(arm.gain_mean is not None for arm in summary.arms):
+        said.append(f"gain: over {'the best prompting' if _prompted(summary) else 'the score before'}, paired")
     scored = scored_in(summary.manifest.precision, summary.manifest.config.get("quantise", "none"))
     table.caption = "; ".join(filter(None, [*said, scored])) or None
     table.add_column("arm", min_width=11)
@@ -112,7 +120,7 @@ def _table(summary: Summary, width: int) -> Table:
     columns = [(title, cells) for title, cells in columns if any(cell.plain != MISSING for cell in cells)]
     for title, _ in columns:
         if title == "suites":
-            table.add_column(title, min_width=14)
+            table.add_column(title, min_width=14, width=14 if narrow else None)  # of a narrow table only names shrink
         else:
             table.add_column(title, justify="right", no_wrap=True)
     for index, arm in enumerate(summary.arms):
@@ -127,7 +135,7 @@ def _table(summary: Summary, width: int) -> Table:
 
 def _columns(summary: Summary, apart: bool) -> list[tuple[str, Callable[[ArmSummary], Text]]]:
     return [
-        (metric_name(summary.metric), _score),
+        (metric_name(summary.metric), lambda arm: _score(arm, gain=not _many(summary))),
         *(_counts(summary.arms) if apart else [("suites", _verdicts)]),
         ("trained", lambda arm: _number(arm.costs.trainable_parameters or None, human_count)),
         ("memory", lambda arm: _number(arm.costs.peak_memory_bytes, human_bytes)),
@@ -150,13 +158,24 @@ def _stack(cell: Text) -> Text:
     return Text(" ".join(words[:middle]) + ("\n" if middle < len(words) else "") + " ".join(words[middle:]))
 
 
-def _score(arm: ArmSummary) -> Text:
-    """Mean above its interval: short lines keep the table narrow. Below them what other trainings of the arm scored."""
+def _many(summary: Summary) -> bool:
+    return len(summary.arms) > MANY
+
+
+def _prompted(summary: Summary) -> bool:
+    return any(arm.prompting for arm in summary.arms)
+
+
+def _score(arm: ArmSummary, *, gain: bool) -> Text:
+    """Mean above its interval: short lines keep the table narrow. Below them the gain, and what other seeds scored."""
     target, seeds = arm.target, arm.seed_scores
     if target.n == 0 or not known(target.mean):
         return Text(MISSING)
     text = Text(metric_number(target.mean, target.metric) + "\n")
     text += Text(interval_text(target.interval, target.metric), style="dim")
+    if gain and known(arm.gain_mean):
+        text += Text(f"\ngain {metric_number(arm.gain_mean, target.metric, signed=True)}")
+        text += Text(f"\n{interval_text(arm.gain, target.metric, signed=True)}", style="dim")
     if len(seeds) > 1:
         ends = (sum(seeds) / len(seeds), min(seeds), max(seeds))
         mean, low, high = (metric_number(value, target.metric) for value in ends)
@@ -185,28 +204,46 @@ def _counts(arms: Sequence[ArmSummary]) -> list[tuple[str, Callable[[ArmSummary]
     return [(title, column(word)) for word, title in HEADS.items() if word in found]
 
 
-def _suites(arm: ArmSummary) -> Text | None:
-    """'Full fine-tuning: Harmed addition −31.0 pt (−34.1 to −27.9; margin 3)': all that is not Retained."""
-    return _line(
-        arm,
-        {
-            word: [_change(v) for v in _with(arm, word)]
-            for word in ("Harmed", "Worse", "Inconclusive", "Not measurable")
-        },
+def _fell(summary: Summary) -> Iterator[Text]:
+    """A warning for every trained arm that scored less than the best prompting."""
+    for arm in summary.arms:
+        if arm.prompting or arm.gain is None or arm.gain_mean is None or arm.gain_mean >= 0 or not _prompted(summary):
+            continue
+        metric = arm.target.metric
+        numbers = (
+            f"{metric_number(arm.gain_mean, metric, signed=True)} ({interval_text(arm.gain, metric, signed=True)})"
+        )
+        how = "fell below" if arm.gain.high < 0 else "did not rise above"
+        yield Text(f"warning: {arm.label} {how} the best prompting: {numbers}", style="yellow")
+
+
+def _suites(arm: ArmSummary) -> Table:
+    """Every suite of an arm before and after, and the change between them."""
+    table = Table(
+        title=arm.label,
+        title_justify="left",
+        title_style="bold",
+        caption=None if arm.overall is None else Text(arm.overall.sentence),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        show_edge=False,
     )
+    table.add_column("suite", overflow="fold")
+    for title in ("before", "after", "change, 95 %", "margin"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for verdict in arm.suites:
+        sides = (metric_number(value, verdict.metric) for value in (verdict.before, verdict.after))
+        change = f"{change_text(verdict.change)} ({change_interval(verdict.interval)})"
+        margin = f"{size_text(verdict.margin)} {change_unit(verdict)}"
+        table.add_row(Text(verdict.suite), *sides, change, margin, Text(verdict.verdict, style=STYLES[verdict.verdict]))
+    return table
 
 
-def _named(arms: Sequence[ArmSummary]) -> list[Text | None]:
-    """What is not Retained, and what the suites say together, two lines an arm."""
-    return [line for arm in arms for line in (_suites(arm), _overall(arm))]
-
-
-def _overall(arm: ArmSummary) -> Text | None:
-    return None if arm.overall is None else Text(f"{arm.label}: {arm.overall.sentence}")
-
-
-def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
-    """The same lines for many arms: without intervals, and with suites that cannot be measured named only once."""
+def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text]:
+    """A line per arm with what is not Retained; suites that cannot be measured are named once."""
     lines = [
         _line(
             arm,
@@ -219,7 +256,8 @@ def _named_briefly(arms: Sequence[ArmSummary]) -> list[Text | None]:
         for arm in arms
     ]
     blind = dict.fromkeys(v.suite for arm in arms for v in _with(arm, "Not measurable"))
-    return [*lines, Text("Not measurable: ", style="dim") + Text(", ".join(blind)) if blind else None]
+    last = [Text("Not measurable: ", style="dim") + Text(", ".join(blind))] if blind else []
+    return [*(line for line in lines if line is not None), *last]
 
 
 def _line(arm: ArmSummary, names: dict[str, list[str]]) -> Text | None:
@@ -234,15 +272,6 @@ def _line(arm: ArmSummary, names: dict[str, list[str]]) -> Text | None:
 def _with(arm: ArmSummary, word: str) -> list[SuiteVerdict]:
     """The suites under a verdict; an arm that was not run has none."""
     return [] if arm.not_run is not None else [verdict for verdict in arm.suites if verdict.verdict == word]
-
-
-def _change(verdict: SuiteVerdict) -> str:
-    margin = f"margin {size_text(verdict.margin)}"
-    if verdict.verdict == "Not measurable":
-        before = metric_number(verdict.before, verdict.metric)
-        chance = "" if verdict.chance is None else f", chance {metric_number(verdict.chance, verdict.metric)}"
-        return f"{verdict.suite} (base {before}{chance}; {margin})"
-    return f"{_loss(verdict)} ({change_interval(verdict.interval)}; {margin})"
 
 
 def _loss(verdict: SuiteVerdict) -> str:

@@ -1,4 +1,4 @@
-"""A study from its recipe to its verdict. Finished arms are skipped, an interrupted one starts again."""
+"""A study from its recipe to its verdict. Finished arms are skipped, an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from rich.console import Console
 
 from keeptune.core import allocator
 from keeptune.core.errors import DataError
+from keeptune.core.lock import locked
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import Begun, begin, begun_study
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.next_steps import next_steps
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
@@ -80,7 +82,7 @@ def run_study(
         world: the processes that do every job together; this is the main one, and the others `follow`.
 
     Raises:
-        KeeptuneError: anything foreseen; finished arms are kept.
+        KeeptuneError: anything foreseen, such as another process in the folder; finished arms are kept.
 
     Example:
         >>> config = StudyConfig(model="builtin", target=[{"task": "builtin:orders"}], retain="none")
@@ -89,7 +91,7 @@ def run_study(
     """
     messages, begun = Messages(console or Console()), begun_study(config, data_root)
     command = command or shlex.join(["keeptune", *sys.argv[1:]])
-    with reaching(on, mirror, folder, begun, messages) as found:
+    with locked(folder), reaching(on, mirror, folder, begun, messages) as found:
         elsewhere = replace(found, world=world)
         return _run(config, folder, begun, messages, data_root, command, elsewhere)
 
@@ -137,6 +139,8 @@ def _run(
     if (kept := link_tuned(folder, summary)) is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
+    for step in next_steps(summary, folder):
+        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
     return summary
 
 

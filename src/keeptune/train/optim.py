@@ -19,7 +19,8 @@ class MasterAdamW:
 
     A float32 parameter is its own master. Any other gets a float32 copy that the optimiser updates and that is then
     rounded into the parameter, so that small updates are not lost to bfloat16's eight bits. Weight decay spares
-    vectors (biases, norms). ``factors``: how many times the learning rate is that of each parameter.
+    vectors (biases, norms). ``factors``: how many times the learning rate is that of each parameter. ``names``: under
+    which its state is kept; numbers by default.
 
     A sharded parameter is updated where its shards are: everything here is of this process's shard, but for the norm,
     which is that of all gradients, and for `state_dict`, which is of whole tensors.
@@ -32,12 +33,14 @@ class MasterAdamW:
         self,
         parameters: Iterable[nn.Parameter],
         *,
+        names: Iterable[str] | None = None,
         factors: Sequence[float] | None = None,
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         shards: World = ALONE,
     ) -> None:
         self.parameters, self.shards = list(parameters), shards
+        self.names = list(map(str, range(len(self.parameters))) if names is None else names)
         self._parts = [own_part(p.detach()) for p in self.parameters]
         self.masters = [
             parameter if parameter is own_part(parameter) and part.dtype == torch.float32 else part.float()
@@ -89,14 +92,24 @@ class MasterAdamW:
 
     @torch.no_grad()
     def step(self, lr: float, clip: float) -> Tensor:
-        """Clip by global norm, update, round into the parameters; returns the norm before clipping (scalar tensor)."""
+        """Clip by global norm, update, round into the parameters; returns the norm before clipping (scalar tensor).
+
+        Where the norm is not finite nothing is done, and the gradients stay for whoever asks what they were.
+        """
         norm = _clip([m.grad for m in self.masters if m.grad is not None], clip, self.shards)
+        if not torch.isfinite(norm):
+            return norm
         for group in self._adamw.param_groups:
             group["lr"] = lr * group["factor"]
         self._adamw.step()
-        self._adamw.zero_grad(set_to_none=True)
+        self.drop()
         self._round()
         return norm
+
+    def drop(self) -> None:
+        """Forget all gradients, also those of a step that was broken off."""
+        for tensor in (*self.parameters, *self.masters):
+            tensor.grad = None
 
     def untouched(self) -> list[int]:
         """Indices of the parameters that no gradient has reached in any step."""
@@ -108,20 +121,23 @@ class MasterAdamW:
         Tensors are whole, whatever is sharded: all processes have to ask.
         """
         state: dict[str, Any] = {}
-        for i, (parameter, master) in enumerate(zip(self.parameters, self.masters, strict=True)):
+        for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
             kept = {"master": master.detach(), **self._adamw.state.get(master, {})}
-            state |= {f"{i}.{name}": _map(name, part, parameter, whole_like) for name, part in kept.items()}
+            state |= {f"{name}.{kind}": _map(kind, part, parameter, whole_like) for kind, part in kept.items()}
         return state
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over weights and moments; the parameters get the weights, too."""
-        for i, master in enumerate(self.masters):
-            kept = {name.partition(".")[2]: tensor for name, tensor in state.items() if name.startswith(f"{i}.")}
-            kept = {name: _map(name, tensor, self.parameters[i], part_like) for name, tensor in kept.items()}
-            master.copy_(kept.pop("master"))
-            if kept:
-                self._adamw.state[master] = {name: tensor.to(master.device, copy=True) for name, tensor in kept.items()}
+        kept: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            name, _, kind = key.rpartition(".")
+            kept.setdefault(name, {})[kind] = tensor
+        for name, parameter, master in zip(self.names, self.parameters, self.masters, strict=True):
+            parts = {kind: _map(kind, whole, parameter, part_like) for kind, whole in kept[name].items()}
+            master.copy_(parts.pop("master"))
+            if parts:
+                self._adamw.state[master] = {k: t.to(master.device, copy=True) for k, t in parts.items()}
         self._round()
 
     def _round(self) -> None:
@@ -152,13 +168,15 @@ def buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 def _clip(gradients: list[Tensor], clip: float, shards: World) -> Tensor:
     """Scale float32 gradients in place to a norm over all ``shards`` of at most ``clip``; returns the norm before.
 
-    As `torch.nn.utils.clip_grad_norm_`, but where looking at the norm costs nothing, on a CPU, a factor of one is not
-    multiplied through the whole model.
+    As `torch.nn.utils.clip_grad_norm_`, but a norm that is not finite scales nothing; and where looking at the norm
+    costs nothing, on a CPU, a factor of one is not multiplied through the whole model.
     """
     norm = nn.utils.get_total_norm(gradients)
     if shards.size > 1:
         norm = shards.sum(norm.square()).sqrt()
-    factor = (clip / (norm + 1e-6)).clamp(max=1.0)  # not a number stays not a number
+    if not torch.isfinite(norm):
+        return norm
+    factor = (clip / (norm + 1e-6)).clamp(max=1.0)
     if factor.device.type != "cpu" or float(factor) != 1.0:
         torch._foreach_mul_(gradients, factor)
     return norm

@@ -10,6 +10,7 @@ the model's precision, have to fit on every device.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -43,16 +44,16 @@ class Weights(Protocol):
         """A forward pass, and what is looked at within it."""
         ...
 
+    def training(self) -> AbstractContextManager[None]:
+        """Within, steps may come; afterwards the model holds all its weights."""
+        ...
+
     def even(self, batches: list[Batch], spare: Callable[[], Batch]) -> list[Batch]:
         """The micro-batches of this process's share, as many as the processes have to run."""
         ...
 
     def whole(self) -> AbstractContextManager[None]:
         """Within, the model holds all its weights as they are now; all processes enter together."""
-        ...
-
-    def gather(self) -> None:
-        """Let the model hold all its weights from now on: no further step comes."""
         ...
 
 
@@ -70,12 +71,13 @@ class WholeWeights:
         """As they are: no process waits for another one within a step."""
         return batches
 
+    def training(self) -> AbstractContextManager[None]:
+        """They are never gone."""
+        return nullcontext()
+
     def whole(self) -> AbstractContextManager[None]:
         """They always are."""
         return nullcontext()
-
-    def gather(self) -> None:
-        """They always are."""
 
 
 class ShardedWeights:
@@ -92,11 +94,12 @@ class ShardedWeights:
         self._twin = twin(lm.model)
         self._root = shard(self._twin, world, lm.device, sharding)
         self.lm = replace(lm, model=self._twin)
-        self._release()
 
     def run(self, work: Callable[[], T]) -> T:
         """As the forward pass of the root: embeddings, norm and head are whole until backward has used them."""
-        result: T = self._root(work)
+        with warnings.catch_warnings():  # T5's layers hand on a view, which nobody changes in place
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+            result: T = self._root(work)
         return result
 
     def even(self, batches: list[Batch], spare: Callable[[], Batch]) -> list[Batch]:
@@ -109,24 +112,30 @@ class ShardedWeights:
         return [*batches, *[without_weight(batches[-1] if batches else spare())] * missing]
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Gathered, and given up again."""
-        self.gather()
+    def training(self) -> Iterator[None]:
+        """After an error the model has weights of the right shapes, but nobody knows which: peers may be gone."""
+        self._fill(lambda shard: None)
         try:
             yield
-        finally:
-            self._release()
+        except BaseException:
+            self._fill(lambda shard: torch.empty(shard.shape, dtype=shard.dtype))
+            raise
+        self._fill(whole_tensor)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Gathered tensor by tensor, and given up again."""
+        self._fill(whole_tensor)
+        yield
+        self._fill(lambda shard: None)
 
     @torch.no_grad()
-    def gather(self) -> None:
-        """Tensor by tensor."""
+    def _fill(self, make: Callable[[Tensor], Tensor | None]) -> None:
+        """Give the model's parameters what ``make`` makes of their shards, or nothing."""
         shards = dict(self._twin.named_parameters())
         for name, parameter in self._plain.named_parameters():
-            parameter.data = whole_tensor(shards[name]).to(self.lm.device)
-
-    def _release(self) -> None:
-        for parameter in self._plain.parameters():
-            parameter.data = parameter.data.new_empty(0)
+            made = make(shards[name])
+            parameter.data = parameter.data.new_empty(0) if made is None else made.to(self.lm.device)
 
 
 class _Root(nn.Module):

@@ -7,15 +7,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from keeptune.cli.main import app
+from keeptune.cli.train import middle
 from keeptune.core.errors import KeeptuneError, RunFolderError
 from keeptune.recipe.begun import begin, begun_study
 
+TRIED = (
+    "4 learning rates are tried (0.0001, 0.0003, 0.001, 0.003) and the best on validation is kept; the plan says how"
+    " long that takes; --trials 1 or --lr RATE is faster\n"
+)
 Command = Callable[..., tuple[str, KeeptuneError | None]]
 
 
@@ -33,9 +39,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command whose studies train nothing and leave what says which study they were."""
 
-    def run_study(config: Any, run: Path, data_root: Path = Path(), **elsewhere: None) -> None:
+    def run_study(config: Any, run: Path, data_root: Path = Path(), console: Any = None, **elsewhere: Any) -> Any:
         begin(run, begun_study(config, data_root))
         (run / "summary.json").write_text("{}")
+        return SimpleNamespace(recommendation=SimpleNamespace(headline="Take it."))
 
     monkeypatch.setattr("keeptune.study.run.run_study", run_study)
 
@@ -53,12 +60,13 @@ def runs() -> list[str]:
 
 def test_a_second_data_set_gets_a_folder_of_its_own(command: Command) -> None:
     first, second = (("train", "--model", "builtin", "--data", f"{name}.jsonl") for name in "ab")
-    assert command(*first) == ("", None)
-    assert command(*second)[0] == "runs/train holds another study (other target); this one goes to runs/train-2\n"
+    assert command(*first) == (TRIED, None)
+    held = "runs/train holds another study (other target); this one goes to runs/train-2\n"
+    assert command(*second)[0] == held + TRIED
     assert runs() == ["train", "train-2"]
-    assert command(*first)[0] == "continuing the study in runs/train\n"
-    assert command(*second)[0].endswith("goes to runs/train-2\ncontinuing the study in runs/train-2\n")
-    assert command(*second, "--method", "full")[0].endswith("this one goes to runs/train-3\n")
+    assert command(*first)[0] == "continuing the study in runs/train\n" + TRIED
+    assert command(*second)[0] == f"{held}continuing the study in runs/train-2\n{TRIED}"
+    assert "this one goes to runs/train-3\n" in command(*second, "--method", "full")[0]
     assert runs() == ["train", "train-2", "train-3"]
 
 
@@ -68,8 +76,32 @@ def test_a_folder_that_was_named_is_refused(command: Command) -> None:
     before = Path("mine/recipe.json").read_bytes()
     _, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "mine")
     assert isinstance(error, RunFolderError) and error.exit_code == 4
-    assert str(error) == "mine: holds another study (other target) -> name another --out, or remove this folder"
+    assert str(error) == "mine: holds another study (other target) -> name another --out, or say --overwrite"
     assert Path("mine/recipe.json").read_bytes() == before
+
+
+def test_a_folder_is_written_over_only_where_that_is_said(command: Command) -> None:
+    command("train", "--model", "builtin", "--data", "a.jsonl", "--out", "mine")
+    Path("mine/arms").mkdir()
+    out, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "mine", "--overwrite")
+    assert (out, error) == ("removed the run in mine\n" + TRIED, None)
+    assert not Path("mine/arms").exists()
+    Path("others/arms").mkdir(parents=True)
+    _, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "others", "--overwrite")
+    assert isinstance(error, RunFolderError) and Path("others/arms").is_dir()  # keeptune did not begin it
+
+
+def test_fewer_rates_are_those_in_the_middle(command: Command) -> None:
+    rates = (1e-4, 3e-4, 1e-3, 3e-3)
+    counts = {None: rates, 1: (3e-4,), 2: (3e-4, 1e-3), 3: (1e-4, 3e-4, 1e-3), 9: rates}
+    assert {count: middle(rates, count) for count in counts} == counts
+    given = ("train", "--model", "builtin", "--data", "a.jsonl", "--out", "mine")
+    assert "2 learning rates are tried (0.0003, 0.001)" in command(*given, "--trials", "2")[0]
+    assert command(*given, "--overwrite", "--lr", "0.002", "--quiet") == (
+        "Take it.\nreport: mine/report.html\n",
+        None,
+    )
+    assert json.loads(Path("mine/recipe.json").read_text())["lists"]["lora.learning_rates"] == [0.002]
 
 
 def test_studies_and_demos_are_held_apart_too(command: Command, folder: Path) -> None:

@@ -8,7 +8,8 @@ from keeptune.launch.world import World
 
 def test_one_process_is_the_whole_world() -> None:
     world, tensor = World(), torch.ones(3)
-    assert world.is_main and world.gather(b"x") == [b"x"] and world.sum(tensor) is tensor
+    assert world.is_main and world.sum(tensor) is tensor
+    assert world.gather(b"x") == [b"x"] and world.first(lambda: b"y") == b"y"
     assert not World(1, 2).is_main
 
 

@@ -10,7 +10,7 @@ import fixture_summary as fixture
 import pytest
 from rich.console import Console
 
-from keeptune.core.records import Summary
+from keeptune.core.records import Interval, Summary
 from keeptune.report.console import print_summary
 
 
@@ -53,19 +53,35 @@ def test_the_table_carries_what_other_seeds_scored() -> None:
     assert "seeds:" not in text
 
 
-def test_every_suite_that_is_not_retained_is_named() -> None:
-    text = " ".join(printed(fixture.study()).split())
-    assert "Full fine-tuning: Harmed addition −31.0 pt (−33.4 to −28.6; margin 2), odd one out" in text
-    assert "LoRA r=16: Inconclusive addition −1.2 pt (−3.0 to +0.6; margin 2); Not measurable sentiment (" in text
-    assert "sentiment (base 84.2, chance 25.0; margin 2)" in text
+def test_every_suite_stands_before_and_after_with_its_change() -> None:
+    text = printed(fixture.study(), 80)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    flat = " ".join(text.split())
+    after = flat[flat.index("Full fine-tuning suite before") :]
+    assert after.index("addition 84.2 53.2 −31.0 (−33.4 to −28.6) 2 pt Harmed") < after.index("LoRA r=16 suite before")
+    own = after[after.index("LoRA r=16 suite before") :]
+    assert "addition 84.2 83.0 −1.2 (−3.0 to +0.6) 2 pt Inconclusive" in own
+    assert "sentiment 84.2" in own and own.count("Retained") >= 1
 
 
-def test_what_the_suites_say_together_follows_those_that_are_not_retained() -> None:
+def test_what_the_suites_say_together_stands_below_them() -> None:
     study = fixture.study()
     arms = [arm.model_copy(update={"overall": large.together(0.03)}) if arm.suites else arm for arm in study.arms]
     text = " ".join(printed(study.model_copy(update={"arms": tuple(arms)})).split())
-    assert "LoRA r=16: all 8 measurable suites together: something was lost (−1.50 margins on the mean suite)" in text
-    assert "Prompting, 4 shots: all" not in text
+    assert text.count("all 8 measurable suites together: something was lost (−1.50 margins on the mean suite)") == 2
+
+
+def test_the_gain_stands_below_the_score_and_a_loss_is_warned_of() -> None:
+    def study(mean: float, low: float, high: float) -> str:
+        gain = {"gain_mean": mean, "gain": Interval(low=low, high=high)}
+        arms = [arm.model_copy(update=gain) if arm.family == "lora" else arm for arm in fixture.arms()]
+        return " ".join(printed(fixture.study().model_copy(update={"arms": tuple(arms)})).split())
+
+    good = study(0.12, 0.08, 0.16)
+    assert "gain +12.0" in good and "+8.0 to +16.0" in good and "over the best prompting, paired" in good
+    assert "warning" not in good
+    assert "LoRA r=16 fell below the best prompting: −3.0 (−5.0 to −1.0)" in study(-0.03, -0.05, -0.01)
+    assert "LoRA r=16 did not rise above the best prompting: −3.0 (−5.0 to +1.0)" in study(-0.03, -0.05, 0.01)
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

@@ -1,6 +1,8 @@
 """Workers that are processes of their own on this machine.
 
 Small models leave cores idle: two processes with one thread each train about 1.7 times as much as one with two.
+
+A process that dies takes nothing with it but the steps since the last checkpoint: another one is given its job.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 
 from keeptune.core.errors import WorkerLost
 from keeptune.core.processes import be_a_worker
+from keeptune.core.stopping import listening
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.jobs.base import Job
 from keeptune.study.schedule.worker import JobServer, Report, Start
@@ -23,8 +26,8 @@ from keeptune.train.memory import total_bytes
 
 SMALL = 100_000_000  # parameters: a larger model keeps all cores busy by itself
 MOST = 8  # processes
-GRACE = 60  # seconds that a process has to end by itself
 OVERHEAD = 700_000_000  # bytes: libraries and data of a process
+GRACE = 300  # seconds that a process has to finish its step and save
 PER_PARAMETER = 26  # bytes: masters, moments, sums and gradients of full fine-tuning, and a copy of the base
 
 
@@ -79,11 +82,11 @@ class ProcessWorker:
         return report
 
     def stop(self) -> None:
-        """Ask the process to end."""
+        """Ask the process to save what it can and to end; see `end`."""
         self._process.terminate()
 
     def end(self) -> None:
-        """Wait for that; one that hangs is killed."""
+        """Wait until the process has ended; one that hangs is killed, which harms no file."""
         self._process.join(GRACE)
         self._process.kill()
         self._process.join()
@@ -153,6 +156,11 @@ def _serve(connection: Connection, start: Start) -> None:
     """The life of a process: do what is sent, until nothing is. An error ends it: what it left is not built upon."""
     be_a_worker()
     server = JobServer(start)
+    with listening(signal.SIGTERM):
+        _work(connection, server)
+
+
+def _work(connection: Connection, server: JobServer) -> None:
     while (job := _next(connection)) is not None:
         report = server(job)
         connection.send(report)

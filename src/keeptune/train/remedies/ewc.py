@@ -23,15 +23,17 @@ from keeptune.train.step import batches_for
 
 @REMEDIES.register("ewc")
 class EwcConfig(RemedyConfig):
-    """How strongly weights are held, and on how many examples it is measured which ones matter."""
+    """Weights are pulled towards the base's, stiffly where its skills depend on them (EWC)."""
 
     dose: ClassVar[str] = "strength"
     needs: ClassVar[frozenset[Need]] = frozenset(
         {Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS, Need.PLAIN_WEIGHTS, Need.WHOLE_WEIGHTS}
     )
 
-    strength: float = Field(1.0, gt=0)  # nats per trained token and unit of the quadratic form
-    examples: int = Field(200, ge=1)  # at most; one forward and backward each, before training
+    strength: float = Field(1.0, gt=0)
+    """Nats per trained token and unit of the quadratic form."""
+    examples: int = Field(200, ge=1)
+    """Examples that are measured at most: one forward and backward pass each, before training."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Ewc:

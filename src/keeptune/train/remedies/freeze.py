@@ -17,13 +17,13 @@ from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, Reme
 
 @REMEDIES.register("freeze")
 class FreezeConfig(RemedyConfig):
-    """How much of the model stays the base."""
+    """Embeddings and the lowest layers stay as they are."""
 
     dose: ClassVar[str] = "share"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS})
 
-    # Of the layers, the lowest ones, rounded to whole layers.
-    share: Annotated[float, BeforeValidator(parse_share), Field(ge=0, le=1)] = 0.5
+    share: Annotated[float, BeforeValidator(parse_share, json_schema_input_type=float | str), Field(ge=0, le=1)] = 0.5
+    """Share of the layers that is frozen, the lowest ones, rounded to whole layers."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Freeze:

@@ -15,7 +15,7 @@ Check = Callable[[LanguageModel], bool]
 
 @REMEDIES.register("guard")
 class GuardConfig(RemedyConfig):
-    """A guard has no settings of its own: what is allowed, the margins of the retained suites decide."""
+    """Training ends when a retained suite has lost more than its margin."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SUITES, Need.MARGINS})
 

@@ -23,13 +23,14 @@ from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, Reme
 
 @REMEDIES.register("kl")
 class KlConfig(RemedyConfig):
-    """How strongly predictions are held."""
+    """Predictions are held near the base's by KL(base || tuned)."""
 
     dose: ClassVar[str] = "weight"
     base_forwards: ClassVar[float] = 1.0
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAME_INPUT})
 
-    weight: float = Field(1.0, gt=0)  # nats of likelihood that a nat of divergence is worth
+    weight: float = Field(1.0, gt=0)
+    """Nats of likelihood that a nat of divergence is worth."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Kl:

@@ -18,12 +18,13 @@ from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, Reme
 
 @REMEDIES.register("l2sp")
 class L2SpConfig(RemedyConfig):
-    """How strongly weights are held."""
+    """Weights are pulled towards the base's (L2-SP)."""
 
     dose: ClassVar[str] = "strength"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS, Need.WHOLE_WEIGHTS})
 
-    strength: float = Field(0.01, gt=0)  # nats per trained token and unit of squared length
+    strength: float = Field(0.01, gt=0)
+    """Nats per trained token and unit of squared length."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> L2Sp:

@@ -34,12 +34,13 @@ def replayed_share(value: Any) -> float:
 
 @REMEDIES.register("replay")
 class ReplayConfig(RemedyConfig):
-    """How much is replayed: train rows of what is to be kept, or texts that the base wrote where there are none."""
+    """Train rows of the retained suites are replayed, or texts that the base wrote where there are none."""
 
     dose: ClassVar[str] = "share"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS})
 
-    share: Annotated[float, BeforeValidator(replayed_share)] = 0.05  # of the trained tokens
+    share: Annotated[float, BeforeValidator(replayed_share, json_schema_input_type=float | str)] = 0.05
+    """Share of the trained tokens that is replayed."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Replay:

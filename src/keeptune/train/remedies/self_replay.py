@@ -13,12 +13,14 @@ from keeptune.train.remedies.replay import Replay, ReplayConfig
 
 @REMEDIES.register("self-replay")
 class SelfReplayConfig(ReplayConfig):
-    """How much is replayed, of how many texts of at most so many tokens."""
+    """Texts that the base wrote itself before training are replayed."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SELF_GENERATED_ROWS})
 
     rows: int = Field(512, ge=1)
+    """Texts that the base writes before training."""
     tokens: int = Field(64, ge=1)
+    """Longest of them, in tokens."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Replay:

@@ -21,12 +21,13 @@ from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, Reme
 
 @REMEDIES.register("talr")
 class TalrConfig(RemedyConfig):
-    """How far the weight of a token may fall."""
+    """Tokens that the model finds unlikely count less (TALR)."""
 
     dose: ClassVar[str] = "floor"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WHOLE_WEIGHTS})  # it looks at a step before its forward pass
 
     floor: float = Field(0.01, ge=0, le=1)
+    """Smallest weight of a token's loss."""
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Talr:

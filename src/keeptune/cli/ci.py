@@ -1,0 +1,94 @@
+"""`keeptune ci init`: a job that fails where a change of the model lost something."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(help="Gate a CI job on what a model has lost.", no_args_is_help=True)
+
+GITHUB, GITLAB = Path(".github/workflows/keeptune.yml"), Path(".gitlab/keeptune.yml")
+RUN = "runs/ci"
+OUTPUTS = f"--out {RUN} --overwrite --junit keeptune.xml --markdown keeptune.md"
+HEAD = """# Written by `keeptune ci init`. Fails with 10 where a suite is Harmed, with 11 where one is undecided.
+# To let undecided suites pass, put `|| [ $? -eq 11 ]` behind the comparison.
+"""
+
+WORKFLOW = """{head}name: keeptune
+on: [pull_request]
+jobs:
+  compare:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with: {{python-version: "3.11"}}
+      - run: pip install keeptune
+      - name: Did the model lose anything?
+        run: |
+          {command}
+      - if: always()
+        run: cat keeptune.md >> "$GITHUB_STEP_SUMMARY"
+      - if: always()
+        uses: actions/upload-artifact@v4
+        with:
+          name: keeptune
+          path: |
+            keeptune.xml
+            keeptune.md
+            {run}/report.html
+"""
+
+PIPELINE = """{head}keeptune:
+  image: python:3.11
+  script:
+    - pip install keeptune
+    - |
+      {command}
+  artifacts:
+    when: always
+    paths: [keeptune.md, {run}/report.html]
+    reports:
+      junit: keeptune.xml
+"""
+
+
+@app.callback()
+def _group() -> None:
+    """Gate a CI job on what a model has lost."""
+
+
+@app.command("init", context_settings={"ignore_unknown_options": True})
+def init_command(
+    compare: Annotated[
+        list[str], typer.Argument(metavar="BEFORE AFTER OPTIONS...", help="What `keeptune compare` is to be given.")
+    ],
+    system: Annotated[Literal["github", "gitlab"], typer.Option(help="Whose workflow to write.")] = "github",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a workflow that is there.")] = False,
+) -> None:
+    """Write a workflow that runs `keeptune compare` on every pull request and fails where something was lost."""
+    from keeptune.core.errors import ConfigError
+    from keeptune.core.files import write_whole
+
+    check_comparison(compare)
+    path, text = (GITHUB, WORKFLOW) if system == "github" else (GITLAB, PIPELINE)
+    if path.exists() and not overwrite:
+        raise ConfigError("is there already", where=str(path), remedy="say --overwrite, or add the job by hand")
+    command = f"keeptune compare {shlex.join(compare)} {OUTPUTS}"
+    write_whole(path, text.format(head=HEAD, command=command, run=RUN))
+    typer.echo(f"wrote {path}")
+    if system == "gitlab":
+        typer.echo(f"add to .gitlab-ci.yml: include: [{{local: {path}}}]")
+    typer.echo(f"next: {command}  # what the job will say")
+
+
+def check_comparison(arguments: list[str]) -> None:
+    """End with usage and code 2 where `keeptune compare` would not take the arguments."""
+    from keeptune.cli.compare import compare
+
+    parser = typer.Typer()
+    parser.command()(compare)
+    typer.main.get_command(parser).make_context("keeptune compare", list(arguments))
