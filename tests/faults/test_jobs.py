@@ -142,7 +142,8 @@ def test_a_worker_that_is_killed_is_replaced(data: Path, recipe: Recipe, tmp_pat
             runner.close()
         records.append(read_json(folder / "trial.json", TrialRecord))
     assert any(
-        "was lost (SIGKILL: memory may have run out); another one begins" in line for line in workplace.messages.lines
+        "was lost (SIGKILL: memory may have run out); another one takes over" in line
+        for line in workplace.messages.lines
     )
     assert records[1].model_copy(update={"costs": records[0].costs}) == records[0]
 

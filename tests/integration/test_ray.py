@@ -164,7 +164,7 @@ def test_a_worker_is_killed_and_the_tables_are_those_of_one_process(
     killer.join()
     assert len(killed) == 1
     (lost,) = (line for line in said.splitlines() if "was lost" in line)
-    assert f"process {killed[0]}) was lost (" in lost and lost.endswith("; another one begins, try 2 of 3")
+    assert f"process {killed[0]}) was lost (" in lost and lost.endswith("; another one takes over, try 2 of 3")
     assert tables(summary) == tables(alone[1])
     assert weights(tmp_path / "study") == weights(alone[0])
     assert weights(tmp_path / "mirror") == weights(alone[0])

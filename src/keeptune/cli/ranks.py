@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keeptune.recipe.config import StudyConfig
 
 Processes = Annotated[
-    int, typer.Option("--nproc", min=1, help="Processes on this machine that train together: one for each GPU.")
+    int, typer.Option("--nproc", min=1, help="Processes that train together, on this machine or --on a cluster.")
 ]
 
 

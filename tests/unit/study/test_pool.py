@@ -128,7 +128,7 @@ def test_a_job_whose_worker_is_lost_begins_again_and_is_done_once(scripts: tuple
     assert sorted(wishes.done) == names == sorted(wishes.asked)  # nobody asks twice
     lost = [line for line in messages.lines if "was lost" in line]
     assert len(lost) == sum("x" in script for script in scripts)
-    assert all("was lost (it was killed); another one begins, try" in line and ": hand " in line for line in lost)
+    assert all("was lost (it was killed); another one takes over, try" in line and ": hand " in line for line in lost)
 
 
 def test_a_job_that_takes_its_workers_with_it_ends_the_study(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ class Pool(Generic[W]):
             last = f"the last one {worker.place}: {reason.message}"
             raise WorkerLost(f"{TRIES} workers were lost here, {last}", where=where, remedy=reason.remedy)
         self._messages.say(
-            f"{where}: {worker.place} was lost ({reason.message}); another one begins, try {count + 1} of {TRIES}"
+            f"{where}: {worker.place} was lost ({reason.message}); another one takes over, try {count + 1} of {TRIES}"
         )
         if job is None:
             self._idle.remove(worker)
