@@ -144,7 +144,7 @@ def weights(folder: Path) -> dict[str, str]:
 
 def kill_one(nodes: Nodes, folder: Path, killed: list[int]) -> None:
     """SIGKILL for a worker in the middle of a training."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         begun = [file for file in folder.glob("arms/*/steps.jsonl") if file.stat().st_size]
         if begun and (workers := nodes.at_work()):
