@@ -15,17 +15,20 @@ import yaml
 from rich.console import Console
 
 from keeptune.core.config import parse_recipe
-from keeptune.core.errors import ResourceError
 from keeptune.core.records import Summary, read_json
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs import sequence
 from keeptune.study.jobs.baseline import MeasureBaseline
 from keeptune.study.jobs.train import Train
 from keeptune.study.messages import Messages
+from keeptune.study.prepare import Prepared
 from keeptune.study.records import TrialRecord
 from keeptune.study.run import open_study, run_study
-from keeptune.study.schedule.processes import TRIES, Processes, _Died
+from keeptune.study.schedule.board import Board
+from keeptune.study.schedule.pool import Pool
+from keeptune.study.schedule.processes import ProcessLauncher
 from keeptune.study.schedule.runner import Everything
+from keeptune.study.schedule.worker import Start
 from keeptune.study.trial import Trial
 from keeptune.train import loop
 
@@ -121,13 +124,14 @@ def test_a_worker_that_is_killed_is_replaced(data: Path, recipe: Recipe, tmp_pat
     for name in ("whole", "killed"):
         prepared, workplace = open_study(config(values), tmp_path / name, Messages(Console(quiet=True)), data)
         MeasureBaseline().perform(workplace)
-        runner, trial = Processes(prepared, workplace.messages, 1), Trial(workplace.config.training_arms[0], 1e-3, 0)
+        trial, launcher = Trial(workplace.config.training_arms[0], 1e-3, 0), ProcessLauncher(started(prepared), 1)
+        runner = Pool(launcher, 1, workplace.messages, Board(workplace.messages.console, tmp_path / name / "arms"))
         folder = workplace.ledger.trial_folder(trial)
 
-        def kill(folder: Path = folder, runner: Processes = runner) -> None:
+        def kill(folder: Path = folder, launcher: ProcessLauncher = launcher) -> None:
             while not list(folder.glob("checkpoints/step-*")):
                 time.sleep(0.01)
-            os.kill(runner._processes[0].process.pid or 0, signal.SIGKILL)
+            os.kill(launcher._started[0]._process.pid or 0, signal.SIGKILL)
 
         killer = threading.Thread(target=kill, daemon=True)
         if name == "killed":
@@ -138,18 +142,11 @@ def test_a_worker_that_is_killed_is_replaced(data: Path, recipe: Recipe, tmp_pat
             runner.close()
         records.append(read_json(folder / "trial.json", TrialRecord))
     assert any(
-        "its worker process ended (SIGKILL: memory may have run out)" in line for line in workplace.messages.lines
+        "was lost (SIGKILL: memory may have run out); another one takes over" in line
+        for line in workplace.messages.lines
     )
     assert records[1].model_copy(update={"costs": records[0].costs}) == records[0]
 
 
-def test_a_job_that_takes_down_every_worker_ends_the_study(data: Path, recipe: Recipe, tmp_path: Path) -> None:
-    prepared, workplace = open_study(config(recipe()), tmp_path / "run", Messages(Console(quiet=True)), data)
-    runner, job = Processes(prepared, workplace.messages, 2), MeasureBaseline()
-    worker: Any = object()
-    for _ in range(TRIES - 1):
-        runner._processes.append(worker)
-        runner._lost(worker, job, _Died("exit code 3"))
-    runner._processes.append(worker)
-    with pytest.raises(ResourceError, match=r"baseline: 3 worker processes .*\(exit code 3\) -> .*workers: 1"):
-        runner._lost(worker, job, _Died("exit code 3"))
+def started(prepared: Prepared) -> Start:
+    return Start(prepared, Path.cwd(), 1, False)

@@ -34,9 +34,8 @@ from keeptune.study.jobs.train import Train
 from keeptune.study.messages import Messages
 from keeptune.study.prepare import Prepared
 from keeptune.study.records import ArmRecord, SweepRecord, TrialRecord
-from keeptune.study.run import open_study, run_study
+from keeptune.study.run import choose_runner, open_study, run_study
 from keeptune.study.schedule.estimates import Estimates
-from keeptune.study.schedule.processes import Processes
 from keeptune.study.schedule.runner import Everything
 from keeptune.study.trial import Trial
 from keeptune.study.workplace import Workplace
@@ -394,7 +393,7 @@ def test_processes_do_what_one_process_does(
 def test_an_error_in_a_process_keeps_its_family(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
     values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
     prepared, workplace = opened(values, tmp_path / "study", data)
-    runner = Processes(prepared, workplace.messages, 2)
+    runner = choose_runner(prepared, workplace)
     try:
         with pytest.raises(ConfigError, match="10000 demonstrations are asked for") as caught:
             runner.run([ScoreBase("colour", "test", shots=10_000)], Everything(prepared.config))
@@ -537,7 +536,7 @@ def test_nothing_runs_after_a_job_that_failed(data: Path, tiny_folder: Path, tmp
     values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
     prepared, workplace = opened(values, tmp_path / "study", data)
     MeasureBaseline().perform(workplace)
-    runner = Processes(prepared, workplace.messages, 2)
+    runner = choose_runner(prepared, workplace)
     trials = [Trial(prepared.config.training_arms[0], lr, 0) for lr in (1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4)]
     try:
         with pytest.raises(ConfigError):

@@ -68,6 +68,11 @@ class Study:
         study.config, study.data_root, study.name, study._note = config, Path(data_root), name, note
         return study
 
+    @property
+    def folder(self) -> Path:
+        """Where it runs if nothing else is said."""
+        return Path("runs") / self.name
+
     def run(
         self,
         out: Path | str | None = None,
@@ -77,6 +82,8 @@ class Study:
         console: Console | None = None,
         command: str | None = None,
         world: World = ALONE,
+        on: str | None = None,
+        mirror: str | None = None,
     ) -> Result:
         """Run every arm that is not finished, judge, recommend; write summary.json and report.html.
 
@@ -88,20 +95,29 @@ class Study:
             command: as the report quotes it; by default one that does this study again from ``recipe.yaml``, which is
                 then written beside its records.
             world: the processes that do every job together, of which this is the main one.
+            on: "ray" or "ray://host:6379": the cluster whose workers do the jobs; by default this machine.
+            mirror: storage that holds a copy of the run folder: "s3://bucket/run", "gs://…", a folder.
 
         Raises:
             KeeptuneError: anything foreseen; finished arms are kept.
         """
         console = console or Console(quiet=quiet)
         begun, given = begun_study(self.config, self.data_root), None if out is None else Path(out)
-        folder = run_folder(begun, Path("runs") / self.name, given, overwrite=overwrite, console=console)
+        folder = run_folder(begun, self.folder, given, overwrite=overwrite, console=console)
         if self._note:
             console.print(self._note, highlight=False, soft_wrap=True)
         command = command or self._command(folder)
         from keeptune.study.run import run_study  # imports torch: what is wrong with the recipe is said before
 
         summary = run_study(
-            self.config, folder, console=console, data_root=self.data_root, command=command, world=world
+            self.config,
+            folder,
+            console=console,
+            data_root=self.data_root,
+            command=command,
+            world=world,
+            on=on,
+            mirror=mirror,
         )
         return Result(folder, summary)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keeptune.core.errors import KeeptuneError
 from keeptune.launch.torchrun import joined, launched, start
 from keeptune.launch.world import ALONE, World
 
@@ -16,15 +20,23 @@ if TYPE_CHECKING:
     from keeptune.recipe.config import StudyConfig
 
 Processes = Annotated[
-    int, typer.Option("--nproc", min=1, help="Processes on this machine that train together: one for each GPU.")
+    int, typer.Option("--nproc", min=1, help="Processes that train together, on this machine or --on a cluster.")
 ]
 
 
 @contextmanager
-def main_process(processes: int, config: StudyConfig) -> Iterator[tuple[World, StudyConfig]]:
+def main_process(
+    processes: int, config: StudyConfig, on: str | None = None, folder: Path = Path()
+) -> Iterator[tuple[World, StudyConfig]]:
     """Within, the process that runs a study: its world, and the recipe for it.
 
     Others never come here: they start it, or follow it. Where every process trains arms of its own, they are workers.
+
+    Args:
+        processes: of the world.
+        config: the recipe.
+        on: the cluster whose workers they are (see `RayCluster`); by default they are on this machine.
+        folder: that all of them have to see.
 
     Raises:
         Exit: another process's work is done.
@@ -35,7 +47,7 @@ def main_process(processes: int, config: StudyConfig) -> Iterator[tuple[World, S
         if layout_of(config, processes) == "arms":
             yield ALONE, config.model_copy(update={"workers": processes})
             return
-        raise typer.Exit(start(processes, sys.argv[1:]))
+        raise typer.Exit(_start_on(on, processes, folder) if on else start(processes, sys.argv[1:]))
     with joined() as world:
         if world.is_main:
             yield world, config
@@ -44,3 +56,29 @@ def main_process(processes: int, config: StudyConfig) -> Iterator[tuple[World, S
 
         follow(world)
     raise typer.Exit
+
+
+def _start_on(on: str, processes: int, folder: Path) -> int:
+    """Run this command in so many workers of a cluster, which are one world; its exit code."""
+    from keeptune.launch.ray import RayCluster
+    from keeptune.study.schedule.cluster import check_nodes
+
+    with RayCluster(on, show=True) as cluster:
+        check_nodes(cluster, folder)
+        command = partial(_as_rank, Path.cwd(), sys.argv[1:])
+        return cluster.together(command, processes, folder.absolute() / "tmp")
+
+
+def _as_rank(place: Path, arguments: list[str]) -> int:
+    """This command in a worker of the cluster, which is a process of the world; its exit code."""
+    from keeptune.cli.main import app
+
+    os.chdir(place)
+    sys.argv = ["keeptune", *arguments]
+    try:
+        return int(app(arguments, standalone_mode=False) or 0)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except KeeptuneError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code

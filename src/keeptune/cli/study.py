@@ -26,6 +26,12 @@ def study(
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
     track: Track = None,
+    on: Annotated[
+        str | None, typer.Option(help="Where jobs are done: ray, or ray://host:6379; default: on this machine.")
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="Storage that holds a copy of the run folder: s3://bucket/run, gs://, a folder.")
+    ] = None,
     overrides: Overrides = None,
     nproc: Processes = 1,
     overwrite: Overwrite = False,
@@ -39,7 +45,15 @@ def study(
     limits = [f"budget={budget}"] if budget else []
     whole = load_recipe(recipe, [*(overrides or ()), *limits, *tracked(track)], data_root=data)
     console = progress_console(quiet, as_json)
-    with main_process(nproc, whole.config) as (world, config):
+    with main_process(nproc, whole.config, on, out or whole.folder) as (world, config):
         whole.config = config
-        result = whole.run(out, overwrite=overwrite, console=console, command=command_line(), world=world)
+        result = whole.run(
+            out,
+            overwrite=overwrite,
+            console=console,
+            command=command_line(),
+            world=world,
+            on=on if world.size == 1 else None,  # a cluster's workers are the processes of a larger world
+            mirror=mirror,
+        )
         print_decision(result.summary, result.folder, quiet, as_json)

@@ -97,3 +97,7 @@ class MissingExtra(ResourceError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed", remedy=f"pip install 'keeptune[{extra}]'")
+
+
+class WorkerLost(ResourceError):
+    """A worker that ended before its job was done: killed, out of memory, its machine gone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +21,13 @@ _REFUSALS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, err
 def whole(path: Path) -> Iterator[Path]:
     """A context that yields a temporary path to write to; the file is renamed to ``path`` unless an error ends it.
 
-    Processes may write the same file at the same time: each writes its own, and the last one stays.
+    Processes may write the same file at the same time, also on several machines: each writes its own, and the last one
+    stays.
 
     Raises:
         ResourceError: it cannot be written: no space, no permission, no such place.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

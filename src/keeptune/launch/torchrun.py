@@ -26,6 +26,7 @@ from keeptune.launch.world import ALONE, World
 if TYPE_CHECKING:  # commands look for their world before they import torch
     from torch import Tensor
 
+BACKENDS = "cpu:gloo,cuda:nccl"
 TIMEOUT = timedelta(minutes=10)  # that a sum waits for a process which is alive and does not come
 SHUTDOWN = 30  # seconds that processes have to save and end, when they are asked to or when one of them failed
 AGAIN = "run the same command again to go on"
@@ -103,7 +104,9 @@ def joined() -> Iterator[World]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=TIMEOUT)
+    begun = not distributed.is_initialized()  # otherwise the launcher did
+    if begun:
+        distributed.init_process_group(BACKENDS if cuda else "gloo", timeout=TIMEOUT)
     store: Any = distributed.distributed_c10d._get_default_store()
     watch = Watch(store.clone(), rank, size)
     distributed.barrier()
@@ -115,7 +118,8 @@ def joined() -> Iterator[World]:
         raise
     finally:
         watch.stop()
-    distributed.destroy_process_group()
+    if begun:
+        distributed.destroy_process_group()
 
 
 def _told(watch: Watch, error: Exception) -> None:

@@ -48,6 +48,7 @@ class Prepared:
     targets: tuple[Task, ...]
     suites: tuple[Task, ...]
     held_out: tuple[Task, ...]  # scored before and after, and in no training
+    cache: Path  # of base scores and encoded rows
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -64,7 +65,9 @@ class Prepared:
         )
 
 
-def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path()) -> Prepared:
+def prepare(
+    config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path(), cache: Path | None = None
+) -> Prepared:
     """Build the tasks, apart from what a model decides about them (`suit`).
 
     Args:
@@ -72,6 +75,7 @@ def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Pa
         folder: the run's folder.
         messages: told what was left out.
         data_root: relative data paths of the recipe are below it (those of task files: below the file's folder).
+        cache: for base scores and encoded rows; by default the user's.
 
     Raises:
         KeeptuneError: whatever is wrong with recipe or data, before a model is loaded.
@@ -91,7 +95,8 @@ def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Pa
     held_out = [build_entry(entry, data_root) for entry in config.held_out]
     _check(config, targets, suites, held_out)
     targets, suites = _apart(config, targets, suites, held_out, messages)
-    return Prepared(settled(config, folder), folder, tuple(targets), tuple(suites), tuple(held_out))
+    tasks = (tuple(targets), tuple(suites), tuple(held_out))
+    return Prepared(settled(config, folder), folder, *tasks, cache or cache_folder())
 
 
 def load_base(prepared: Prepared) -> LanguageModel:
@@ -137,10 +142,9 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
     if not lm.keep_to(began_with):
         messages.warn(f"the study began on a machine where {lm.name} ran {began_with}: results differ in rounding")
     encoder = encoder_of(config, lm)
-    cache = cache_folder()
     targets = {task.name: task for task in prepared.targets}
     suites = {task.name: task for task in prepared.suites}
-    data = TrainingData(encoder, targets, suites, config.train, config.mixture, cache, messages)
+    data = TrainingData(encoder, targets, suites, config.train, config.mixture, prepared.cache, messages)
     config = with_seeds(config, data, lm.parameters)
     scorer = Scorer(
         lm=lm,
@@ -150,7 +154,7 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         suites=tuple(suites),
         extras=prepared.extras,
         limits={"validation": config.validation_items, "test": config.test_items},
-        cache=EvaluationCache(cache),
+        cache=EvaluationCache(prepared.cache),
         messages=messages,
     )
     learned_from = [task.digest for task in (*prepared.targets, *prepared.suites)]

@@ -11,20 +11,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
+from keeptune.core import allocator
 from keeptune.core.errors import DataError
 from keeptune.core.lock import locked
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.launch.world import ALONE, World
-from keeptune.recipe.begun import begin, begun_study
+from keeptune.recipe.begun import Begun, begin, begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.recommend.next_steps import next_steps
 from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
 from keeptune.study.curve import learning_curves
+from keeptune.study.elsewhere import NOTHING, Elsewhere, reaching
 from keeptune.study.frontier import frontier_points, validation_results
 from keeptune.study.jobs.base import Job
 from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase
@@ -32,15 +35,20 @@ from keeptune.study.jobs.sequence import read_sequence, sequence_jobs
 from keeptune.study.jobs.train import Train
 from keeptune.study.manifest import engines, manifest_of
 from keeptune.study.messages import Messages
+from keeptune.study.mirror import Mirrored
 from keeptune.study.prepare import Prepared, load_base, prepare, suit, workplace_of
 from keeptune.study.prompting import prompting_arms
+from keeptune.study.schedule.board import Board
+from keeptune.study.schedule.cluster import cluster_launcher
 from keeptune.study.schedule.deadline import Deadline
 from keeptune.study.schedule.layout import trainings
 from keeptune.study.schedule.plan import FILE, PlanRecord, plan
-from keeptune.study.schedule.processes import Processes, fitting_workers
+from keeptune.study.schedule.pool import Pool
+from keeptune.study.schedule.processes import ProcessLauncher, fitting_workers
 from keeptune.study.schedule.runner import Everything, InProcess, Runner
 from keeptune.study.schedule.together import Together
 from keeptune.study.schedule.work import Work
+from keeptune.study.schedule.worker import Start
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import choose_rates, finish_arms, further_trials
@@ -57,6 +65,8 @@ def run_study(
     console: Console | None = None,
     data_root: Path = Path(),
     command: str | None = None,
+    on: str | None = None,
+    mirror: str | None = None,
     world: World = ALONE,
 ) -> Summary:
     """Run every arm that is not finished; write summary.json and report.html; print verdict and table.
@@ -67,6 +77,8 @@ def run_study(
         console: where progress and verdict go.
         data_root: relative data paths of the recipe are below it.
         command: as the report quotes it; by default this process's command line.
+        on: where its jobs are done: "ray" or "ray://host:6379" (see `RayCluster`); by default on this machine.
+        mirror: URL of a storage that holds a copy of the run's folder (see `Mirror`).
         world: the processes that do every job together; this is the main one, and the others `follow`.
 
     Raises:
@@ -77,20 +89,27 @@ def run_study(
         >>> summary = run_study(config, Path("runs/orders"))
         >>> summary.recommendation.headline
     """
-    console = console or Console()
-    with locked(folder):
-        command = command or shlex.join(["keeptune", *sys.argv[1:]])
-        return _run_study(config, folder, console, data_root, command, world)
+    messages, begun = Messages(console or Console()), begun_study(config, data_root)
+    command = command or shlex.join(["keeptune", *sys.argv[1:]])
+    with locked(folder), reaching(on, mirror, folder, begun, messages) as found:
+        elsewhere = replace(found, world=world)
+        return _run(config, folder, begun, messages, data_root, command, elsewhere)
 
 
-def _run_study(
-    config: StudyConfig, folder: Path, console: Console, data_root: Path, command: str, world: World
+def _run(
+    config: StudyConfig,
+    folder: Path,
+    begun: Begun,
+    messages: Messages,
+    data_root: Path,
+    command: str,
+    elsewhere: Elsewhere,
 ) -> Summary:
-    started, began = datetime.now(UTC), time.monotonic()
-    prepared, workplace = open_study(config, folder, Messages(console), data_root)
-    begin(folder, begun_study(config, data_root))
+    started, began, console = datetime.now(UTC), time.monotonic(), messages.console
+    prepared, workplace = open_study(config, folder, messages, data_root, elsewhere.cache)
+    begin(folder, begun)
     config, watching = prepared.config, Watching.of(workplace)
-    runner = choose_runner(prepared, workplace, world)
+    runner = choose_runner(prepared, workplace, elsewhere)
     measured, left = measure(prepared, workplace, runner, watching, lambda: time.monotonic() - began)
     manifest = manifest_of(
         workplace.lm,
@@ -126,14 +145,14 @@ def _run_study(
 
 
 def open_study(
-    config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path()
+    config: StudyConfig, folder: Path, messages: Messages, data_root: Path = Path(), cache: Path | None = None
 ) -> tuple[Prepared, Workplace]:
     """Tasks built, the model loaded, everything settled that the recipe left open; nothing has run yet.
 
     Raises:
         KeeptuneError: whatever is wrong with recipe, data or model.
     """
-    prepared = prepare(config, folder, messages, data_root)
+    prepared = prepare(config, folder, messages, data_root, cache)
     lm = load_base(prepared)
     prepared = suit(prepared, lm, messages)
     workplace = workplace_of(prepared, lm, messages)
@@ -150,8 +169,8 @@ def measure(
 
     Args:
         prepared: the study's tasks.
-        workplace: where its jobs are done.
-        runner: who does them; it is closed.
+        workplace: where the base is.
+        runner: who does its jobs; closed in the end.
         watching: told of the arms that are scored on test items.
         clock: seconds since the study started.
 
@@ -168,7 +187,7 @@ def measure(
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
         watching.tested(prompting)
         if config.methods:
-            planned = plan(workplace, config, runner.workers, clock)
+            planned = plan(workplace, config, runner, clock)
             work = follow(planned, prepared, workplace, runner, clock)
         chosen = choose_rates(work, ledger, baseline)
         curves = learning_curves(work, ledger, chosen)
@@ -205,15 +224,34 @@ def measure(
     return measured, left
 
 
-def choose_runner(prepared: Prepared, workplace: Workplace, world: World = ALONE) -> Runner:
-    """As the recipe says; by default several processes where a small model on a CPU has several trainings to do."""
-    if world.size > 1:
-        return Together(prepared, workplace, world)
-    config = prepared.config
+def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere = NOTHING) -> Runner:
+    """As the recipe says; by default several processes where a small model on a CPU has several trainings to do.
+
+    On a cluster workers have the threads that they would have here, so that results are the same, and there are as many
+    as have room, unless the recipe says how many.
+    """
+    if elsewhere.world.size > 1:
+        return _mirrored(Together(prepared, workplace, elsewhere.world), elsewhere)
+    config, messages = prepared.config, workplace.messages
     fitting = fitting_workers(workplace.lm, workplace.parameters)
     workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
-    workers = min(workers, trainings(config))
-    return Processes(prepared, workplace.messages, workers) if workers > 1 else InProcess(workplace)
+    jobs = trainings(config)
+    workers = min(workers, jobs)
+    start = Start(prepared, Path.cwd(), max(1, torch.get_num_threads() // workers), allocator.kept())
+    board = Board(messages.console, prepared.folder / "arms")
+    runner: Runner
+    if elsewhere.cluster is not None:
+        most = jobs if config.workers == "auto" else workers
+        runner = Pool(cluster_launcher(elsewhere.cluster, workplace, start, most), start.threads, messages, board)
+    elif workers > 1:
+        runner = Pool(ProcessLauncher(start, workers), start.threads, messages, board)
+    else:
+        runner = InProcess(workplace)
+    return _mirrored(runner, elsewhere)
+
+
+def _mirrored(runner: Runner, elsewhere: Elsewhere) -> Runner:
+    return runner if elsewhere.mirror is None else Mirrored(runner, elsewhere.mirror)
 
 
 def follow(

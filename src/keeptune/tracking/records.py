@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from typing_extensions import override
 
 from keeptune.core.files import write_whole
@@ -11,6 +14,7 @@ from keeptune.core.records import Record, SkippedRecord, StepRecord, ValidationR
 from keeptune.tracking.base import TRACKERS, Run, Tracker
 
 STEPS, VALIDATION, SKIPPED = FILES = ("steps.jsonl", "validation.jsonl", "skipped.jsonl")
+LONGEST_ROW = 4096  # bytes
 
 
 @TRACKERS.register("records")
@@ -62,3 +66,14 @@ class RecordWriter(Tracker):
         """Write a row at once."""
         write_records(run.folder / file, [record], append=True)
         self._rows[file] += 1
+
+
+def last_step(folder: Path) -> StepRecord | None:
+    """The last step that a training has written down in its folder, by whatever process; None where there is none."""
+    try:
+        with (folder / STEPS).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_ROW))
+            rows = file.read().splitlines(keepends=True)
+        return next((StepRecord.model_validate_json(row) for row in reversed(rows) if row.endswith(b"\n")), None)
+    except (OSError, ValidationError):  # not begun, or a file system that shows half of a write
+        return None

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from keeptune.data.storage.lazy import LazyMap
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
@@ -82,12 +80,11 @@ class Estimates:
         return arms + sum(self.sequence(config, arm)[1] for arm in config.sequence_arms)
 
 
-def estimate(workplace: Workplace, methods: Sequence[str], workers: int) -> Estimates:
+def estimate(workplace: Workplace, methods: Sequence[str], threads: int) -> Estimates:
     """Probe every method, where the model is the base and was scored."""
     config, lm, scorer = workplace.config, workplace.lm, workplace.scorer
     rows = workplace.data.rows(config.seeds[0])
     steps = LazyMap(rows.order, lambda step: [rows.train[i] for i in step])
-    threads = max(1, torch.get_num_threads() // workers)
     chosen_by = (*scorer.targets, *scorer.suites)
     tested = [scorer.evaluate(name, "test") for name in chosen_by] + [scorer.evaluate_extra(e) for e in scorer.extras]
     return Estimates(

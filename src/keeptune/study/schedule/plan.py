@@ -25,6 +25,7 @@ from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.records import KeyedRecord, finished
 from keeptune.study.schedule.estimates import Estimates, estimate
+from keeptune.study.schedule.runner import Runner
 from keeptune.study.workplace import Workplace
 from keeptune.train.memory import available_bytes, used_bytes
 
@@ -109,24 +110,24 @@ class PlanRecord(KeyedRecord):
         return PlanRecord.of(self.key, config, kept, self.estimates, fits, workers, dropped, late)
 
 
-def plan(workplace: Workplace, config: StudyConfig, workers: int, clock: Callable[[], float]) -> PlanRecord:
+def plan(workplace: Workplace, config: StudyConfig, runner: Runner, clock: Callable[[], float]) -> PlanRecord:
     """What is left of the recipe in memory and budget, and a line for every arm of it; in plan.json from then on.
 
     Args:
         workplace: where the base is, scored.
         config: the recipe.
-        workers: trainings at the same time.
+        runner: who will train; other machines of a cluster count as having this one's memory.
         clock: seconds since the study started.
     """
-    ledger = workplace.ledger
+    ledger, workers = workplace.ledger, runner.workers
     path, key = ledger.folder / FILE, ledger.key("plan", config.digest())
     found = finished(path, PlanRecord, key)
     if found is not None and all(each.fits for each in found.plans):  # memory may be free by now
         return found
-    estimates = estimate(workplace, config.methods, workers)
+    estimates = estimate(workplace, config.methods, runner.threads)
     free = available_bytes(workplace.lm.device)
     room = None if free is None else free + (used_bytes(workplace.lm.device) or 0)  # what is held is in the need, too
-    fits = {a.name: room is None or workers * (estimates.memory(a) or 0) <= room for a in config.training_arms}
+    fits = {a.name: room is None or runner.sharing * (estimates.memory(a) or 0) <= room for a in config.training_arms}
     kept = _fitting(config, fits)
     dropped: list[str] = []
     if config.budget is not None:

@@ -1,6 +1,5 @@
-"""Several jobs at a time, in processes of their own on this machine.
+"""Workers that are processes of their own on this machine.
 
-Jobs find and leave everything on disk below the run's folder, so a process has nothing to bring back but what was said.
 Small models leave cores idle: two processes with one thread each train about 1.7 times as much as one with two.
 
 A process that dies takes nothing with it but the steps since the last checkpoint: another one is given its job.
@@ -8,116 +7,97 @@ A process that dies takes nothing with it but the steps since the last checkpoin
 
 from __future__ import annotations
 
-import io
 import multiprocessing
-import os
-import pickle
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import chain
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from keeptune.core import allocator
-from keeptune.core.errors import ResourceError
+from keeptune.core.errors import WorkerLost
 from keeptune.core.processes import be_a_worker
 from keeptune.core.stopping import listening
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.jobs.base import Job
-from keeptune.study.messages import Messages
-from keeptune.study.prepare import Prepared, load_base, workplace_of
-from keeptune.study.schedule.runner import Schedule
+from keeptune.study.schedule.worker import JobServer, Report, Start
 from keeptune.train.memory import total_bytes
 
 SMALL = 100_000_000  # parameters: a larger model keeps all cores busy by itself
 MOST = 8  # processes
 OVERHEAD = 700_000_000  # bytes: libraries and data of a process
-TRIES = 3  # processes that a job may take down
 GRACE = 300  # seconds that a process has to finish its step and save
 PER_PARAMETER = 26  # bytes: masters, moments, sums and gradients of full fine-tuning, and a copy of the base
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What a process is given when it begins."""
+class ProcessWorker:
+    """One process."""
 
-    prepared: Prepared
-    place: Path  # working directory
-    threads: int
-    keep_memory: bool
-    device: str = "auto"
+    ready = True  # a job waits in the pipe until the process is there
 
-
-@dataclass(frozen=True)
-class _Report:
-    """What a process brings back of a job."""
-
-    newly_done: bool = False
-    lines: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    error: BaseException | None = None
-
-
-class _Died(Exception):
-    """A process ended in the middle of a job; the text says how."""
-
-
-class _Worker:
-    """One process, and the job that it is at."""
-
-    def __init__(self, start: _Start) -> None:
+    def __init__(self, start: Start, device: str) -> None:
+        self.device = device
         context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, start))
-        self.process.start()
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, start))
+        self._process.start()
         theirs.close()  # so that the end of the process ends the connection
-        self.job: Job | None = None
+
+    @property
+    def place(self) -> str:
+        """Its number."""
+        return f"worker process {self._process.pid}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.is_alive()
+
+    @property
+    def connection(self) -> Connection:
+        """Readable when the process has something to say."""
+        return self._connection
 
     def begin(self, job: Job) -> None:
         """Send a job; that nobody is there to take it, its report will say."""
-        self.job = job
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(job)
+            self._connection.send(job)
 
-    def report(self) -> _Report:
+    def report(self) -> Report:
         """What the process brings back of its job.
 
         Raises:
-            _Died: nothing.
+            WorkerLost: it ended before its time.
         """
         try:
-            report: _Report = self.connection.recv()
+            report: Report = self._connection.recv()
         except (EOFError, ConnectionResetError) as error:
-            self.process.join()
-            self.connection.close()
-            raise _Died(_how(self.process.exitcode or 0)) from error
-        self.job = None
+            self._process.join()
+            raise WorkerLost(
+                _how(self._process.exitcode or 0),
+                where="workers",
+                remedy="where memory ran out, set workers: 1; in a script begin below `if __name__ == '__main__':`",
+            ) from error
         return report
 
     def stop(self) -> None:
         """Ask the process to save what it can and to end; see `end`."""
-        self.process.terminate()
+        self._process.terminate()
 
     def end(self) -> None:
         """Wait until the process has ended; one that hangs is killed, which harms no file."""
-        self.process.join(GRACE)
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
+        self._process.join(GRACE)
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
 
     def close(self) -> None:
         """Let the process end by itself: it has no job."""
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.connection.send(None)
-        self.process.join()
-        self.connection.close()
+            self._connection.send(None)
+        self._process.join()
+        self._connection.close()
 
 
 def _how(code: int) -> str:
@@ -128,95 +108,33 @@ def _how(code: int) -> str:
     return f"{name}: memory may have run out" if name == "SIGKILL" else name
 
 
-class Processes:
-    """Several jobs at a time, each process with its share of the threads and with a model of its own."""
+class ProcessLauncher:
+    """Starts processes, each with its share of the threads and with a model of its own.
 
-    def __init__(self, prepared: Prepared, messages: Messages, workers: int) -> None:
-        self.messages, self.workers = messages, workers
-        threads = max(1, torch.get_num_threads() // workers)
-        self._start = _Start(prepared, Path.cwd(), threads, allocator.kept())
-        self._devices = worker_devices(prepared.config.device, workers)
-        self._processes: list[_Worker] = []
-        self._died: Counter[Job] = Counter()  # processes, by the job that they were at
+    Args:
+        start: what each is given.
+        workers: how many there may be.
+    """
 
-    def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
-        """As processes get free; what a job said is printed when it is done."""
-        left: Iterator[Job] = filter(schedule.wants, schedule.order(jobs))  # asked when a process is free
-        console = self.messages.console
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-            shown = bar.add_task("jobs", total=len(jobs))
-            try:
-                self._begin(left)
-                while busy := [worker for worker in self._processes if worker.job is not None]:
-                    done = wait([worker.connection for worker in busy])
-                    for worker in [each for each in busy if each.connection in done]:
-                        job = worker.job
-                        assert job is not None
-                        try:
-                            self._take(job, worker.report(), schedule)
-                        except _Died as how:
-                            self._lost(worker, job, how)
-                            left = chain([job], left)
-                        else:
-                            bar.update(shown, advance=1, description=f"done: {job.name}")
-                    self._begin(left)
-            except BaseException:
-                self._stop()
-                raise
+    def __init__(self, start: Start, workers: int) -> None:
+        self._start, self._devices = start, worker_devices(start.prepared.config.device, workers)
+        self._started: list[ProcessWorker] = []
+        self.workers, self.sharing = workers, max(Counter(self._devices).values())
+
+    def start(self) -> ProcessWorker:
+        """One more process, on the device that fewest of the others use."""
+        used = Counter(worker.device for worker in self._started if worker.alive)
+        device = min(self._devices, key=lambda device: used[device])
+        self._started.append(ProcessWorker(self._start.on(device), device))
+        return self._started[-1]
+
+    def wait(self, workers: Sequence[ProcessWorker], seconds: float) -> Sequence[ProcessWorker]:
+        """Those that have something to say within so many seconds."""
+        ready = wait([worker.connection for worker in workers], seconds)
+        return [worker for worker in workers if worker.connection in ready]
 
     def close(self) -> None:
-        """End the processes."""
-        for worker in self._processes:
-            worker.close()
-        self._processes.clear()
-
-    def _begin(self, left: Iterator[Job]) -> None:
-        """Give a job to every process that has none, and begin further processes where there are jobs for them."""
-        while True:
-            free = next((worker for worker in self._processes if worker.job is None), None)
-            if free is None and len(self._processes) == self.workers:
-                return
-            job = next(left, None)
-            if job is None:
-                return
-            if free is None:
-                free = _Worker(replace(self._start, device=self._devices[len(self._processes)]))
-                self._processes.append(free)
-            free.begin(job)
-
-    def _take(self, job: Job, report: _Report, schedule: Schedule) -> None:
-        for line in report.lines:
-            self.messages.say(line)
-        for line in report.warnings:
-            self.messages.warn(line)
-        if report.error is not None:
-            raise report.error
-        schedule.did(job, report.newly_done)
-
-    def _lost(self, worker: _Worker, job: Job, how: _Died) -> None:
-        """Another process may try, unless this was the last one that may.
-
-        Raises:
-            ResourceError: it was.
-        """
-        self._processes.remove(worker)
-        self._died[job] += 1
-        if self._died[job] >= TRIES:
-            raise ResourceError(
-                f"{TRIES} worker processes ended in the middle of this job ({how})",
-                where=job.name,
-                remedy="where memory ran out, set workers: 1; in a script begin below `if __name__ == '__main__':`",
-            )
-        self.messages.say(f"{job.name}: its worker process ended ({how}), another one goes on")
-
-    def _stop(self) -> None:
-        """No further job begins, and trainings that run are saved: they go on when the study goes on."""
-        for worker in self._processes:
-            worker.stop()
-        for worker in self._processes:
-            worker.end()
-        self._processes.clear()
+        """Nothing but the processes was opened."""
 
 
 def worker_devices(device: str, workers: int) -> list[str]:
@@ -234,30 +152,20 @@ def fitting_workers(lm: LanguageModel, parameters: int) -> int:
     return max(1, min(torch.get_num_threads(), MOST, room))
 
 
-def _serve(connection: Connection, start: _Start) -> None:
+def _serve(connection: Connection, start: Start) -> None:
     """The life of a process: do what is sent, until nothing is. An error ends it: what it left is not built upon."""
     be_a_worker()
-    os.chdir(start.place)
-    if start.keep_memory:
-        allocator.keep_memory()
-    torch.set_num_threads(start.threads)
+    server = JobServer(start)
     with listening(signal.SIGTERM):
-        config = start.prepared.config.model_copy(update={"device": start.device})
-        _work(connection, replace(start.prepared, config=config))
+        _work(connection, server)
 
 
-def _work(connection: Connection, prepared: Prepared) -> None:
-    messages = Messages(Console(file=io.StringIO(), width=200))
-    workplace = None
+def _work(connection: Connection, server: JobServer) -> None:
     while (job := _next(connection)) is not None:
-        messages.lines.clear()
-        try:
-            workplace = workplace or workplace_of(prepared, load_base(prepared), messages)
-            newly_done = job.perform(workplace)
-        except BaseException as error:
-            connection.send(_Report(error=_sendable(error), warnings=tuple(messages.warnings)))
+        report = server(job)
+        connection.send(report)
+        if report.error is not None:
             return
-        connection.send(_Report(newly_done, tuple(messages.lines), tuple(messages.warnings)))
 
 
 def _next(connection: Connection) -> Job | None:
@@ -267,12 +175,3 @@ def _next(connection: Connection) -> Job | None:
     except EOFError:
         return None
     return job
-
-
-def _sendable(error: BaseException) -> BaseException:
-    """The error, or one that says the same where it cannot be sent to another process."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

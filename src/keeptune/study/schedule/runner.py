@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
+
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs.base import Job
 from keeptune.study.workplace import Workplace
@@ -56,6 +58,8 @@ class Runner(Protocol):
     """
 
     workers: int  # jobs at the same time
+    threads: int  # of each
+    sharing: int  # of them at most that have the memory of one machine, or of one GPU, together
 
     def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
         """Do all of them that the schedule wants.
@@ -73,10 +77,10 @@ class Runner(Protocol):
 class InProcess:
     """One job after another, here."""
 
-    workers = 1
+    workers = sharing = 1
 
     def __init__(self, workplace: Workplace) -> None:
-        self.workplace = workplace
+        self.workplace, self.threads = workplace, torch.get_num_threads()
 
     def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
         """In the order of the schedule."""

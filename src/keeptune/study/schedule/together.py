@@ -12,6 +12,7 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from keeptune.inference.spread import spread
@@ -27,11 +28,12 @@ from keeptune.study.workplace import Workplace
 class Together:
     """A `Runner` of the main process: every job is also given to those that follow."""
 
-    workers = 1
+    workers = sharing = 1  # a process plans for what is free on its own machine or GPU
 
     def __init__(self, prepared: Prepared, workplace: Workplace, world: World) -> None:
         sharding = sharding_of(prepared.config, workplace.parameters, world.size)
         self.workplace, self.world = workplace.shared(world, sharding), world
+        self.threads = torch.get_num_threads()
         self._failed = False
         _tell(world, (prepared, sharding))
 
