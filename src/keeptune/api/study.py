@@ -162,21 +162,17 @@ def train(
         overrides: "section.field=value" each, as in a recipe.
         out: the run folder; by default runs/train, numbered where another run is there.
         overwrite: remove the run that is there, and begin anew.
-        quiet: print nothing.
-        console: where progress goes.
-        command: see `Study.run`.
+        quiet, console, command: see `Study.run`.
 
     Raises:
         KeeptuneError: anything foreseen.
 
     Example:
-        >>> result = train("builtin", [{"prompt": "2 + 2 =", "completion": " 4"}, ...])
-        >>> result.to_frame()[["label", "score"]]
+        >>> train("builtin", [{"prompt": "2 + 2 =", "completion": " 4"}, ...]).to_frame()
     """
     from keeptune.recipe.entries import entries_of
 
-    named = sources(data, "rows")
-    columns = dict(fields) if fields else None
+    named, columns = sources(data, "rows"), dict(fields) if fields else None
     recipe: dict[str, Any] = {
         "model": os.fspath(model),
         "target": [{"data": source, "fields": columns, "split": {"on_leak": on_leak}} for source in named],
