@@ -164,9 +164,6 @@ def train(
         overwrite: remove the run that is there, and begin anew.
         quiet, console, command: see `Study.run`.
 
-    Raises:
-        KeeptuneError: anything foreseen.
-
     Example:
         >>> train("builtin", [{"prompt": "2 + 2 =", "completion": " 4"}, ...]).to_frame()
     """
@@ -185,8 +182,8 @@ def train(
     }
     config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides)
     tried = middle(config.method(method).learning_rates, trials)
-    config = config.with_learning_rates({method: tried})
-    study, console = Study.of(config, name="train"), console or Console(quiet=quiet)
+    study = Study.of(config.with_learning_rates({method: tried}), name="train")
+    console = console or Console(quiet=quiet)
     folder = study._folder(out, overwrite, console)
     _say_tried(tried, console)
     return study._measure(folder, console, command)
