@@ -30,13 +30,16 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import read_recipe
+    from keeptune.core.config import parse_recipe, recipe_text
+
+    text = recipe_text(recipe)
+
+    from keeptune.cli.run_folder import run_folder  # methods, which recipes name, import torch
     from keeptune.recipe.begun import begun_study
     from keeptune.recipe.config import StudyConfig
 
     limits = [f"budget={budget}"] if budget else []
-    config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
+    config = parse_recipe(StudyConfig, text, source=str(recipe), overrides=[*(overrides or ()), *limits])
     console = progress_console(quiet, as_json)
     folder = run_folder(
         begun_study(config, data), Path("runs") / recipe.stem, out, overwrite=overwrite, console=console

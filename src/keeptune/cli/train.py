@@ -45,13 +45,18 @@ def train(
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
     import yaml
 
-    from keeptune.cli.run_folder import run_folder
+    from keeptune.recipe.files import named_entries
+
+    columns = field_map(fields)
+    named_entries(data, on_leak, fields=columns)
+    named_entries(retain or (), margin=margin)
+
+    from keeptune.cli.run_folder import run_folder  # methods, which recipes name, import torch
     from keeptune.core.config import parse_recipe
     from keeptune.recipe.begun import begun_study
     from keeptune.recipe.config import StudyConfig
     from keeptune.recipe.entries import entries_of
 
-    columns = field_map(fields)
     recipe: dict[str, Any] = {
         "model": model,
         "target": [{"data": source, "fields": columns, "split": {"on_leak": on_leak}} for source in data],
