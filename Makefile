@@ -16,7 +16,7 @@ JOBS  ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench laws calibration docs wheel clean
+.PHONY: help demo test faults check bench laws calibration docs wheel clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -42,6 +42,9 @@ demo: $(STAMP) ## the built-in study: verdict, table, runs/demo/report.html
 
 test: $(STAMP) ## all tests
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+
+faults: $(STAMP) ## kills, damaged files, full disks, in the long form: half an hour; docs/resuming.md
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false KEEPTUNE_FAULTS=long $(BIN)/python -m pytest -rP tests/faults
 
 check: $(STAMP) ## format, lint, types, import layers
 	$(BIN)/ruff format --check .

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from keeptune.data.examples import Encoded
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_models
+
+settings.register_profile("keeptune", deadline=None)  # a busy machine fails no test
+settings.load_profile("keeptune")
 
 TEXT = (
     "Once upon a time a small model learned to add numbers, to sort words and to say where the dog was.",

@@ -25,6 +25,7 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import Summary, read_json
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
+from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.language_model import hash_parameters
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.baseline import score_on_validation
@@ -250,6 +251,24 @@ def test_what_a_study_settled_holds_where_it_goes_on(
     settled = json.loads((tmp_path / "study" / "settled.json").read_text())
     assert settled["precision"] == "bf16"
     assert run(values | settings, tmp_path / "other", data).manifest.precision == "float32"
+
+
+def test_a_study_that_began_padded_goes_on_padded(
+    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that began flat says so where that is no longer possible."""
+    values, engine = recipe(tiny_folder), "keeptune.models.language_model.choose_engine"
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, lambda lm: PaddedEngine())
+        assert opened(values, tmp_path / "padded", data)[1].lm.engine.name == "padded"
+    workplace = opened(values, tmp_path / "padded", data)[1]
+    assert workplace.lm.engine.name == "padded"
+    assert not any("differ in rounding" in line for line in workplace.messages.warnings)
+    assert opened(values, tmp_path / "flat", data)[1].lm.engine.name == "flat"
+    monkeypatch.setattr(engine, lambda lm: PaddedEngine())
+    workplace = opened(values, tmp_path / "flat", data)[1]
+    assert workplace.lm.engine.name == "padded"
+    assert any("differ in rounding" in line for line in workplace.messages.warnings)
 
 
 def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_folder: Path, tmp_path: Path) -> None:

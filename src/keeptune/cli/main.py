@@ -16,8 +16,8 @@ from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
 from keeptune.core.quiet import quiet_libraries
+from keeptune.core.stopping import SIGNALS, listening
 
-INTERRUPTED = 130  # how typer ends after Ctrl-C
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
 
 app = typer.Typer(
@@ -62,7 +62,8 @@ def main() -> None:
     quiet_libraries()
     allocator.keep_memory()
     try:
-        app()
+        with listening(*SIGNALS):
+            app()
     except KeeptuneError as error:
         _end(error)
     except OSError as error:
@@ -71,8 +72,8 @@ def main() -> None:
         place = str(error.filename) if error.filename else None
         _end(ResourceError(str(error.strerror), where=place, remedy="free disk space, or check the permissions"))
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            Console(stderr=True).print("interrupted; finished arms are kept, run the same command to go on")
+        if end.code in {128 + number for number in SIGNALS}:
+            Console(stderr=True).print("stopped; what was done is kept, run the same command to go on")
         raise
 
 

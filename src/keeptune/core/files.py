@@ -94,7 +94,38 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sync(place: Path) -> None:
+    """Wait until a file, or the list of what is in a folder, is on the disk and not only on its way there."""
+    number = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sync_all(*places: Path) -> None:
+    """`sync` of files, and of folders with all that is in them."""
+    for place in places:
+        for each in (*place.rglob("*"), place):
+            sync(each)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all (see `whole`)."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_first(path: Path, text: str) -> None:
+    """As `write_whole`, unless the file is there: of several processes that write it, the first one is heard."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.first")
+    write_whole(partial, text)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links: nearly as good
+        if not path.exists():
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

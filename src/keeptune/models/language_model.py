@@ -106,6 +106,14 @@ class LanguageModel(LoadedModel):
         finally:
             self._held_back = before
 
+    def keep_to(self, name: str) -> bool:
+        """Run the base by the engine of this name from now on; False where it is neither the chosen one nor its
+        reference.
+        """
+        found = next((each for each in (self.base_engine, self.base_engine.reference) if each.name == name), None)
+        self.base_engine = found or self.base_engine
+        return found is not None
+
     @property
     def parameters(self) -> int:
         """How many weights the model has, tied ones counted once, those of an adapter included."""

@@ -29,7 +29,7 @@ from keeptune.study.messages import Messages
 from keeptune.study.records import ExtraEvaluation
 from keeptune.study.scorer import Scorer
 from keeptune.study.seeds import with_seeds
-from keeptune.study.settled import settle, settled
+from keeptune.study.settled import settle, settle_engine, settled
 from keeptune.study.suited import suited_tasks, without
 from keeptune.study.workplace import NO_TEXTS, Workplace
 from keeptune.tracking.base import TRACKERS
@@ -129,6 +129,9 @@ def suit(prepared: Prepared, lm: LanguageModel, messages: Messages) -> Prepared:
 def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> Workplace:
     """Everything in its place around the model; what the recipe left open is settled and written down."""
     config, folder = settle(prepared.config, prepared.folder, str(lm.dtype)), prepared.folder
+    began_with = settle_engine(folder, lm.base_engine.name)
+    if not lm.keep_to(began_with):
+        messages.warn(f"the study began on a machine where {lm.name} ran {began_with}: results differ in rounding")
     encoder = encoder_of(config, lm)
     cache = cache_folder()
     targets = {task.name: task for task in prepared.targets}
@@ -161,7 +164,7 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         suites=tuple(suites),
         extras=tuple(extra.name for extra in prepared.extras),
     )
-    memory, trackers = MicrobatchMemory(folder / "arms"), tuple(TRACKERS[name]() for name in config.trackers)
+    memory, trackers = MicrobatchMemory(folder / "engines"), tuple(TRACKERS[name]() for name in config.trackers)
     return Workplace(config, ledger, lm, lm.parameters, encoder, data, scorer, messages, memory, trackers)
 
 

@@ -120,6 +120,7 @@ class TrialRecord(KeyedRecord):
     row_losses: tuple[float, ...] = ()  # nats of every validation row of the targets; the same rows in all trials
     validation_loss: float | None
     diverged: bool
+    skipped: int = 0  # steps without an update, because loss or gradient was not finite
     best_step: int
     steps: int
     costs: Costs

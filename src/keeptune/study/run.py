@@ -1,4 +1,4 @@
-"""A study from its recipe to its verdict. Finished arms are skipped, an interrupted one starts again."""
+"""A study from its recipe to its verdict. Finished arms are skipped, an interrupted one goes on."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from keeptune.core.errors import DataError
+from keeptune.core.lock import locked
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.recipe.begun import begin, begun_study
@@ -64,7 +65,7 @@ def run_study(
         command: as the report quotes it; by default this process's command line.
 
     Raises:
-        KeeptuneError: anything foreseen; finished arms are kept.
+        KeeptuneError: anything foreseen, such as another process in the folder; finished arms are kept.
 
     Example:
         >>> config = StudyConfig(model="builtin", target=[{"task": "builtin:orders"}], retain="none")
@@ -72,6 +73,11 @@ def run_study(
         >>> summary.recommendation.headline
     """
     console = console or Console()
+    with locked(folder):
+        return _run_study(config, folder, console, data_root, command or shlex.join(["keeptune", *sys.argv[1:]]))
+
+
+def _run_study(config: StudyConfig, folder: Path, console: Console, data_root: Path, command: str) -> Summary:
     started, began = datetime.now(UTC), time.monotonic()
     prepared, workplace = open_study(config, folder, Messages(console), data_root)
     begin(folder, begun_study(config, data_root))
@@ -82,7 +88,7 @@ def run_study(
         config.model_dump(mode="json"),
         prepared.tasks,
         seeds=left.seeds,  # those that the budget left
-        command=command or shlex.join(["keeptune", *sys.argv[1:]]),
+        command=command,
         started=started,
         engines=engines(folder),
     )

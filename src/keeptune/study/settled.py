@@ -21,6 +21,7 @@ class Settled(Record):
     """settled.json in the run's folder."""
 
     precision: Literal["bf16", "fp32"]
+    engine: str | None = None  # how the base runs: a model that runs padded differs in rounding from one that runs flat
     workers: int | None = None  # processes, which share the threads: another number of threads sums in another order
 
 
@@ -34,11 +35,22 @@ def settled(config: StudyConfig, folder: Path) -> StudyConfig:
 
 def settle(config: StudyConfig, folder: Path, dtype: str) -> StudyConfig:
     """Write down what ``auto`` came to; the recipe then states it, and so does the manifest; workers are given it."""
-    before = _read(folder)
-    decided = Settled(precision=NAMES[dtype], workers=before.workers if before else None)
-    if decided != before:
-        write_json(folder / FILE, decided)
-    return config.model_copy(update={"precision": decided.precision})
+    before, precision = _read(folder), NAMES[dtype]
+    if before is None or before.precision != precision:
+        kept = before.model_dump(exclude={"precision"}) if before else {}
+        write_json(folder / FILE, Settled(precision=precision, **kept))
+    return config.model_copy(update={"precision": precision})
+
+
+def settle_engine(folder: Path, name: str) -> str:
+    """The engine that the study began with; the one of this ``name``, which is then written down, where it begins."""
+    found = _read(folder)
+    if found is None:
+        return name
+    if found.engine is not None:
+        return found.engine
+    write_json(folder / FILE, found.model_copy(update={"engine": name}))
+    return name
 
 
 def settle_workers(folder: Path, fitting: int) -> int:

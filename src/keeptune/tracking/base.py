@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from keeptune.core.records import StepRecord, Summary, ValidationRecord
+from keeptune.core.records import SkippedRecord, StepRecord, Summary, ValidationRecord
 from keeptune.core.registry import Registry
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
@@ -44,7 +44,8 @@ class Run:
 class Callback:
     """Base of all callbacks: every hook does nothing. An absent feature is an absent object.
 
-    Where several processes train one model, callbacks are called in each of them.
+    Where several processes train one model, callbacks are called in each of them. One that remembers something which a
+    training must have when it goes on after an interruption is `train.stateful.Stateful`, too.
 
     Example:
         >>> class Losses(Callback):
@@ -64,6 +65,9 @@ class Callback:
 
     def after_step(self, run: Run, record: StepRecord) -> None:
         """After every optimiser step."""
+
+    def after_skip(self, run: Run, record: SkippedRecord) -> None:
+        """After a step that changed nothing, because its loss or gradient was not finite."""
 
     def after_validation(self, run: Run, record: ValidationRecord) -> None:
         """After every validation."""

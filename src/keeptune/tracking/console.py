@@ -45,7 +45,7 @@ class Progress(Tracker):
     def after_step(self, run: Run, record: StepRecord) -> None:
         self._speeds.append(record.tokens / record.seconds)
         self._losses.append(record.loss)
-        self._bar.update(self._task, advance=1, note=self._note())
+        self._bar.update(self._task, completed=record.step, note=self._note())
 
     @override
     def after_validation(self, run: Run, record: ValidationRecord) -> None:

@@ -1,4 +1,4 @@
-"""The records of a training: a row for every step and every validation."""
+"""The records of a training: a row for every step, every step that was skipped, and every validation."""
 
 from __future__ import annotations
 
@@ -7,30 +7,39 @@ from typing import Any
 from typing_extensions import override
 
 from keeptune.core.files import write_whole
-from keeptune.core.records import Record, StepRecord, ValidationRecord, write_records
+from keeptune.core.records import Record, SkippedRecord, StepRecord, ValidationRecord, write_records
 from keeptune.tracking.base import TRACKERS, Run, Tracker
 
-STEPS, VALIDATION = "steps.jsonl", "validation.jsonl"
+STEPS, VALIDATION, SKIPPED = FILES = ("steps.jsonl", "validation.jsonl", "skipped.jsonl")
 
 
 @TRACKERS.register("records")
 class RecordWriter(Tracker):
-    """steps.jsonl and validation.jsonl in the training's folder; its state is how many rows they have."""
+    """steps.jsonl and validation.jsonl in the training's folder, and skipped.jsonl where a step was; its state is how
+    many rows they have.
+    """
 
     def __init__(self) -> None:
-        self._rows = {STEPS: 0, VALIDATION: 0}
+        self._rows = dict.fromkeys(FILES, 0)
 
     @override
     def on_start(self, run: Run) -> None:
         """Begin with empty files, or with the rows up to the state that was loaded: no others are left there."""
         for file, rows in self._rows.items():
             path = run.folder / file
+            if file == SKIPPED and not rows:
+                path.unlink(missing_ok=True)
+                continue
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if rows else []
             write_whole(path, "".join(lines[:rows]))
 
     @override
     def after_step(self, run: Run, record: StepRecord) -> None:
         self._append(run, STEPS, record)
+
+    @override
+    def after_skip(self, run: Run, record: SkippedRecord) -> None:
+        self._append(run, SKIPPED, record)
 
     @override
     def after_validation(self, run: Run, record: ValidationRecord) -> None:

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,24 +16,32 @@ from pydantic import Field
 
 from keeptune.core.config import Config, CountOrAuto
 from keeptune.core.errors import DataError
-from keeptune.core.records import EngineRecord, StepRecord, ValidationRecord, write_json
+from keeptune.core.records import EngineRecord, SkippedRecord, ValidationRecord
+from keeptune.core.stopping import finishing
 from keeptune.data.examples import Encoded
 from keeptune.data.storage.lazy import LazyMap
 from keeptune.launch.world import ALONE, World
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.tracking.base import Callback, Run, Tracker
-from keeptune.tracking.records import RecordWriter
+from keeptune.tracking.records import FILES, RecordWriter
 from keeptune.train.best import Best
-from keeptune.train.memory import peak_bytes, reset_peak
-from keeptune.train.microbatch_autotune import FILE, MicrobatchMemory, Planned, running
+from keeptune.train.checkpoints.identity import identity
+from keeptune.train.checkpoints.keeper import Checkpoints, discard
+from keeptune.train.checkpoints.random import RandomState
+from keeptune.train.memory import release, reset_peak
+from keeptune.train.microbatch_autotune import MicrobatchMemory, Planned, optimizer_bytes, running
 from keeptune.train.objective import Objective
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.order import Position, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
-from keeptune.train.step import batches_for, mean_nll, train_step
+from keeptune.train.stateful import Stateful
+from keeptune.train.step import StepResult, batches_for, mean_nll, train_step
+from keeptune.train.tally import FitResult, Tally
+from keeptune.train.token_budget import TokenBudget
+from keeptune.train.trouble import is_out_of_memory, skipped
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +65,10 @@ class TrainConfig(Config):
     """Tokens per micro-batch: speed and memory; changes results in rounding only."""
     validations_per_epoch: int = Field(1, ge=1)
     """Validations in an epoch, each of which may keep a checkpoint."""
+    diverged_after: int = Field(3, ge=1)
+    """Steps in a row whose loss or gradient is not finite after which training ends; fewer are skipped."""
+    checkpoint_every: CountOrAuto = Field("auto", exclude=True)  # changes no result, so it is in no key
+    """Steps between two checkpoints to go on from; `auto`: as often as 3 % of the time allow."""
     engine: Literal["flat", "padded"] = "flat"
     """How rows are computed; padded is the slow reference."""
 
@@ -65,21 +76,6 @@ class TrainConfig(Config):
         """Optimiser steps of a run over so many rows."""
         whole = self.epochs * math.ceil(rows / self.global_batch)
         return min(whole, self.max_steps or whole)
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What a training came to."""
-
-    steps: int  # updates done
-    best_step: int  # the step whose weights were kept; 0 is the base
-    best_loss: float | None  # validation nats per trained token at best_step; None without validation rows
-    tokens: int  # real tokens seen
-    trained_tokens: int  # of which with loss mask 1
-    seconds: float  # spent in steps, validation not included
-    tokens_per_second: float  # real tokens, the first step left out where there are more
-    peak_memory_bytes: int | None
-    diverged: bool
 
 
 def fit(
@@ -98,14 +94,20 @@ def fit(
     tier: Callable[[], int] | None = None,
     name: str = "",
     memory: MicrobatchMemory | None = None,
+    key: str = "",
+    keep_checkpoints: bool = False,
     world: World = ALONE,
 ) -> FitResult:
     """Train ``lm`` by ``method`` with peak rate ``lr``.
 
     Writes steps.jsonl, validation.jsonl, engine.json and the best checkpoint into ``folder``. ``lm`` is left adapted
     and holding the checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
-    ``lm.restore(method)``. Without validation rows the last step is kept. A loss or gradient that is not finite ends
-    the run as diverged, with the best checkpoint so far; a checkpoint that a remedy does not allow ends it, too.
+    ``lm.restore(method)``. Without validation rows the last step is kept. Steps whose loss or gradient is not finite
+    are skipped; several in a row end the run as diverged, with the best checkpoint so far; a checkpoint that a remedy
+    does not allow ends it, too.
+
+    A training that was interrupted in the same folder goes on from its latest checkpoint, on a CPU with the same
+    number of threads to the same bits.
 
     Args:
         seed: decides the order of the rows, dropout and what the method draws; what ran before in the process changes
@@ -116,6 +118,9 @@ def fit(
             lower tier goes before one of a lower loss.
         name: the arm's, for callbacks.
         memory: token budgets that earlier trainings decided on.
+        key: what decides the result beside what is given here; under another one nothing is gone on from.
+        keep_checkpoints: leave those of a training that has ended, because the caller has not saved its results yet;
+            `checkpoints.keeper.discard` removes them.
         world: the processes that train together; each calls `fit` alike, and the main one writes.
 
     Raises:
@@ -134,12 +139,17 @@ def fit(
         steps = _steps(train, config, seed, order, remedies)
         epoch = math.ceil(len(train) / config.global_batch) if order is None else len(steps) / config.epochs
         run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
-        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory or MicrobatchMemory(), world)
-        return trainer.train(validation_steps(epoch, len(steps), config.validations_per_epoch))
+        key = identity(run, steps, validation, remedies, key)
+        memory = memory or MicrobatchMemory()
+        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory, key, world)
+        result = trainer.train(validation_steps(epoch, len(steps), config.validations_per_epoch))
+    if not keep_checkpoints and world.is_main:
+        discard(folder)
+    return result
 
 
 class Trainer:
-    """One training of an adapted model. Optimiser, position, best and writer are `Stateful`: what its steps leave."""
+    """One training of an adapted model. What it remembers from step to step is in its parts, which are `Stateful`."""
 
     def __init__(
         self,
@@ -151,32 +161,51 @@ class Trainer:
         remedies: Sequence[Remedy],
         tier: Callable[[], int] | None,
         memory: MicrobatchMemory,
+        key: str,
         world: World,
     ) -> None:
         self.run, self.config, self.validation = run, config, validation
         self.remedies, self.tier, self.world = remedies, tier, world
         self.objective = Objective([term for remedy in remedies for term in remedy.terms(run.lm, run.method)])
         self.best = Best(run.lm, run.method, run.folder, world)
-        self.best.begin()
-        self.engine = self._engine(memory, steps)
-        reset_peak(run.lm.device)
+        self.budget = TokenBudget(self._engine(memory, steps), run.folder, world)
         trained, factors = run.method.trainable(run.lm.model), run.method.rate_factors(run.lm.model)
         self.optimizer = MasterAdamW(
-            trained.values(), factors=[factors.get(name, 1.0) for name in trained], weight_decay=config.weight_decay
+            trained.values(),
+            names=trained,
+            factors=[factors.get(name, 1.0) for name in trained],
+            weight_decay=config.weight_decay,
         )
-        self.trained = tuple(trained)
         self.position = Position(steps)
-        self.writer = RecordWriter()
-        watching = (self.writer, *hooks)
+        self.random = RandomState(run.lm.device)
+        self.tally = Tally(run.lm.device)
+        watching = (RecordWriter(), *hooks)
         self.callbacks = [each for each in watching if world.is_main or not isinstance(each, Tracker)]
-        self.records: list[StepRecord] = []
-        self.diverged = False
+        self.checkpoints = Checkpoints(
+            run.folder,
+            key,
+            self._parts((*watching, *self.objective.terms, *remedies)),
+            (run.method.artifact, *FILES),
+            config.checkpoint_every,
+            size=optimizer_bytes(self.optimizer.parameters),
+            world=world,
+        )
+
+    @property
+    def diverged(self) -> bool:
+        """Whether too many steps in a row had no finite loss and gradient."""
+        return self.tally.in_a_row >= self.config.diverged_after
 
     def train(self, validate_after: set[int]) -> FitResult:
         """Take all steps that are to come; the model then holds the best checkpoint."""
         lm = self.run.lm
-        with running(lm, self.config.engine, checkpointing=self.engine.checkpointing), self._watched():
-            self._validate(0)
+        if not self.checkpoints.resume():
+            self.best.begin()
+        reset_peak(lm.device)
+        checkpointing = self.budget.engine.checkpointing
+        with running(lm, self.config.engine, checkpointing=checkpointing), self._watched(), finishing() as signalled:
+            if not self.position.begun:
+                self._validate(0)
             for step, rows in self.position:
                 self._step(step, rows)
                 if self.diverged:
@@ -185,25 +214,71 @@ class Trainer:
                     if not all(remedy.allows(lm) for remedy in self.remedies):
                         break
                     self._validate(step)
+                self.checkpoints.after_step(step, signalled())
         if not self.validation and not self.diverged:
             self.best.keep(self.run.steps)
         self.best.finish()
-        return _result(self.records, self.best, self.diverged, peak_bytes(lm.device))
+        self.checkpoints.say_what_failed()
+        return self.tally.result(self.best, diverged=self.diverged)
+
+    def _parts(self, others: Sequence[object]) -> dict[str, Stateful]:
+        """Everything that remembers something from step to step, by a name that is the same in every process."""
+        parts: dict[str, Stateful] = {
+            "optimizer": self.optimizer,
+            "position": self.position,
+            "random": self.random,
+            "best": self.best,
+            "budget": self.budget,
+            "tally": self.tally,
+        }
+        for part in others:
+            if isinstance(part, Stateful):
+                kind = type(part).__name__
+                parts[f"{kind} {sum(name.startswith(f'{kind} ') for name in parts)}"] = part
+        return parts
 
     def _step(self, step: int, rows: Sequence[Encoded]) -> None:
-        """One update, by this process's share of the rows. A step that diverged leaves no record."""
-        started, run, config = time.perf_counter(), self.run, self.config
-        rate = learning_rate(step, run.steps, run.lr, config.warmup)
-        batches = batches_for(run.lm, self.world.shard(rows), self.engine.token_budget)
-        result = train_step(run.lm, batches, self.objective, self.optimizer, rate, config.clip, self.world)
-        if step == 1:
+        """One update, or a step that is skipped: its loss or its gradient is not finite."""
+        started, run = time.perf_counter(), self.run
+        rate = learning_rate(step, run.steps, run.lr, self.config.warmup)
+        record = self._update(step, rows, rate).to_record(step, rate, started)
+        if not (math.isfinite(record.loss) and math.isfinite(record.grad_norm)):
+            self._skip(skipped(record, rows, self.optimizer))
+            return
+        self.tally.add(record)
+        if self.tally.steps == 1:
             self._name_untouched()
-        record = result.to_record(step, rate, started)
-        self.diverged = not (math.isfinite(record.loss) and math.isfinite(record.grad_norm))
-        if not self.diverged:
-            self.records.append(record)
-            for callback in self.callbacks:
-                callback.after_step(run, record)
+        for callback in self.callbacks:
+            callback.after_step(run, record)
+
+    def _update(self, step: int, rows: Sequence[Encoded], rate: float) -> StepResult:
+        """By this process's share of the rows; again in smaller micro-batches where memory runs out.
+
+        Several processes would have to run out of it together, so there it ends the training.
+        """
+        lm, drawn = self.run.lm, self.random.state_dict()
+        while True:
+            batches = batches_for(lm, self.world.shard(rows), self.budget.tokens)
+            try:
+                return train_step(lm, batches, self.objective, self.optimizer, rate, self.config.clip, self.world)
+            except (RuntimeError, MemoryError) as error:
+                if self.world.size > 1 or not is_out_of_memory(error):
+                    raise
+            self.optimizer.drop()
+            release()
+            self.random.load_state_dict(drawn)
+            self.budget.halve(step, rows)
+
+    def _skip(self, record: SkippedRecord) -> None:
+        """Leave the weights as they are, and go on. To go back would help nobody: the same rows would come again."""
+        self.optimizer.drop()
+        self.tally.skip()
+        if self.diverged:
+            log.warning("the training diverged, %d steps in a row: %s", self.tally.in_a_row, record)
+        else:
+            log.warning("a step was skipped: %s", record)
+        for callback in self.callbacks:
+            callback.after_skip(self.run, record)
 
     def _name_untouched(self) -> None:
         """Say which tensors are trained in name only: the rows that were seen do not reach them."""
@@ -211,14 +286,14 @@ class Trainer:
         if untouched:
             log.warning(
                 "%d of %d trained tensors got no gradient in the first step, among them %s: they stay as they are",
-                *(len(untouched), len(self.trained), self.trained[untouched[0]]),
+                *(len(untouched), len(self.optimizer.names), self.optimizer.names[untouched[0]]),
             )
 
     def _validate(self, step: int) -> None:
         """Measure, keep if best, tell the callbacks. A loss that is not finite is never best and leaves no record."""
         if not self.validation:
             return
-        loss = mean_nll(self.run.lm, self.validation, self.engine.token_budget)
+        loss = mean_nll(self.run.lm, self.validation, self.budget.tokens)
         kept = self.best.offer(step, loss, self.tier()) if self.tier and step > 0 else self.best.offer(step, loss)
         if math.isfinite(loss):
             record = ValidationRecord(step=step, loss=loss, best=kept)
@@ -226,16 +301,11 @@ class Trainer:
                 callback.after_validation(self.run, record)
 
     def _engine(self, memory: MicrobatchMemory, steps: Steps) -> EngineRecord:
-        """The token budget that the settings give, or the one that is found; noted in the run's folder."""
+        """The token budget that the settings give, or the one that is found."""
         run, config = self.run, self.config
-        if config.token_budget == "auto":
-            memory.recall([run.folder / FILE])
-            engine = memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
-        else:
-            engine = EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
-        if self.world.is_main:
-            write_json(run.folder / FILE, engine)
-        return engine
+        if config.token_budget != "auto":
+            return EngineRecord(key="", token_budget=config.token_budget, why="given in the settings")
+        return memory.find_budget(run.lm, run.method, Planned(steps, self.objective, config.engine))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -291,19 +361,3 @@ def _steps(
     for remedy in remedies:
         steps = remedy.steps(steps, seed)
     return steps
-
-
-def _result(records: Sequence[StepRecord], best: Best, diverged: bool, peak: int | None) -> FitResult:
-    timed = records[1:] or records
-    seconds = sum(r.seconds for r in timed)
-    return FitResult(
-        steps=len(records),
-        best_step=best.step,
-        best_loss=best.loss if math.isfinite(best.loss) else None,
-        tokens=sum(r.tokens for r in records),
-        trained_tokens=sum(r.trained_tokens for r in records),
-        seconds=sum(r.seconds for r in records),
-        tokens_per_second=sum(r.tokens for r in timed) / seconds if seconds else 0.0,
-        peak_memory_bytes=peak,
-        diverged=diverged,
-    )

@@ -3,14 +3,14 @@
 Larger micro-batches share more prefixes and start fewer kernels; smaller ones stay in a CPU's caches and fit small
 memories. Results depend on the choice in rounding only, so it is no setting of a study unless somebody makes it one;
 and rounding is enough for no stopwatch to decide it: a busy machine would train another model than a quiet one. A
-decision is kept by a `MicrobatchMemory` and in engine.json, where a study that goes on finds it.
+decision is kept by a `MicrobatchMemory`; the first one holds, also where memory is shorter when a study goes on.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from keeptune.core.errors import DataError
-from keeptune.core.records import EngineRecord, read_json
+from keeptune.core.files import write_first
+from keeptune.core.records import EngineRecord, json_text, read_json
 from keeptune.core.units import content_hash, human_bytes
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
@@ -49,7 +50,7 @@ class MicrobatchMemory:
     """What was decided before, so that trainings of one kind split their steps alike.
 
     Args:
-        folder: the folders of trainings are directly in it; what other processes decided there counts, too.
+        folder: where decisions are kept for other processes and other days: one file for each.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -63,25 +64,35 @@ class MicrobatchMemory:
         """
         candidates = _candidates(planned, WANTED.get(lm.device.type, DEFAULT))
         key = _key(lm, method, planned, candidates)
-        if self.folder is not None:
-            self.recall(self.folder.glob(f"*/{FILE}"))
         if key not in self._known:
-            if len(planned.steps) < FEW_STEPS:
+            found = self._read(key)
+            if found is None and len(planned.steps) < FEW_STEPS:
                 why = f"{len(planned.steps)} steps are too few to probe memory"
                 return EngineRecord(key=key, token_budget=candidates[-1], why=why)
-            with torch.random.fork_rng([lm.device] if lm.device.type == "cuda" else []):
-                self._known[key] = Probe(lm, method, planned).decide(key, candidates)
+            self._known[key] = found or self._settle(_probed(lm, method, planned, key, candidates))
         return self._known[key]
 
-    def recall(self, files: Iterable[Path]) -> None:
-        """Take over what earlier processes decided; a file that is missing or was cut short is passed over."""
-        for file in files:
-            try:
-                record = read_json(file, EngineRecord)
-            except DataError:
-                continue
-            if record.probed:
-                self._known.setdefault(record.key, record)
+    def _settle(self, decided: EngineRecord) -> EngineRecord:
+        """The decision that holds: another process may have been faster."""
+        if self.folder is None:
+            return decided
+        write_first(self._path(decided.key), json_text(decided))
+        return self._read(decided.key) or decided
+
+    def _read(self, key: str) -> EngineRecord | None:
+        try:
+            return None if self.folder is None else read_json(self._path(key), EngineRecord)
+        except DataError:
+            return None
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{key}.json"
+
+
+def _probed(lm: LanguageModel, method: Method, planned: Planned, key: str, candidates: tuple[int, ...]) -> EngineRecord:
+    with torch.random.fork_rng([lm.device] if lm.device.type == "cuda" else []):
+        return Probe(lm, method, planned).decide(key, candidates)
 
 
 @contextmanager

@@ -59,7 +59,8 @@ def train_step(
     """Forward and backward over the micro-batches of one global batch, then one update.
 
     The loss is a sum over targets, divided once by the weight of the whole global batch, so that the gradient does not
-    depend on how rows are spread over micro-batches, or over the processes of ``world``.
+    depend on how rows are spread over micro-batches, or over the processes of ``world``. Where loss or gradient is not
+    finite the weights stay as they are, and the gradients are still there.
     """
     counts = [sum(batch.weight for batch in batches), sum(batch.tokens for batch in batches)]
     weight, tokens = world.sum(torch.tensor(counts, dtype=torch.float64)).tolist()
@@ -71,8 +72,9 @@ def train_step(
         optimizer.accumulate()
         total += nll
     optimizer.sum_over(world)
-    norm = optimizer.step(lr, clip)
-    return StepResult(world.sum(total), norm, round(tokens), round(weight))
+    loss_of_step = world.sum(total)
+    norm = optimizer.step(lr, clip) if torch.isfinite(loss_of_step) else torch.full_like(loss_of_step, torch.nan)
+    return StepResult(loss_of_step, norm, round(tokens), round(weight))
 
 
 def mean_nll(lm: LanguageModel, rows: Sequence[Encoded], token_budget: int) -> float:

@@ -9,7 +9,7 @@ import torch
 
 from keeptune.core.config import parse_recipe
 from keeptune.core.errors import ConfigError
-from keeptune.core.records import EngineRecord, read_json, write_json
+from keeptune.core.records import EngineRecord, read_json
 from keeptune.data.examples import Encoded
 from keeptune.methods.full import FullConfig
 from keeptune.methods.lora import LoraConfig
@@ -164,18 +164,18 @@ def test_arms_of_a_study_probe_once(
 def test_what_other_processes_decided_counts(
     tiny: LanguageModel, long_run: Planned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tried, late = pretend(monkeypatch), MicrobatchMemory(tmp_path)
-    first = find(tiny, long_run).model_copy(update={"why": "decided before"})
-    write_json(tmp_path / "arm" / FILE, first)
-    (tmp_path / "cut").mkdir()
-    (tmp_path / "cut" / FILE).write_text("{")
+    """The first decision holds, also for a process whose own probe ended later and said otherwise."""
+    early, late = MicrobatchMemory(tmp_path / "engines"), MicrobatchMemory(tmp_path / "engines")
+    tried = pretend(monkeypatch)
+    first = find(tiny, long_run, memory=early)
     count = len(tried)
     assert find(tiny, long_run, memory=late) == first
-    files = MicrobatchMemory()
-    files.recall([tmp_path / "none.json", tmp_path / "arm" / FILE])
-    assert find(tiny, long_run, memory=files) == first
     assert len(tried) == count
-    assert find(tiny, long_run) != first  # a memory of its own
+    another = find(tiny, long_run).model_copy(update={"why": "decided later"})
+    assert late._settle(another) == first
+    assert [path.name for path in (tmp_path / "engines").iterdir()] == [f"{first.key}.json"]
+    next((tmp_path / "engines").iterdir()).write_text("{")  # damaged: decided again
+    assert find(tiny, long_run, memory=MicrobatchMemory(tmp_path / "engines")) == first
 
 
 @pytest.mark.usefixtures("small_budgets")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -97,7 +98,19 @@ def test_clipping_equals_torchs(clip: float) -> None:
 def test_a_norm_that_is_not_finite_is_not_hidden() -> None:
     gradients = [torch.tensor([1.0, float("nan")])]
     assert torch.isnan(_clip(gradients, 1.0))
-    assert torch.isnan(gradients[0]).all()
+    assert gradients[0][0] == 1.0  # what was wrong can still be seen
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
+    parameters = [nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))]
+    optimizer = MasterAdamW(parameters, names=["matrix", "vector"])
+    parameters[0].grad, parameters[1].grad = torch.ones(2, 2), torch.tensor([1.0, math.inf])
+    assert not torch.isfinite(optimizer.step(0.1, 1.0))
+    assert all((parameter == 1).all() for parameter in parameters)
+    assert optimizer.untouched() == [0, 1]
+    assert parameters[1].grad is not None
+    optimizer.drop()
+    assert all(parameter.grad is None for parameter in parameters)
 
 
 def test_a_parameter_without_a_gradient_stands_still() -> None:

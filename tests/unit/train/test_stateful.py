@@ -19,9 +19,12 @@ from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.tracking.base import Run
 from keeptune.tracking.records import RecordWriter
 from keeptune.train.best import Best
+from keeptune.train.checkpoints.random import RandomState
 from keeptune.train.optim import MasterAdamW
 from keeptune.train.order import Position, shuffled_epochs
 from keeptune.train.stateful import Stateful
+from keeptune.train.tally import Tally
+from keeptune.train.token_budget import TokenBudget
 
 Rows = Callable[..., list[Encoded]]
 
@@ -143,6 +146,6 @@ def test_the_record_writer(tiny: LanguageModel, tmp_path: Path) -> None:
     assert (tmp_path / "steps.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("kind", [MasterAdamW, Position, Best, RecordWriter])
+@pytest.mark.parametrize("kind", [MasterAdamW, Position, Best, RecordWriter, RandomState, Tally, TokenBudget])
 def test_they_follow_the_protocol(kind: type) -> None:
     assert issubclass(kind, Stateful)

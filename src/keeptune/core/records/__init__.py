@@ -21,7 +21,7 @@ from keeptune.core.records.arms import (
 from keeptune.core.records.base import Part, Record
 from keeptune.core.records.items import Estimate, Interval, ItemRecord, Score
 from keeptune.core.records.manifest import Manifest
-from keeptune.core.records.read_write import read_json, read_records, write_json, write_records
+from keeptune.core.records.read_write import json_text, read_json, read_records, write_json, write_records
 from keeptune.core.records.study import (
     ArmPlan,
     CurvePoint,
@@ -34,7 +34,7 @@ from keeptune.core.records.study import (
     Summary,
     WordingGap,
 )
-from keeptune.core.records.training import EngineRecord, StepRecord, ValidationRecord
+from keeptune.core.records.training import EngineRecord, SkippedRecord, StepRecord, ValidationRecord
 from keeptune.core.records.verdicts import (
     OPEN,
     UNSETTLED,
@@ -51,7 +51,7 @@ __all__ = [
     "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard",
     "Drift", "EngineRecord", "Estimate", "FrontierPoint", "HeldOut", "Interval", "ItemRecord", "LearningCurve",
     "LossGroup", "LostItem", "Manifest", "Matched", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
-    "SampleOutput", "Score", "SequenceSummary", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
-    "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "read_json", "read_records", "write_json",
+    "SampleOutput", "Score", "SequenceSummary", "SkippedRecord", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
+    "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "json_text", "read_json", "read_records", "write_json",
     "write_records",
 ]

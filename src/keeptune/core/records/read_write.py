@@ -10,19 +10,24 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from keeptune.core.errors import DataError
-from keeptune.core.files import write_whole
+from keeptune.core.files import write_whole, writing
 from keeptune.core.records.base import Record
 
 R = TypeVar("R", bound=Record)
 
 
 def write_records(path: Path, records: Iterable[Record], *, append: bool = False) -> None:
-    """Write records as JSONL; whole files appear at once (written beside, then renamed)."""
+    """Write records as JSONL; whole files appear at once (written beside, then renamed).
+
+    Raises:
+        ResourceError: they cannot be written.
+    """
     lines = "".join(record.model_dump_json() + "\n" for record in records)
     if append:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(lines)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(lines)
         return
     write_whole(path, lines)
 
@@ -48,8 +53,12 @@ def read_records(path: Path, kind: type[R]) -> Iterator[R]:
 
 def write_json(path: Path, record: Record) -> None:
     """Write one record as indented JSON, whole or not at all."""
-    text = json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    write_whole(path, text + "\n")
+    write_whole(path, json_text(record))
+
+
+def json_text(record: Record) -> str:
+    """One record as `write_json` writes it."""
+    return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path, kind: type[R]) -> R:

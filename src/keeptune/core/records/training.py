@@ -17,6 +17,28 @@ class StepRecord(Record):
     seconds: float  # wall time of this step
 
 
+class SkippedRecord(Record):
+    """A step without an update, because its loss or its gradient was not finite (skipped.jsonl)."""
+
+    step: int
+    loss: float | None  # nats per trained token; None: not finite
+    grad_norm: float | None
+    rows: tuple[str, ...]  # ids of the step's rows
+    gradient: str | None  # the first trained tensor whose gradient is not finite
+    weight: str  # the trained tensor with the largest value, or one that is not finite
+    largest: float | None  # that value
+
+    def __str__(self) -> str:
+        """What happened, in a line."""
+        what = "the loss" if self.loss is None else "the gradient"
+        where = f", first in the gradient of {self.gradient}" if self.gradient else ""
+        value = "not finite" if self.largest is None else f"{self.largest:.3g}"
+        rows = ", ".join(self.rows[:8]) + (" …" if len(self.rows) > 8 else "")
+        return (
+            f"{what} of step {self.step} is not finite{where}; largest weight: {value} in {self.weight}; rows: {rows}"
+        )
+
+
 class ValidationRecord(Record):
     """Validation loss after a step (validation.jsonl)."""
 

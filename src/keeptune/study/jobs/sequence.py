@@ -3,6 +3,9 @@
 Full fine-tuning goes on with the weights; LoRA is merged after every stage and starts anew. Each stage tries the
 method's rates and keeps the best by its own validation items. After every stage all tasks are scored on test items,
 which choose nothing: they fill the score matrix R[t, i]. Replay draws from the tasks before.
+
+Every rate that was tried and every stage that was scored is found again, so an interrupted sequence goes on where it
+was: the weights that a stage chose stay on disk until the last one is done.
 """
 
 from __future__ import annotations
@@ -14,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keeptune.core.errors import ConfigError
+from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.files import sync_all
 from keeptune.core.records import ItemRecord, SequenceSummary, read_records, write_json, write_records
+from keeptune.core.units import content_hash
 from keeptune.data.examples import Encoded
 from keeptune.inference.score import row_nats
 from keeptune.recipe.arms import Arm
@@ -26,8 +31,10 @@ from keeptune.study.jobs.base import Unplanned
 from keeptune.study.ledger import Ledger
 from keeptune.study.records import KeyedRecord, finished, required
 from keeptune.study.schedule.estimates import Estimates
+from keeptune.study.scorer import Scorer
 from keeptune.study.workplace import Workplace
 from keeptune.tracking.console import Progress
+from keeptune.train.checkpoints.keeper import discard
 from keeptune.train.loop import fit
 from keeptune.train.remedies.base import Need, RemedyInputs
 
@@ -40,6 +47,21 @@ class SequenceRecord(KeyedRecord):
     label: str
     rates: tuple[float, ...]  # chosen at every stage
     seconds: tuple[float, ...]  # of training, all rates of a stage together
+
+
+class TriedRecord(KeyedRecord):
+    """tried.json: what a stage came to at one rate; its weights are beside it as long as they are needed."""
+
+    lr: float
+    scores: tuple[float, ...]  # of the task's validation items
+    losses: tuple[float, ...]  # nats of its validation rows
+    seconds: float  # of training
+    label: str
+    diverged: bool
+
+    def candidate(self) -> Candidate:
+        """As something to choose between."""
+        return Candidate(f"{self.lr:g}", self.lr, np.array(self.scores), np.array(self.losses), diverged=self.diverged)
 
 
 @dataclass(frozen=True)
@@ -80,15 +102,17 @@ class TaskSequence(Unplanned):
         if finished(folder / "sequence.json", SequenceRecord, key):
             workplace.messages.say(f"{self.name}: finished before, skipped")
             return False
-        shutil.rmtree(folder, ignore_errors=True)
-        _write_row(folder, 0, {task: scorer.evaluate(task, "test").items for task in self.order})
+        if not finished(folder / "begun.json", KeyedRecord, key):
+            shutil.rmtree(folder, ignore_errors=True)
+            write_json(folder / "begun.json", KeyedRecord(key=key))
+        _score(scorer, folder, 0, self.order)
         writes = self.arm.without(Need.REHEARSAL_ROWS).needs(Need.SELF_GENERATED_ROWS)
         texts = workplace.self_generated_rows(self.seed) if writes else {}
         stages = []
         with workplace.lm.changing():
             for stage, task in enumerate(self.order, 1):
-                stages.append(self._learn(workplace, texts, stage, task))
-                _write_row(folder, stage, {each: scorer.evaluate(each, "test").items for each in self.order})
+                stages.append(_Stage(self, workplace, texts, stage, task).learn())
+                _score(scorer, folder, stage, self.order)
         record = SequenceRecord(
             key=key,
             label=stages[-1].label,
@@ -96,51 +120,102 @@ class TaskSequence(Unplanned):
             seconds=tuple(stage.seconds for stage in stages),
         )
         write_json(folder / "sequence.json", record)
+        for weights in folder.glob("stage-*"):
+            shutil.rmtree(weights, ignore_errors=True)
         return True
 
-    def _learn(self, workplace: Workplace, texts: Mapping[str, Sequence[Encoded]], stage: int, task: str) -> _Stage:
-        """Learn one task from the model as it is, which then holds what was learned."""
-        data, lm, folder = workplace.data, workplace.lm, self.folder(workplace.ledger) / f"stage-{stage}"
-        before = {each: data.target_rows(each, self.seed).train for each in self.order[: stage - 1]}
-        arm = self.arm if before else self.arm.without(Need.REHEARSAL_ROWS)  # nothing was learned that could be kept
-        inputs = RemedyInputs(rehearsal_rows=lambda: before, self_generated_rows=lambda: texts)
-        rows, tried, seconds, label = data.target_rows(task, self.seed), [], 0.0, ""
-        for lr in self.learning_rates:
-            method, remedies = arm.build(inputs)
-            result = fit(
-                lm,
-                method,
-                rows.train,
-                rows.validation,
-                workplace.config.train,
-                folder / f"lr{lr:g}",
-                lr=lr,
-                seed=self.seed,
-                hooks=[Progress(workplace.messages.console, f"{self.name}, {task}"), *workplace.trackers],
-                remedies=remedies,
-                memory=workplace.microbatches,
-            )
-            seconds, label = seconds + result.seconds, arm.describe(remedies)
-            try:
-                scores = np.array([item.score for item in workplace.scorer.evaluate(task, "validation").items])
-                losses = np.array(row_nats(lm, rows.validation))
-            finally:
-                lm.restore(method)
-            candidate = Candidate(f"{lr:g}", lr, scores, losses, diverged=result.diverged)
-            tried.append((candidate, method, folder / f"lr{lr:g}" / method.artifact))
-        best = pick([candidate for candidate, _, _ in tried])
-        method, weights = next((m, w) for candidate, m, w in tried if candidate is best)
+
+class _Stage:
+    """One task to be learned from the model as it is."""
+
+    def __init__(
+        self,
+        sequence: TaskSequence,
+        workplace: Workplace,
+        texts: Mapping[str, Sequence[Encoded]],
+        number: int,
+        task: str,
+    ) -> None:
+        self.sequence, self.workplace, self.number, self.task = sequence, workplace, number, task
+        self.folder = sequence.folder(workplace.ledger) / f"stage-{number}"
+        data, seed = workplace.data, sequence.seed
+        before = {each: data.target_rows(each, seed).train for each in sequence.order[: number - 1]}
+        # where nothing was learned before, nothing could be kept
+        self.arm = sequence.arm if before else sequence.arm.without(Need.REHEARSAL_ROWS)
+        self.inputs = RemedyInputs(rehearsal_rows=lambda: before, self_generated_rows=lambda: texts)
+
+    def learn(self) -> _Learned:
+        """Try the rates that were not tried; the model then holds what was learned at the best of them."""
+        sequence, lm = self.sequence, self.workplace.lm
+        tried = {f"{lr:g}": self._tried(lr) or self._try(lr) for lr in sequence.learning_rates}
+        best = pick([record.candidate() for record in tried.values()])
+        method, _ = self.arm.build(self.inputs)
+        weights = self._place(best.cost) / method.artifact
+        if not weights.is_dir():
+            self._try(best.cost)
         lm.adapt(method)
         method.load(lm.model, weights)
         lm.accept(method)
-        shutil.rmtree(folder, ignore_errors=True)
-        score = 100 * best.scores.mean()
-        workplace.messages.say(f"{self.name}: stage {stage}, {task}, {score:.1f} on validation at lr {best.name}")
-        return _Stage(best.cost, seconds, label)
+        for name in tried:
+            if name != best.name:
+                shutil.rmtree(self.folder / f"lr{name}" / method.artifact, ignore_errors=True)
+        self.workplace.messages.say(
+            f"{sequence.name}: stage {self.number}, {self.task}, {100 * best.scores.mean():.1f} on validation"
+            f" at lr {best.name}"
+        )
+        labels = [record.label for record in tried.values()]
+        return _Learned(best.cost, sum(record.seconds for record in tried.values()), labels[-1])
+
+    def _tried(self, lr: float) -> TriedRecord | None:
+        """What came of a rate, if it was tried."""
+        return finished(self._place(lr) / "tried.json", TriedRecord, self._key(lr))
+
+    def _try(self, lr: float) -> TriedRecord:
+        """Train at a rate and score on validation items; the model is afterwards as it was before."""
+        workplace, lm, sequence = self.workplace, self.workplace.lm, self.sequence
+        rows = workplace.data.target_rows(self.task, sequence.seed)
+        method, remedies = self.arm.build(self.inputs)
+        result = fit(
+            lm,
+            method,
+            rows.train,
+            rows.validation,
+            workplace.config.train,
+            self._place(lr),
+            lr=lr,
+            seed=sequence.seed,
+            hooks=[Progress(workplace.messages.console, f"{sequence.name}, {self.task}"), *workplace.trackers],
+            remedies=remedies,
+            memory=workplace.microbatches,
+            key=self._key(lr),
+            keep_checkpoints=True,
+        )
+        try:
+            record = TriedRecord(
+                key=self._key(lr),
+                lr=lr,
+                scores=tuple(item.score for item in workplace.scorer.evaluate(self.task, "validation").items),
+                losses=tuple(row_nats(lm, rows.validation)),
+                seconds=result.seconds,
+                label=self.arm.describe(remedies),
+                diverged=result.diverged,
+            )
+        finally:
+            lm.restore(method)
+        write_json(self._place(lr) / "tried.json", record)
+        sync_all(self._place(lr) / method.artifact, self._place(lr) / "tried.json")
+        discard(self._place(lr))
+        return record
+
+    def _place(self, lr: float) -> Path:
+        return self.folder / f"lr{lr:g}"
+
+    def _key(self, lr: float) -> str:
+        return content_hash([self.sequence.key(self.workplace.ledger), self.number, lr])
 
 
 @dataclass(frozen=True)
-class _Stage:
+class _Learned:
     """What learning one task came to."""
 
     lr: float  # chosen
@@ -190,9 +265,13 @@ def check_order(order: Sequence[str], names: Sequence[str]) -> None:
         )
 
 
-def _write_row(folder: Path, stage: int, row: Row) -> None:
-    for task, items in row.items():
-        write_records(folder / "items" / str(stage) / f"{task}.jsonl", items)
+def _score(scorer: Scorer, folder: Path, stage: int, order: Sequence[str]) -> None:
+    """Test items of all tasks after a stage, unless they are there."""
+    try:
+        _read_row(folder, stage, order)
+    except (DataError, FileNotFoundError):
+        for task in order:
+            write_records(folder / "items" / str(stage) / f"{task}.jsonl", scorer.evaluate(task, "test").items)
 
 
 def _read_row(folder: Path, stage: int, order: Sequence[str]) -> Row:

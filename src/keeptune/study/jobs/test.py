@@ -15,7 +15,7 @@ from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs.base import Unplanned
 from keeptune.study.jobs.train import Train, loaded
 from keeptune.study.prompting import request_costs
-from keeptune.study.records import ArmRecord, ScoredArm, save_arm
+from keeptune.study.records import ArmRecord, ScoredArm, TrialRecord, save_arm
 from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.scorer import Scorer
 from keeptune.study.trial import Trial
@@ -95,8 +95,15 @@ class ScoreTest(Unplanned):
                     "bytes_on_disk": sum(file.stat().st_size for file in weights.rglob("*") if file.is_file()),
                 }
             ),
-            note="diverged" if done.diverged else None,
+            note=_note(done),
         )
+
+
+def _note(done: TrialRecord) -> str | None:
+    """What has to be known of a training beside its scores."""
+    if done.diverged:
+        return "diverged"
+    return f"{done.skipped} of {done.steps + done.skipped} steps skipped" if done.skipped else None
 
 
 def _save(lm: LanguageModel, method: Method, folder: Path) -> Path:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from keeptune.core.errors import ConfigError
+from keeptune.core.files import sync_all
 from keeptune.core.records import Costs, StepRecord, ValidationRecord, write_json
 from keeptune.inference.score import row_nats
 from keeptune.methods.base import Method
@@ -21,9 +23,11 @@ from keeptune.study.trial import Trial
 from keeptune.study.workplace import Workplace
 from keeptune.tracking.base import Callback, Run
 from keeptune.tracking.console import Progress
+from keeptune.train.checkpoints.keeper import discard
 from keeptune.train.drift import drift
-from keeptune.train.loop import FitResult, fit
+from keeptune.train.loop import fit
 from keeptune.train.remedies.base import RemedyInputs
+from keeptune.train.tally import FitResult
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class Train:
             (folder / record).unlink(missing_ok=True)
         done = _train(workplace, trial)
         write_json(folder / "trial.json", done)
+        sync_all(ledger.weights(trial), folder / "trial.json")  # from now on they are all there is
+        discard(folder)
         workplace.messages.say(f"{trial.name}: target {100 * done.validation.score:.1f} on validation")
         return True
 
@@ -94,6 +100,8 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         name=trial.arm.name,
         tier=watch.tier if config.checkpoints and baseline.skills else None,
         memory=workplace.microbatches,
+        key=ledger.trial_key(trial),
+        keep_checkpoints=True,
     )
     try:
         return TrialRecord(
@@ -109,6 +117,7 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
             row_losses=tuple(row_nats(lm, rows.validation)),
             validation_loss=result.best_loss,
             diverged=result.diverged,
+            skipped=result.skipped,
             best_step=result.best_step,
             steps=result.steps,
             costs=_costs(lm, method, workplace.parameters, result),
@@ -120,7 +129,10 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
 
 
 class _Watch(Callback):
-    """Scores the model whenever it is validated: for the frontier, and for a guard. Scores once for both."""
+    """Scores the model whenever it is validated: for the frontier, and for a guard. Scores once for both.
+
+    Points of the frontier are its state (see `Stateful`).
+    """
 
     def __init__(self, scorer: Scorer, baseline: Baseline, *, checkpoints: bool) -> None:
         self.scorer, self.baseline, self.checkpoints = scorer, baseline, checkpoints
@@ -147,6 +159,14 @@ class _Watch(Callback):
     def within_margins(self, lm: LanguageModel) -> bool:
         """No retained suite lost more than its margin, on validation items."""
         return self._scored().tier < 2
+
+    def state_dict(self) -> dict[str, Any]:
+        """The points so far."""
+        return {"points": [point.model_dump(mode="json") for point in self.points]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with these points."""
+        self.points = [Checkpoint.model_validate(point) for point in state["points"]]
 
     def _scored(self) -> ValidationScores:
         if self._scores is None:

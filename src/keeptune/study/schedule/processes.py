@@ -2,6 +2,8 @@
 
 Jobs find and leave everything on disk below the run's folder, so a process has nothing to bring back but what was said.
 Small models leave cores idle: two processes with one thread each train about 1.7 times as much as one with two.
+
+A process that dies takes nothing with it but the steps since the last checkpoint: another one is given its job.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ import io
 import multiprocessing
 import os
 import pickle
+import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -21,8 +26,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from keeptune.core import allocator
-from keeptune.core.errors import ConfigError
+from keeptune.core.errors import ResourceError
 from keeptune.core.processes import be_a_worker
+from keeptune.core.stopping import listening
 from keeptune.models.language_model import LanguageModel
 from keeptune.study.jobs.base import Job
 from keeptune.study.messages import Messages
@@ -33,6 +39,8 @@ from keeptune.train.memory import total_bytes
 SMALL = 100_000_000  # parameters: a larger model keeps all cores busy by itself
 MOST = 8  # processes
 OVERHEAD = 700_000_000  # bytes: libraries and data of a process
+TRIES = 3  # processes that a job may take down
+GRACE = 300  # seconds that a process has to finish its step and save
 PER_PARAMETER = 26  # bytes: masters, moments, sums and gradients of full fine-tuning, and a copy of the base
 
 
@@ -56,6 +64,10 @@ class _Report:
     error: BaseException | None = None
 
 
+class _Died(Exception):
+    """A process ended in the middle of a job; the text says how."""
+
+
 class _Worker:
     """One process, and the job that it is at."""
 
@@ -73,27 +85,29 @@ class _Worker:
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job)
 
-    def report(self) -> tuple[Job, _Report]:
-        """The job that is done, and what it brought back.
+    def report(self) -> _Report:
+        """What the process brings back of its job.
 
         Raises:
-            ConfigError: the process ended before its time.
+            _Died: nothing.
         """
-        job, self.job = self.job, None
-        assert job is not None
         try:
             report: _Report = self.connection.recv()
         except (EOFError, ConnectionResetError) as error:
-            raise ConfigError(
-                "a worker process ended before its time",
-                where="workers",
-                remedy="in a script begin below `if __name__ == '__main__':`; where memory ran out, set workers: 1",
-            ) from error
-        return job, report
+            self.process.join()
+            self.connection.close()
+            raise _Died(_how(self.process.exitcode or 0)) from error
+        self.job = None
+        return report
 
     def stop(self) -> None:
-        """End the process at once."""
+        """Ask the process to save what it can and to end; see `end`."""
         self.process.terminate()
+
+    def end(self) -> None:
+        """Wait until the process has ended; one that hangs is killed, which harms no file."""
+        self.process.join(GRACE)
+        self.process.kill()
         self.process.join()
         self.connection.close()
 
@@ -105,6 +119,14 @@ class _Worker:
         self.connection.close()
 
 
+def _how(code: int) -> str:
+    """How a process ended."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in {each.value for each in signal.Signals} else f"signal {-code}"
+    return f"{name}: memory may have run out" if name == "SIGKILL" else name
+
+
 class Processes:
     """Several jobs at a time, each process with its share of the threads and with a model of its own."""
 
@@ -113,10 +135,11 @@ class Processes:
         threads = max(1, torch.get_num_threads() // workers)
         self._start = _Start(prepared, Path.cwd(), threads, allocator.kept())
         self._processes: list[_Worker] = []
+        self._died: Counter[Job] = Counter()  # processes, by the job that they were at
 
     def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
         """As processes get free; what a job said is printed when it is done."""
-        left = filter(schedule.wants, schedule.order(jobs))  # asked when a process is free
+        left: Iterator[Job] = filter(schedule.wants, schedule.order(jobs))  # asked when a process is free
         console = self.messages.console
         columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -126,9 +149,15 @@ class Processes:
                 while busy := [worker for worker in self._processes if worker.job is not None]:
                     done = wait([worker.connection for worker in busy])
                     for worker in [each for each in busy if each.connection in done]:
-                        job, report = worker.report()
-                        self._take(job, report, schedule)
-                        bar.update(shown, advance=1, description=f"done: {job.name}")
+                        job = worker.job
+                        assert job is not None
+                        try:
+                            self._take(job, worker.report(), schedule)
+                        except _Died as how:
+                            self._lost(worker, job, how)
+                            left = chain([job], left)
+                        else:
+                            bar.update(shown, advance=1, description=f"done: {job.name}")
                     self._begin(left)
             except BaseException:
                 self._stop()
@@ -163,10 +192,28 @@ class Processes:
             raise report.error
         schedule.did(job, report.newly_done)
 
+    def _lost(self, worker: _Worker, job: Job, how: _Died) -> None:
+        """Another process may try, unless this was the last one that may.
+
+        Raises:
+            ResourceError: it was.
+        """
+        self._processes.remove(worker)
+        self._died[job] += 1
+        if self._died[job] >= TRIES:
+            raise ResourceError(
+                f"{TRIES} worker processes ended in the middle of this job ({how})",
+                where=job.name,
+                remedy="where memory ran out, set workers: 1; in a script begin below `if __name__ == '__main__':`",
+            )
+        self.messages.say(f"{job.name}: its worker process ended ({how}), another one goes on")
+
     def _stop(self) -> None:
-        """No further job begins, and those that run end at once: their arms start again when the study goes on."""
+        """No further job begins, and trainings that run are saved: they go on when the study goes on."""
         for worker in self._processes:
             worker.stop()
+        for worker in self._processes:
+            worker.end()
         self._processes.clear()
 
 
@@ -186,12 +233,17 @@ def _serve(connection: Connection, start: _Start) -> None:
     if start.keep_memory:
         allocator.keep_memory()
     torch.set_num_threads(start.threads)
+    with listening(signal.SIGTERM):
+        _work(connection, start.prepared)
+
+
+def _work(connection: Connection, prepared: Prepared) -> None:
     messages = Messages(Console(file=io.StringIO(), width=200))
     workplace = None
     while (job := _next(connection)) is not None:
         messages.lines.clear()
         try:
-            workplace = workplace or workplace_of(start.prepared, load_base(start.prepared), messages)
+            workplace = workplace or workplace_of(prepared, load_base(prepared), messages)
             newly_done = job.perform(workplace)
         except BaseException as error:
             connection.send(_Report(error=_sendable(error), warnings=tuple(messages.warnings)))

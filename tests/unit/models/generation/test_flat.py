@@ -67,7 +67,7 @@ def test_long_rows_outgrow_their_slots(
     both(lms[name], draw_prompts(6, seed=2, shared=16, longest=9), [30, 30, 3, 30, 9, 30], budget=200)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 9)), min_size=1, max_size=12),
     shared=st.sampled_from([0, 3, 16, 25]),

@@ -1,0 +1,65 @@
+"""One process at a time in a run's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from keeptune.core.errors import RunFolderError
+from keeptune.core.files import writing
+
+FILE = "lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within, ``folder`` belongs to this process; the processes that it starts share it.
+
+    The system lets go of the lock when the process ends, however it ends: a lock is never stale. Where the system or
+    the file system cannot lock, nothing is locked.
+
+    Raises:
+        RunFolderError: another process has it; the error names its host and number.
+        ResourceError: the folder cannot be written.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _take(file, folder)
+        yield
+    finally:
+        os.close(file)  # the file stays: another process may be about to lock it
+
+
+def _take(file: int, folder: Path) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunFolderError(
+            f"is in use by {_owner(os.pread(file, 1000, 0))}",
+            where=str(folder),
+            remedy="wait until it has finished, or name another --out",
+        ) from error
+    except OSError:  # a network file system without locks
+        return
+    os.ftruncate(file, 0)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    os.pwrite(file, json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": now}).encode(), 0)
+
+
+def _owner(text: bytes) -> str:
+    try:
+        found = json.loads(text)
+        return f"process {found['pid']} on {found['host']}, since {found['since']}"
+    except (ValueError, KeyError, TypeError):  # it has not written it yet
+        return "another process"

@@ -1,0 +1,1 @@
+"""What an interrupted training goes on from. Start with `keeper`."""

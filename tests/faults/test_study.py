@@ -1,0 +1,115 @@
+"""A study that is stopped or killed, again and again, has the tables of one that never was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from keeptune.core.lock import locked
+from keeptune.core.records import EngineRecord, Summary, read_json
+
+KILLS = 10
+# The command line, on a machine whose probes would say otherwise: no memory, other number formats, other processes.
+OTHERWISE = """
+import keeptune.models.precision, keeptune.study.run, keeptune.train.microbatch_autotune as autotune
+from keeptune.cli.main import main
+autotune.available_bytes = lambda device: 1
+keeptune.models.precision.cpu_has_bf16 = lambda: True
+keeptune.study.run.fitting_workers = lambda *given: 3
+main()
+"""
+
+
+Recipe = Callable[..., dict[str, Any]]
+
+
+def command(recipe: Path, data: Path, run: Path, *more: str, otherwise: bool = False) -> list[str]:
+    program = ["-c", OTHERWISE] if otherwise else ["-m", "keeptune"]
+    return [sys.executable, *program, "study", str(recipe), "--data", str(data), "--out", str(run), *more]
+
+
+def tables(run: Path) -> dict[str, Any]:
+    """All that a study found, but for what it cost; and the weights that it kept."""
+    summary = read_json(run / "summary.json", Summary).model_dump(mode="json")
+    arms = [{name: value for name, value in arm.items() if name != "costs"} for arm in summary["arms"]]
+    weights = {
+        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(run.glob("arms/*/*/*.safetensors"))
+    }
+    budgets = {
+        path.parent.name: read_json(path, EngineRecord).token_budget for path in sorted(run.glob("arms/*/engine.json"))
+    }
+    chosen = [summary["recommendation"][name] for name in ("arm", "chosen")]
+    return {"arms": arms, "frontier": summary["frontier"], "chosen": chosen, "weights": weights, "budgets": budgets}
+
+
+def finish(words: list[str]) -> float:
+    """Seconds of a study that nobody stops."""
+    began = time.monotonic()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+def test_a_study_that_is_asked_to_stop_saves_and_goes_on(data: Path, recipe: Recipe, tmp_path: Path) -> None:
+    file, run = tmp_path / "recipe.yaml", tmp_path / "run"
+    file.write_text(yaml.safe_dump(recipe(arms=["full"], seeds=[0], retain="none")))
+    with subprocess.Popen(command(file, data, run), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as study:
+        while not list(run.glob("arms/*/checkpoints/step-*")):
+            assert study.poll() is None
+            time.sleep(0.02)
+        study.send_signal(signal.SIGTERM)
+        assert study.stderr is not None
+        said = study.stderr.read().decode()
+    assert study.returncode == 143, said
+    assert "run the same command to go on" in said
+    assert list(run.glob("arms/*/checkpoints/step-*")) and not list(run.glob("arms/*/checkpoints/*.partial"))
+    with locked(run):
+        refused = subprocess.run(command(file, data, run), capture_output=True, text=True, check=False)
+    assert refused.returncode == 4
+    assert f"in use by process {os.getpid()} on {socket.gethostname()}" in refused.stderr
+    finish(command(file, data, run))
+    assert not list(run.glob("arms/*/checkpoints"))
+    finish(command(file, data, tmp_path / "whole"))
+    assert tables(run) == tables(tmp_path / "whole")
+
+
+def test_a_study_that_is_killed_again_and_again(data: Path, recipe: Recipe, tmp_path: Path, long_form: bool) -> None:
+    """Ten times, once of them on a machine whose probes would decide otherwise."""
+    if not long_form:
+        pytest.skip("part of `make faults`")
+    file, run, whole = tmp_path / "recipe.yaml", tmp_path / "run", tmp_path / "whole"
+    file.write_text(yaml.safe_dump(recipe(precision="auto")))
+    seconds, draw, left = finish(command(file, data, whole)), random.Random(0), []
+    for number in range(KILLS):
+        words = command(file, data, run, otherwise=number == KILLS // 2)
+        if number == KILLS // 2:
+            words += ["--set", "workers=1"]  # the change is made in one process
+        log = (tmp_path / f"log{number}").open("w")
+        with subprocess.Popen(words, stdout=log, stderr=log) as study:
+            number_of_files = len(list(run.rglob("*")))
+            deadline = time.monotonic() + 5 * seconds
+            while len(list(run.rglob("*"))) <= number_of_files and study.poll() is None:  # it begins to do something
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(draw.uniform(0, seconds / KILLS))
+            left.append(study.poll())
+            study.send_signal((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)[number % 3])
+        log.close()
+    assert left.count(None) >= KILLS - 1, left  # it was at work when it was killed
+    finish(command(file, data, run))
+    assert tables(run) == tables(whole)
+    print(f"{left.count(None)} kills, {len(list(run.glob('arms/*/trial.json')))} trainings, tables identical")
