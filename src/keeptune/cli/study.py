@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: section.field=value. May be repeated.")
@@ -24,27 +24,22 @@ def study(
     budget: Annotated[
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
+    track: Track = None,
     overrides: Overrides = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
-    from keeptune.core.config import parse_recipe, recipe_text
+    from keeptune.core.config import recipe_text
 
-    text = recipe_text(recipe)
+    recipe_text(recipe)  # methods, which recipes name, import torch: a missing file is said before
 
-    from keeptune.cli.run_folder import run_folder  # methods, which recipes name, import torch
-    from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.api.study import load_recipe
+    from keeptune.cli.command_line import command_line
 
     limits = [f"budget={budget}"] if budget else []
-    config = parse_recipe(StudyConfig, text, source=str(recipe), overrides=[*(overrides or ()), *limits])
+    whole = load_recipe(recipe, [*(overrides or ()), *limits, *tracked(track)], data_root=data)
     console = progress_console(quiet, as_json)
-    folder = run_folder(
-        begun_study(config, data), Path("runs") / recipe.stem, out, overwrite=overwrite, console=console
-    )
-
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
-
-    print_decision(run_study(config, folder, data_root=data, console=console), folder, quiet, as_json)
+    result = whole.run(out, overwrite=overwrite, console=console, command=command_line())
+    print_decision(result.summary, result.folder, quiet, as_json)

@@ -188,7 +188,6 @@ class _Stage:
             remedies=remedies,
             memory=workplace.microbatches,
             key=self._key(lr),
-            keep_checkpoints=True,
         )
         try:
             record = TriedRecord(

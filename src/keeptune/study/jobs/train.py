@@ -101,7 +101,6 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         tier=watch.tier if config.checkpoints and baseline.skills else None,
         memory=workplace.microbatches,
         key=ledger.trial_key(trial),
-        keep_checkpoints=True,
     )
     try:
         return TrialRecord(
