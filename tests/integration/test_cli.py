@@ -55,7 +55,20 @@ def trained(keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path) -> Any:
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     code, out, heavy = run_apart(tmp_path, "--help")
     assert (code, heavy) == (0, set())
-    for command in ("demo", "study", "train", "compare", "evaluate", "data", "report", "doctor"):
+    for command in (
+        "demo",
+        "init",
+        "study",
+        "train",
+        "compare",
+        "ci",
+        "evaluate",
+        "runs",
+        "recipe",
+        "data",
+        "report",
+        "doctor",
+    ):
         assert f" {command} " in out
 
 

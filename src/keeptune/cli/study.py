@@ -39,6 +39,10 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
+    from keeptune.core.config import recipe_text
+
+    recipe_text(recipe)  # methods, which recipes name, import torch: a missing file is said before
+
     from keeptune.api.study import load_recipe
     from keeptune.cli.command_line import command_line
 

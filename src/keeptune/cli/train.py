@@ -45,6 +45,12 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
+    from keeptune.recipe.files import named_entries
+
+    columns = field_map(fields)
+    named_entries(data, on_leak, fields=columns)  # methods import torch: a missing file is said before
+    named_entries(retain or (), margin=margin)
+
     from keeptune.api.study import training
     from keeptune.cli.command_line import command_line
 
@@ -57,7 +63,7 @@ def train(
         rates=rate or (),
         trials=trials,
         on_leak=on_leak,
-        fields=field_map(fields),
+        fields=columns,
         overrides=[*(overrides or ()), *tracked(track)],
     )
     console = progress_console(quiet, as_json)

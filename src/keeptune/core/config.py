@@ -66,16 +66,24 @@ def read_recipe(kind: type[C], path: Path | str, overrides: Sequence[str] = ()) 
     Raises:
         ConfigError: the file is missing, is not YAML, or has an unknown key or a bad value (with its line).
     """
+    return parse_recipe(kind, recipe_text(path), source=str(path), overrides=overrides)
+
+
+def recipe_text(path: Path | str) -> str:
+    """The text of a recipe's file.
+
+    Raises:
+        ConfigError: the file is missing or is not UTF-8; the files that may have been meant are named.
+    """
     path = Path(path)
     if not path.is_file():
         near = [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
         hint = f"did you mean {', '.join(sorted(near)[:3])}?" if near else "check the path"
         raise ConfigError("no such recipe", where=str(path), remedy=hint)
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError("not UTF-8 text", where=str(path), remedy="save the recipe as UTF-8") from error
-    return parse_recipe(kind, text, source=str(path), overrides=overrides)
 
 
 def parse_recipe(kind: type[C], text: str, *, source: str = "recipe", overrides: Sequence[str] = ()) -> C:

@@ -65,12 +65,12 @@ def with_margins(entries: Sequence[Entry], margins: Mapping[str, float | str]) -
     Raises:
         ConfigError: a title that no entry has.
     """
-    titles = {resolved(entry).title: entry for entry in entries}
+    titles = [resolved(entry).title for entry in entries]
     if unknown := [name for name in margins if name not in titles]:
         raise ConfigError(f"no suite '{unknown[0]}'", where="--margin", remedy=f"name {', '.join(titles)}")
     return tuple(
         entry.model_copy(update={"margin": margins[title]}) if title in margins else entry
-        for title, entry in titles.items()
+        for title, entry in zip(titles, entries, strict=True)
     )
 
 

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from keeptune.cli.main import app
 from keeptune.core.config import parse_recipe
-from keeptune.core.errors import DataError
+from keeptune.core.errors import ConfigError, DataError
 from keeptune.recipe.config import StudyConfig
-from keeptune.recipe.files import check_files
+from keeptune.recipe.files import check_files, named_entries, resolved, with_margins
 
 
 @pytest.fixture
@@ -48,3 +48,13 @@ def test_evaluate_maps_columns_as_its_error_advises(there: Path) -> None:
     assert "--field prompt=COLUMN --field completion=COLUMN" in str(ended.exception)
     ended = CliRunner().invoke(app, [*arguments, "--field", "prompt=frage", "--field", "completion=antwort"])
     assert ended.exit_code == 0, ended.output
+
+
+def test_a_margin_of_one_suite_leaves_the_others(there: Path) -> None:
+    specs = [str(there / "there.jsonl"), "builtin:addition", "builtin:prose", "builtin:addition"]
+    entries = named_entries(specs, margin=2, fields={"prompt": "frage", "completion": "antwort"})
+    given = with_margins(entries, {"addition": "4", "prose": "2%"})
+    assert [resolved(entry).margin for entry in given] == [2, "4", "2%", "4"]
+    assert with_margins(entries, {}) == entries
+    with pytest.raises(ConfigError, match="no suite 'subtraction'"):
+        with_margins(entries, {"subtraction": "4"})
