@@ -22,16 +22,20 @@ def study(
     budget: Annotated[
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Also search for an arm that keeps every retained suite.")
+    ] = False,
     overrides: Overrides = None,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
     from keeptune.cli.run_folder import run_folder
     from keeptune.core.config import read_recipe
     from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.recipe.config import StudyConfig, with_search
 
     limits = [f"budget={budget}"] if budget else []
     config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
+    config = with_search(config) if search else config
     folder = run_folder(begun_study(config, data), Path("runs") / recipe.stem, out)
 
     from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before

@@ -21,6 +21,10 @@ def train(
         typer.Option(help="What must not get worse: a data file, a text file, a task's YAML file. May be repeated."),
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Points that a retained task may lose.")] = None,
+    search: Annotated[
+        bool | None,
+        typer.Option(help="Search for an arm that keeps what is retained; by default where something is."),
+    ] = None,
     rate: Annotated[
         list[float] | None, typer.Option(help="Peak rate; several are tried. Default: a grid of four.")
     ] = None,
@@ -41,13 +45,14 @@ def train(
     from keeptune.recipe.begun import begun_study
     from keeptune.recipe.config import StudyConfig
     from keeptune.recipe.entries import entries_of
+    from keeptune.recipe.search import SEARCH
 
     columns = field_map(fields)
     recipe: dict[str, Any] = {
         "model": model,
         "target": [{"data": source, "fields": columns, "split": {"on_leak": on_leak}} for source in data],
         "retain": [entry for spec in retain or () for entry in entries_of(spec, margin)],
-        "arms": ["prompt", method],
+        "arms": ["prompt", method, *([SEARCH] if (bool(retain) if search is None else search) else [])],
         "prompt": {"shots": [0]},
         "seeds": [0],
         "title": " + ".join(Path(source).stem for source in data),

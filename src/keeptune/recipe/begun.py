@@ -22,7 +22,10 @@ if TYPE_CHECKING:  # commands that train nothing look at their folder without to
 
 FILE = "recipe.json"
 HELD = ("arms", "summary.json", "manifest.json")  # what a folder with results has at least one of
-UNMEASURED = {"title", "device", "workers", "budget", "indifference", "requests", "costs", "forgetting", "trackers"}
+UNMEASURED = {
+    *("title", "device", "workers", "budget", "indifference", "requests", "costs", "forgetting", "trackers"),
+    "search",  # says which trainings there are; each has its key
+}
 
 
 class Begun(Record):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, create_model, field_validator, model_validator
 
 from keeptune.batching.mixture import MixtureConfig
-from keeptune.core.config import Config, CountOrAuto
+from keeptune.core.config import Config, CountOrAuto, validate
 from keeptune.core.records import PROMPTING
 from keeptune.core.units import parse_duration
 from keeptune.evaluate.config import HarnessConfig
@@ -16,6 +16,8 @@ from keeptune.evaluate.standard import expand
 from keeptune.methods.base import METHODS, MethodConfig
 from keeptune.recipe.arms import Arm, ArmName
 from keeptune.recipe.entries import Entry, TargetEntry
+from keeptune.recipe.search import SEARCH, SearchConfig, arm_of, searched_doses
+from keeptune.recommend.search import DoseRange, Setting
 from keeptune.tracking.base import ALWAYS, TRACKERS
 from keeptune.train.loop import TrainConfig
 from keeptune.train.remedies.base import REMEDIES, Need, RemedyConfig
@@ -102,12 +104,13 @@ class StudyConfig(MethodSettings):
     model: str  # hub name, local folder or "builtin"
     target: tuple[TargetEntry, ...]  # one task, or several that are learned together (or one after another: sequence)
     retain: tuple[Entry, ...] = ()  # tasks and free texts that must not get worse; standard; none: it does not matter
-    arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, or a method with remedies: lora+replay:5%
+    arms: tuple[str, ...] = ("prompt", "full", "lora")  # prompt, a method with remedies (lora+replay:5%), search
     seeds: tuple[int, ...] = (0,)  # where none is named and a training is small, 0, 1 and 2
     prompt: PromptConfig = PromptConfig()
     train: TrainConfig = TrainConfig()
     remedies: RemedySettings = RemedySettings()
     mixture: MixtureConfig | None = None  # how several targets are mixed; by default every row once per epoch
+    search: SearchConfig = SearchConfig()  # for an arm that keeps, where search is among the arms
     sequence: SequenceConfig | None = None
     curve: CurveConfig | None = None
     held_out: tuple[TargetEntry, ...] = ()  # tasks that nothing is trained on, scored before and after
@@ -158,7 +161,7 @@ class StudyConfig(MethodSettings):
     @field_validator("arms")
     @classmethod
     def _known_arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(name if name == PROMPTING else str(ArmName.parse(name)) for name in value)
+        names = tuple(name if name in (PROMPTING, SEARCH) else str(ArmName.parse(name)) for name in value)
         if not names or len(set(names)) < len(names):
             raise ValueError("name each arm once: prompt, full, lora, lora+replay:5%")
         return names
@@ -193,7 +196,19 @@ class StudyConfig(MethodSettings):
                 raise ValueError(f"the learning curve needs '{arm}' among the arms that train")
         if self.quantise != "none":
             self._check_stored()
+        if self.searches:
+            self._check_search()
         return self
+
+    def _check_search(self) -> None:
+        """Refuse a search that has nothing to start from, nothing to keep or nothing to try."""
+        if self.forgetting == "harmless":
+            raise ValueError("a search keeps what is retained, and retain says none: leave search out of the arms")
+        if not any(arm.plain for arm in self.training_arms):
+            raise ValueError("a search starts from a plain method: name one among the arms, as in prompt, lora, search")
+        if not self.searched_arms:
+            tried = ", ".join(self.search.remedies)
+            raise ValueError(f"none of the plain arms goes with a remedy of the search ({tried}): name others")
 
     def _check_stored(self) -> None:
         """Refuse what cannot work on a quantised base."""
@@ -213,7 +228,26 @@ class StudyConfig(MethodSettings):
     @property
     def training_arms(self) -> tuple[Arm, ...]:
         """The arms that train."""
-        return tuple(Arm.of(arm, self) for arm in self.arms if arm != PROMPTING)
+        return tuple(Arm.of(arm, self) for arm in self.arms if arm not in (PROMPTING, SEARCH))
+
+    @property
+    def searches(self) -> bool:
+        """Whether an arm that keeps is searched for."""
+        return SEARCH in self.arms
+
+    @property
+    def searched_arms(self) -> tuple[Arm, ...]:
+        """Every plain arm with every remedy of the search that goes with it, at the dose that it begins with."""
+        plain = [arm for arm in self.training_arms if arm.plain] if self.searches else []
+        return tuple(
+            arm_of(Setting(arm.name, 1.0, ((name, doses.first),)), self)
+            for arm in plain
+            for name, doses in self.searched_doses(arm).items()
+        )
+
+    def searched_doses(self, arm: Arm) -> dict[str, DoseRange]:
+        """Remedies that a search adds to a plain arm, and their doses."""
+        return searched_doses(arm, self.search, self, self.quantise)
 
     @property
     def sequence_arms(self) -> tuple[Arm, ...]:
@@ -253,4 +287,15 @@ class StudyConfig(MethodSettings):
 
     def needs(self, need: Need) -> bool:
         """Whether a remedy of an arm that is no sequence has a need."""
-        return any(arm.needs(need) for arm in self.training_arms)
+        return any(arm.needs(need) for arm in (*self.training_arms, *self.searched_arms))
+
+
+def with_search(config: StudyConfig) -> StudyConfig:
+    """The recipe with a search among its arms.
+
+    Raises:
+        ConfigError: it has nothing to start from, nothing to keep or nothing to try.
+    """
+    stated = {name: getattr(config, name) for name in config.model_fields_set}  # seeds are settled where none are named
+    arms = config.arms if config.searches else (*config.arms, SEARCH)
+    return validate(StudyConfig, {**stated, "arms": arms})

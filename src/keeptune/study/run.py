@@ -36,9 +36,10 @@ from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.processes import Processes, fitting_workers
 from keeptune.study.schedule.runner import Everything, InProcess, Runner
 from keeptune.study.schedule.work import Work
+from keeptune.study.search import Found, Search, finish_search, found_trials
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
-from keeptune.study.tuning import choose_rates, finish_arms, further_trials
+from keeptune.study.tuning import Chosen, choose_rates, finish_arms, further_trials
 from keeptune.study.watching import Watching
 from keeptune.study.workplace import Workplace
 
@@ -153,10 +154,12 @@ def measure(
             planned = plan(workplace, config, runner.workers, clock)
             work = follow(planned, prepared, workplace, runner, clock)
         chosen = choose_rates(work, ledger, baseline)
+        found = _search(work, workplace, chosen)
         curves = learning_curves(work, ledger, chosen)
-        further = [Train(trial) for trial in further_trials(work.recipe, chosen)]
+        further = [Train(t) for t in (*further_trials(work.recipe, chosen), *found_trials(work.recipe, found)[1:])]
         work.do([*sequence_jobs(work.recipe, scorer.targets), *further])
         tuned = finish_arms(work, ledger, baseline, chosen)
+        tuned += finish_search(work, ledger, found, tuned)
         watching.tested(arm for each in tuned for arm in each.seeds)
     finally:
         runner.close()
@@ -174,7 +177,8 @@ def measure(
         best_prompting=best,
         tuned=tuned,
         frontier=frontier_points(left, ledger, baseline, chosen),
-        validation=validation_results(left, ledger, baseline, chosen, asked),
+        validation=validation_results(left, ledger, baseline, chosen, asked, found),
+        search=found.summary if found else None,
         base_validation=baseline.validation,
         curves=curves,
         sequences=[read_sequence(ledger, job) for job in sequence_jobs(left, scorer.targets)],
@@ -185,6 +189,14 @@ def measure(
         cards=[data_card(task, workplace.encoder) for task in prepared.targets],
     )
     return measured, left
+
+
+def _search(work: Work, workplace: Workplace, chosen: Chosen) -> Found | None:
+    """The search, where the recipe has one."""
+    if not work.recipe.searches:
+        return None
+    rehearsal = bool(workplace.data.rehearsal_rows(work.recipe.seeds[0]))
+    return Search(work, workplace.ledger, workplace.baseline, chosen, rehearsal=rehearsal).run()
 
 
 def choose_runner(prepared: Prepared, workplace: Workplace) -> Runner:

@@ -24,6 +24,7 @@ from keeptune.core.records import (
     Recommendation,
     SampleOutput,
     Score,
+    SearchSummary,
     SequenceSummary,
     Summary,
     TaskScore,
@@ -62,6 +63,7 @@ class Measured:
     chance: float | None  # of guessing on the target's test items
     base_extras: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)
     extras: Sequence[ExtraEvaluation] = ()
+    search: SearchSummary | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
     sequences: Sequence[SequenceSummary] = ()
     plans: Sequence[ArmPlan] = ()
@@ -121,6 +123,7 @@ def summarise(
         wordings=_wordings(measured),
         held_out=_held_out(measured),
         sequences=tuple(measured.sequences),
+        search=measured.search,
         plans=tuple(measured.plans),
         matched=compared,
         samples=_samples(measured, everyone),
@@ -219,6 +222,8 @@ def _not_run(measured: Measured, plan: ArmPlan, why: str) -> ArmSummary:
 
 def _note(measured: Measured, arm: ScoredArm) -> str | None:
     notes = [arm.record.note] if arm.record.note else []
+    if measured.search is not None and arm.name == measured.search.found:
+        notes.append("found by search")
     if arm.name == measured.best_prompting and len(measured.prompting) > 1:
         notes.append("best prompting on validation")
     return "; ".join(notes) or None
