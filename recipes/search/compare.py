@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
-from strategies import STRATEGIES, Strategy, best_possible
+
+from keeptune.recommend.doses import Setting
+from keeptune.recommend.search import choose
+from strategies import SHARE, STRATEGIES, Strategy, best_possible
 from surfaces import Surface, Trained
 
-from keeptune.recommend.search import Setting, choose
-
 BUDGETS = (8, 16, 32)
-SHARE = 1.0  # standard errors
 TEST = 500 / 200  # test items for every validation item
 
 

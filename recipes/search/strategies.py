@@ -7,28 +7,50 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-from surfaces import RANGES, RATE, Surface, Trained
 
-from keeptune.recommend.search import Setting, ask
+import ladders
+from keeptune.recommend.doses import Setting
+from keeptune.recommend.search import ask
+from surfaces import RANGES, RATE, Surface, Trained
 
 Train = Callable[[Setting], Trained]
 Strategy = Callable[[Surface, Train, int, int], list[Trained]]  # (task, train, trainings, seed) -> all that was tried
 
 LONGER = 3
+SHARE = 1.0  # standard errors of a loss that its margin has to have room for
+AT_ONCE = 2
+FINE = 200  # doses that random search draws from
 
 
-def ladders(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
-    """`keeptune.recommend.search.ask`."""
-    done = [train(Setting("full", RATE))]
-    while len(done) <= trainings:
-        wanted = ask([each.tried for each in done], surface.space())[: trainings + 1 - len(done)]
+def process(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
+    """`keeptune.recommend.search.ask`, as many at a time as a study asks for."""
+    done, space = [train(Setting("full", RATE))], surface.space(SHARE)
+    while (left := trainings + 1 - len(done)) > 0:
+        wanted = ask([each.tried for each in done], space, min(AT_ONCE, left))
         if not wanted:
             break
         done += [train(setting) for setting in wanted]
     return done
+
+
+def on_ladders(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
+    """See `ladders`."""
+    start = Setting("full", RATE)
+    done, space = [train(start)], ladders.Space((start,), {"full": RANGES}, LONGER)
+    while (left := trainings + 1 - len(done)) > 0:
+        wanted = ladders.ask([_rung(each) for each in done], space)[:left]
+        if not wanted:
+            break
+        done += [train(setting) for setting in wanted]
+    return done
+
+
+def _rung(trained: Trained) -> ladders.Rung:
+    points = (ladders.Point(model.target, model.worst(SHARE)) for model in trained.tried.models)
+    return ladders.Rung(trained.tried.setting, tuple(points))
 
 
 def at_random(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
@@ -38,9 +60,9 @@ def at_random(surface: Surface, train: Train, trainings: int, seed: int) -> list
     while len(done) <= trainings:
         setting = Setting("full", RATE, longer=LONGER if rng.random() < 0.5 else 1)
         for name, doses in RANGES.items():
-            place = rng.uniform(doses.place(doses.low), doses.place(doses.high))
+            dose = rng.choice(doses.spread(FINE))
             if rng.random() < 2 / 3:
-                setting = setting.with_dose(name, doses.dose(place))
+                setting = setting.with_dose(name, float(dose))
         done.append(train(setting))
     return done
 
@@ -58,15 +80,15 @@ def tpe(surface: Surface, train: Train, trainings: int, seed: int) -> list[Train
     def objective(trial: optuna.Trial) -> float:
         setting = Setting("full", RATE, longer=trial.suggest_categorical("longer", [1, LONGER]))
         for name, doses in RANGES.items():
-            place = trial.suggest_float(name, doses.place(doses.low), doses.place(doses.high))
-            setting = setting.with_dose(name, doses.dose(place))
+            place = trial.suggest_float(name, ladders.place_of(doses, doses.low), ladders.place_of(doses, doses.high))
+            setting = setting.with_dose(name, ladders.dose_at(doses, place))
         result = train(setting)
         done.append(result)
-        within = [model for model in result.tried.models if model.worst <= 1]
-        best = max(within, key=lambda m: m.target) if within else min(result.tried.models, key=lambda m: m.worst)
+        within = [model for model in result.tried.models if model.worst(SHARE) <= 1]
+        best = max(within, key=lambda m: m.target) if within else min(result.tried.models, key=lambda m: m.worst(SHARE))
         if best.target < 0.05:  # the base in all but name
-            best = result.tried.own
-        trial.set_user_attr("beyond", math.log(max(best.worst, 1e-2)))
+            best = result.tried.models[-1]
+        trial.set_user_attr("beyond", math.log(max(best.worst(SHARE), 1e-2)))
         return best.target
 
     with warnings.catch_warnings():
@@ -81,10 +103,10 @@ def tpe(surface: Surface, train: Train, trainings: int, seed: int) -> list[Train
     return done
 
 
-STRATEGIES: dict[str, Strategy] = {"ladders": ladders, "random": at_random, "TPE": tpe}
+STRATEGIES: dict[str, Strategy] = {"process": process, "ladders": on_ladders, "random": at_random, "TPE": tpe}
 
 
-def best_possible(surface: Surface, known: Sequence[Setting] = ()) -> float:
+def best_possible(surface: Surface) -> float:
     """Best true target score of a grid of settings that keep every suite."""
     best = 0.0
     for dose in [0.0, *np.geomspace(RANGES["ewc"].low, RANGES["ewc"].high, 60)]:

@@ -16,17 +16,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.recommend.pick import Candidate
-from keeptune.recommend.search import DoseRange, Seen, Setting, Space, Tried
+from keeptune.recommend.search import ALPHAS, Seen, Space, Tried
 
 Floats = NDArray[np.float64]
 
-ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 SUITES = 8
 RATE = 1e-3
 RANGES = {
-    "ewc": DoseRange(first=30.0, low=0.1, high=10_000.0),
-    "replay": DoseRange(first=0.3, low=0.02, high=0.9, share=True),
+    "ewc": DoseRange(low=0.1, high=10_000.0),
+    "replay": DoseRange(low=0.02, high=0.9, share=True),
 }
 
 
@@ -44,6 +44,7 @@ class Surface:
         soft: dose of EWC from which losses fall [S].
         fall: power with which they do [S].
         replayed: power of the share that is not replayed [S].
+        floor: share of a loss that replay does not touch [S].
         longer: power of the epochs with which losses grow.
         bend: power of alpha with which the target comes, and with which losses come.
     """
@@ -57,6 +58,7 @@ class Surface:
     soft: Floats
     fall: Floats
     replayed: Floats
+    floor: Floats
     longer: float
     bend: tuple[float, float]
     errors: Floats  # standard error of a suite's loss in margins, validation items [S]
@@ -80,6 +82,7 @@ class Surface:
             soft=scale * 10 ** rng.uniform(-2.2, -0.8, SUITES),
             fall=rng.uniform(0.8, 1.4, SUITES),
             replayed=rng.uniform(0.3, 3.5, SUITES),
+            floor=rng.choice([0.0, 0.0, 0.05, 0.2], SUITES),
             longer=rng.uniform(0.0, 0.4),
             bend=(rng.uniform(2.0, 6.0), rng.uniform(1.0, 2.0)),
             errors=np.sqrt(flips / items) / margin,
@@ -91,7 +94,8 @@ class Surface:
         dose, share = setting.dose("ewc"), setting.dose("replay")
         held = (dose / (self.stops * setting.longer**self.steps)) ** self.sharp
         target = self.plain * (1 - self.cost * share) / (1 + held)
-        losses = self.losses * (1 + dose / self.soft) ** -self.fall * (1 - share) ** self.replayed
+        losses = self.losses * (1 + dose / self.soft) ** -self.fall
+        losses = losses * (self.floor + (1 - self.floor) * (1 - share) ** self.replayed)
         return target * alpha ** self.bend[0], losses * setting.longer**self.longer * alpha ** self.bend[1]
 
     def train(self, setting: Setting, share: float, rng: np.random.Generator) -> Trained:
@@ -103,17 +107,19 @@ class Surface:
             target, losses = self.truth(setting, alpha)
             target, losses = float(np.clip(target + alpha * trained[0], 0, 1)), losses * np.exp(trained[1])
             errors = self.errors * np.sqrt(np.clip(losses, 0.05, 1))  # the fewer flips the less noise
-            worst = float((losses + errors * noise + share * errors).max())
+            seen = losses + errors * noise
             scores = (np.clip(self.items + rng.normal(0, 0.03, len(self.items)), 0, 1) < target).astype(float)
-            name = f"{setting} {alpha}"
-            models.append(Seen(float(scores.mean()), worst))
-            candidates.append(Candidate(name, worst, scores, tier=0 if worst <= 1 else 2))
+            error = float(scores.std() / np.sqrt(len(scores)))
+            model = Seen(alpha, float(scores.mean()), error, tuple(seen.tolist()), tuple(errors.tolist()))
+            worst = model.worst(share)
+            models.append(model)
+            candidates.append(Candidate(f"{setting} {alpha}", worst, scores, tier=0 if worst <= 1 else 2))
             truths.append((target, losses))
         return Trained(Tried(setting, tuple(models)), tuple(candidates), tuple(truths))
 
-    def space(self) -> Space:
+    def space(self, share: float) -> Space:
         """Full fine-tuning with EWC, replay and three times the epochs."""
-        return Space((Setting("full", RATE),), {"full": RANGES}, longer=3, base=0.0)
+        return Space((Setting("full", RATE),), {"full": RANGES}, longer=3, spare=share)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from keeptune.methods.base import METHODS, MethodConfig
 from keeptune.recipe.arms import Arm, ArmName
 from keeptune.recipe.entries import Entry, TargetEntry
 from keeptune.recipe.search import SEARCH, SearchConfig, arm_of, searched_doses
-from keeptune.recommend.search import DoseRange, Setting
+from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.tracking.base import ALWAYS, TRACKERS
 from keeptune.train.loop import TrainConfig
 from keeptune.train.remedies.base import REMEDIES, Need, RemedyConfig
@@ -237,10 +237,10 @@ class StudyConfig(MethodSettings):
 
     @property
     def searched_arms(self) -> tuple[Arm, ...]:
-        """Every plain arm with every remedy of the search that goes with it, at the dose that it begins with."""
+        """Every plain arm with every remedy of the search that goes with it, at a middling dose."""
         plain = [arm for arm in self.training_arms if arm.plain] if self.searches else []
         return tuple(
-            arm_of(Setting(arm.name, 1.0, ((name, doses.first),)), self)
+            arm_of(Setting(arm.name, 1.0, ((name, doses.middle),)), self)
             for arm in plain
             for name, doses in self.searched_doses(arm).items()
         )

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from keeptune.core.config import Config
 from keeptune.core.registry import either
 from keeptune.recipe.arms import Arm, ArmName, ArmSettings
-from keeptune.recommend.search import DoseRange, Setting
+from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.train.remedies.base import REMEDIES
 
 SEARCH = "search"  # among the arms of a recipe
@@ -42,7 +42,7 @@ def searched_doses(plain: Arm, search: SearchConfig, settings: ArmSettings, stor
         doses = REMEDIES[name].searched
         assert doses is not None  # checked with the settings
         try:
-            arm = arm_of(Setting(plain.name, 1.0, ((name, doses.first),)), settings)
+            arm = arm_of(Setting(plain.name, 1.0, ((name, doses.middle),)), settings)
             if stored != "none":
                 arm.check_stored(stored)
         except ValueError:

@@ -1,235 +1,249 @@
 """The search for an arm that keeps: which training comes next, given all that was tried. Pure, and without state.
 
-Wanted is the best target score among models whose every suite loses no more than its margin. A *ladder* is a method
-with one remedy of which the dose varies: loss falls with dose along nearly every ladder, so its feasible end begins at
-one dose, the boundary, and the best model of the ladder is near it. Every ladder has a *promise*: the target score at
-which its models reach the margin, read between the model just within and the one just beyond it. The most promising
-ladder is narrowed towards its boundary; as soon as two of its doses are known it opens further ladders, each of which
-adds one thing: another remedy, more epochs, or both. They begin at the boundary of the one that opened them.
+Wanted is the best target score among models whose every suite loses no more than its margin. From what was tried one
+process for the target and one for every suite (see `process`) say what each training that was not tried, and each point
+on the way to it, would score and lose, and how sure that is. They start from what is known of remedies: losses fall
+about as a power of a pull's dose and of the share that is not replayed, the target holds up to some dose and then goes,
+both shrink towards the base. The next training is the one with the largest expected gain: over all that its target
+score may come to, what it would be better than the best model within the margins, times the probability that every
+suite stays within its margin (Gardner et al. 2014, "Bayesian optimization with inequality constraints").
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
+from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.recommend.pick import NOISE, Candidate, gap, pick
+from keeptune.recommend.process import Beliefs, Floats
 
-STEP = 10.0  # largest factor between a dose and the next beyond it
-LEAST = 1.5  # smallest such factor
-INSIDE = 0.2  # share of a bracket that the next dose keeps away from both ends
-SETTLED = 1.15  # a boundary between two doses with a smaller ratio is known well enough
-GENERATIONS = 3  # ladders that open ladders
-
-
-@dataclass(frozen=True)
-class DoseRange:
-    """Doses of a remedy that a search tries: positive numbers, spread over their logarithms."""
-
-    first: float
-    low: float
-    high: float
-    share: bool = False  # a share of the trained tokens: spread over its log odds instead
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low <= self.first <= self.high or (self.share and self.high >= 1):
-            raise ValueError(f"no range of doses: {self.low:g} <= {self.first:g} <= {self.high:g}")
-
-    def place(self, dose: float) -> float:
-        """Where a dose lies on the scale."""
-        return math.log(dose / (1 - dose) if self.share else dose)
-
-    def dose(self, place: float) -> float:
-        """The dose at a place, two digits of it, within the range."""
-        value = math.exp(place)
-        value = value / (1 + value) if self.share else value
-        return float(f"{min(max(value, self.low), self.high):.2g}")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What one training is: all that a search decides."""
-
-    method: str
-    lr: float
-    doses: tuple[tuple[str, float], ...] = ()  # remedies and their doses, in alphabetical order
-    longer: int = 1  # times the recipe's epochs
-
-    def dose(self, remedy: str) -> float:
-        """Of a remedy; 0 without it."""
-        return dict(self.doses).get(remedy, 0.0)
-
-    def with_dose(self, remedy: str, dose: float) -> Setting:
-        """The setting with another dose of a remedy; 0 leaves it out."""
-        doses = {**dict(self.doses), remedy: dose}
-        return replace(self, doses=tuple(sorted((name, dose) for name, dose in doses.items() if dose)))
+ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
+DOSES = 25  # of a remedy that are considered
+SHARES = 10  # of a remedy whose dose is a share
+LEAST = 1e-3  # expected gain in target score below which no training is worth it
+SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
+STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
+QUANTILES = norm.ppf((np.arange(9) + 0.5) / 9)  # of what a target score may come to
 
 
 @dataclass(frozen=True)
 class Seen:
     """A model on validation items."""
 
+    alpha: float  # its place between the base (0) and the tuned model (1)
     target: float  # mean score
-    worst: float  # largest loss over the suites, in margins, with noise allowed for: within the margins up to 1
+    error: float  # standard error of it
+    losses: tuple[float, ...]  # of every suite, in margins
+    errors: tuple[float, ...]  # standard errors of them
+
+    def worst(self, spare: float) -> float:
+        """The largest loss in margins with ``spare`` standard errors allowed for: within the margins up to 1."""
+        return max(loss + spare * error for loss, error in zip(self.losses, self.errors, strict=True))
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A training and the models it gave: its own last, before it those between the base and its own."""
+    """A training and the models it gave: points on the way to its model, and that model."""
 
     setting: Setting
     models: tuple[Seen, ...]
 
-    @property
-    def own(self) -> Seen:
-        """The training's own model."""
-        return self.models[-1]
-
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may try."""
+    """What a search may try.
 
-    starts: Sequence[Setting]  # plain trainings that were done: every method at its chosen rate
-    remedies: Mapping[str, Mapping[str, DoseRange]]  # by method, in the order in which they are tried
-    longer: int = 1  # most times the recipe's epochs
-    base: float = 0.0  # target score of the base
+    Attributes:
+        starts: plain trainings, every method at every rate that it may have.
+        doses: of the remedies that go with a method, by the method's name.
+        longer: most times the recipe's epochs.
+        spare: standard errors of a loss that its margin has to have room for.
+        base: target score of the base.
+        whole: methods that have no points between base and tuned model.
+    """
+
+    starts: Sequence[Setting]
+    doses: Mapping[str, Mapping[str, DoseRange]]
+    longer: int = 1
+    spare: float = 1.0
+    base: float = 0.0
+    whole: frozenset[str] = frozenset()
+
+    def holds(self, setting: Setting) -> bool:
+        """Whether a training says something about those that may be tried."""
+        doses = self.doses.get(setting.method)
+        return doses is not None and all(name in doses for name, _ in setting.doses)
+
+    def settings(self) -> list[Setting]:
+        """Every training that a search considers."""
+        found = []
+        for start in self.starts:
+            mine = [start]
+            for name, doses in self.doses[start.method].items():
+                spread = (0.0, *doses.spread(SHARES if doses.share else DOSES))
+                mine = [setting.with_dose(name, dose) for setting in mine for dose in spread]
+            found += [replace(setting, longer=longer) for setting in mine for longer in sorted({1, self.longer})]
+        return found
+
+    def remedies(self) -> dict[str, DoseRange]:
+        """Every remedy of any method with its doses."""
+        return {name: doses for each in self.doses.values() for name, doses in each.items()}
+
+
+def ask(tried: Sequence[Tried], space: Space, count: int = 1) -> list[Setting]:
+    """The trainings that come next, the most wanted first; fewer than ``count`` where no more are worth it.
+
+    The second is asked for as if the first had come out as expected, and so on: they do not wait for each other.
+
+    Args:
+        tried: everything so far, plain trainings and other arms of the study included, in any order; one at least.
+        space: what may be tried.
+        count: most trainings that are returned.
+    """
+    asked: list[Setting] = []
+    tried = [each for each in tried if space.holds(each.setting)]
+    while len(asked) < count:
+        wanted = _best(tried, space)
+        if wanted is None:
+            break
+        asked.append(wanted.setting)
+        tried.append(wanted)
+    return asked
+
+
+def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
+    """The training with the largest expected gain, as if it had come out as expected; None where none is worth it."""
+    done = {each.setting for each in tried}
+    settings = [setting for setting in space.settings() if setting not in done]
+    if not settings:
+        return None
+    places = _Places.of(space)
+    at = places.rows([(setting, alpha) for setting in settings for alpha in ALPHAS])
+    seen = [(each.setting, model) for each in tried for model in each.models]
+    x = places.rows([(setting, model.alpha) for setting, model in seen])
+    models = [model for _, model in seen]
+    target, spread = _target(places, x, models, at)
+    losses, likely = _losses(places, x, models, at, space.spare)
+    best = max([space.base, *(model.target for model in models if model.worst(space.spare) <= 1)])
+    gains = np.maximum(_score(target[:, None] + spread[:, None] * QUANTILES) - best, 0.0).mean(1) * likely
+    gains[[alpha < 1 and setting.method in space.whole for setting in settings for alpha in ALPHAS]] = 0.0
+    by_setting = gains.reshape(len(settings), len(ALPHAS))
+    chosen = int(by_setting.max(1).argmax())
+    if by_setting[chosen].max() < LEAST:
+        return None
+    rows = range(chosen * len(ALPHAS), (chosen + 1) * len(ALPHAS))
+    errors = tuple(float(e) for e in np.median([model.errors for model in models], axis=0))
+    expected = [
+        Seen(alpha, float(_score(target[row])), models[0].error, tuple(losses[row].tolist()), errors)
+        for alpha, row in zip(ALPHAS, rows, strict=True)
+    ]
+    return Tried(settings[chosen], tuple(expected))
+
+
+def _target(places: _Places, x: Floats, models: Sequence[Seen], at: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation [M] of the log odds of target scores."""
+    scores = np.array([model.target for model in models])
+    errors = np.array([model.error for model in models])
+    floor = np.maximum(errors.max(), 1e-3) / 4  # a score of nothing is not infinitely bad
+    clipped = np.clip(scores, floor, 1 - floor)
+    noise = np.hypot(SEEDS, np.maximum(errors, floor) / (clipped * (1 - clipped) + floor))
+    return places.beliefs(TARGET).after(x, np.log(clipped / (1 - clipped)), noise, at)
+
+
+def _losses(
+    places: _Places, x: Floats, models: Sequence[Seen], at: Floats, spare: float
+) -> tuple[NDArray[np.float64], Floats]:
+    """Expected losses in margins [M, S], and the probability that all of them are within the margins [M]."""
+    losses, errors = (np.array(each) for each in ([m.losses for m in models], [m.errors for m in models]))
+    beliefs, expected, likely = places.beliefs(LOSS), [], np.ones(len(at))
+    for lost, error in zip(losses.T, errors.T, strict=True):
+        noise = np.hypot(SEEDS, error * STEEP / np.sqrt(1 + (STEEP * lost) ** 2))
+        mean, spread = beliefs.after(x, np.arcsinh(STEEP * lost), noise, at)
+        usual = float(np.median(error))
+        limit = np.arcsinh(STEEP * (1 - spare * usual))
+        likely = likely * norm.cdf((limit - mean) / np.hypot(spread, np.hypot(SEEDS, usual)))
+        expected.append(np.sinh(mean) / STEEP)
+    return np.stack(expected, axis=1), likely
+
+
+def _score(log_odds: Floats) -> Floats:
+    score: Floats = 1 / (1 + np.exp(-log_odds))
+    return score
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """A setting of which one remedy's dose varies."""
+class _Slopes:
+    """Trend of a quantity and the doubt about it, by coordinate; see `LOSS` and `TARGET`."""
 
-    root: Setting  # without that remedy
-    remedy: str
-    doses: DoseRange
-    first: float  # dose that it begins with
-
-    @property
-    def key(self) -> tuple[Setting, str]:
-        """What makes it the same ladder, wherever it began."""
-        return self.root, self.remedy
-
-    def rungs(self, tried: Sequence[Tried]) -> list[tuple[float, Tried]]:
-        """(dose, training) by rising dose; without those of dose 0."""
-        mine = [(each.setting.dose(self.remedy), each) for each in tried]
-        return sorted(((d, t) for d, t in mine if d and t.setting.with_dose(self.remedy, 0) == self.root), key=_dose)
-
-    def promise(self, tried: Sequence[Tried], base: float) -> float:
-        """Target score where the ladder's models reach the margin; the base and dose 0 belong to it."""
-        own = [each for _, each in self.rungs(tried)] + [each for each in tried if each.setting == self.root]
-        return at_the_margin([seen for each in own for seen in each.models], base)
-
-    def next(self, tried: Sequence[Tried]) -> float | None:
-        """The dose to try next; None where the boundary is known, or lies beyond the range."""
-        rungs = [(self.doses.place(dose), each.own.worst) for dose, each in self.rungs(tried)]
-        if not rungs:
-            return self.first
-        dose = self.doses.dose(self._boundary(rungs))
-        known = [each for each, _ in self.rungs(tried)]
-        return None if any(max(dose, other) < SETTLED * min(dose, other) for other in known) else dose
-
-    def boundary(self, tried: Sequence[Tried]) -> float:
-        """The dose at which the worst loss is expected to reach the margin."""
-        rungs = [(self.doses.place(dose), each.own.worst) for dose, each in self.rungs(tried)]
-        return self.doses.dose(self._boundary(rungs)) if rungs else self.first
-
-    def _boundary(self, rungs: Sequence[tuple[float, float]]) -> float:
-        """Place where log loss is expected to be 0: inside the bracket, or a step beyond the last rung."""
-        beyond = [rung for rung in rungs if rung[1] > 1]
-        low = beyond[-1] if beyond else None
-        high = next((rung for rung in rungs if rung[1] <= 1 and (low is None or rung[0] > low[0])), None)
-        if low is not None and high is not None:
-            width = high[0] - low[0]
-            fall = _log(low[1]) - _log(high[1])
-            return low[0] + width * min(max(_log(low[1]) / fall, INSIDE), 1 - INSIDE)
-        place, worst = low or high or rungs[0]
-        step = min(max(abs(_log(worst)), math.log(LEAST)), math.log(STEP))  # as if loss fell with 1 / dose
-        return place + step if low is not None else place - step
+    level: tuple[float, float]
+    pull: tuple[float, float]  # from no dose to the largest
+    share: tuple[float, float]
+    longer: tuple[float, float]  # for each power of e of the epochs
+    rate: tuple[float, float]  # and of the rate
+    alpha: tuple[float, float]  # and of alpha
+    start: float  # doubt about what differs between methods
+    rest: float
 
 
-def _dose(rung: tuple[float, Tried]) -> float:
-    return rung[0]
+LOSS = _Slopes(
+    level=(3.5, 1.5),
+    pull=(-6, 4),
+    share=(-3, 3),
+    longer=(0.2, 0.4),
+    rate=(0.5, 0.5),
+    alpha=(1.5, 0.7),
+    start=1,
+    rest=0.7,
+)
+TARGET = _Slopes(
+    level=(2, 2), pull=(-3, 4), share=(-0.5, 1), longer=(0.3, 0.5), rate=(0.5, 0.7), alpha=(3.5, 2), start=1, rest=1
+)
+WIDTH = 0.25  # of the way from no dose to the largest, over which the rest of a quantity changes
+WIDTH_OF_LOGS = 1.2  # the same of a logarithm of epochs, rates and alpha
 
 
-def _log(worst: float) -> float:
-    """Log of a loss in margins; a gain counts as a small loss."""
-    return math.log(max(worst, 1 / STEP))
+@dataclass(frozen=True)
+class _Places:
+    """Models as places: 1, the reach of every remedy, logs of epochs, rate and alpha, one column for every method."""
 
+    remedies: Mapping[str, DoseRange]
+    methods: Sequence[str]
+    rate: Mapping[str, float]  # by method, the one that others are compared with
 
-def at_the_margin(models: Sequence[Seen], base: float) -> float:
-    """Target score at a worst loss of one margin: between the best models within it and those beyond it.
+    @classmethod
+    def of(cls, space: Space) -> _Places:
+        """Of all that may be tried."""
+        rates = {start.method: start.lr for start in space.starts}
+        return cls(space.remedies(), list(rates), rates)
 
-    Args:
-        models: with any losses.
-        base: target score of the base, which loses nothing.
-    """
-    within = [Seen(base, 0.0), *(seen for seen in models if seen.worst <= 1)]
-    best = max(within, key=lambda seen: (seen.target, -seen.worst))
-    beyond = [seen for seen in models if seen.worst > 1 and seen.target > best.target]
-    slopes = [(seen.target - best.target) / (seen.worst - max(best.worst, 0.0)) for seen in beyond]
-    return best.target + max(slopes, default=0.0) * (1 - max(best.worst, 0.0))
+    def rows(self, models: Sequence[tuple[Setting, float]]) -> Floats:
+        """(setting, alpha) as coordinates [N, D]."""
+        reach = {name: {} for name in self.remedies}  # type: dict[str, dict[float, float]]
+        rows = []
+        for setting, alpha in models:
+            doses = dict(setting.doses)
+            place = [1.0]
+            for name, known in reach.items():
+                dose = doses.get(name, 0.0)
+                place.append(known.setdefault(dose, self.remedies[name].reach(dose)))
+            rate = np.log(setting.lr / self.rate.get(setting.method, setting.lr))
+            own = [float(setting.method == method) for method in self.methods]
+            rows.append([*place, np.log(setting.longer), rate, np.log(alpha), *own])
+        return np.array(rows)
 
-
-def ask(tried: Sequence[Tried], space: Space) -> list[Setting]:
-    """The trainings that come next, the most wanted first; none where every boundary is known.
-
-    Args:
-        tried: everything so far, plain trainings and other arms of the study included, in any order.
-        space: what may be tried.
-
-    Returns:
-        Trainings that do not wait for each other, none of which was tried.
-    """
-    ladders = opened(tried, space)
-    done = {each.setting for each in tried}
-    fresh = [each.root.with_dose(each.remedy, each.first) for each in ladders if not each.rungs(tried)]
-    if fresh:
-        return [setting for setting in dict.fromkeys(fresh) if setting not in done]
-    for ladder in ranked(ladders, tried, space.base):
-        dose = ladder.next(tried)
-        if dose is not None and (setting := ladder.root.with_dose(ladder.remedy, dose)) not in done:
-            return [setting]
-    return []
-
-
-def ranked(ladders: Sequence[Ladder], tried: Sequence[Tried], base: float) -> list[Ladder]:
-    """The ladders, the most promising first."""
-    return sorted(ladders, key=lambda each: -each.promise(tried, base))
-
-
-def opened(tried: Sequence[Tried], space: Space) -> list[Ladder]:
-    """All ladders that what was tried gives reason to climb."""
-    found = {
-        ladder.key: ladder
-        for start in space.starts
-        for ladder in (Ladder(start, name, doses, doses.first) for name, doses in space.remedies[start.method].items())
-    }
-    parents: set[tuple[Setting, str]] = set()
-    for _ in range(GENERATIONS):
-        best = ranked(list(found.values()), tried, space.base)[0] if found else None
-        waiting = any(not ladder.rungs(tried) for ladder in found.values())
-        if best is None or waiting or best.key in parents or len(best.rungs(tried)) < 2:
-            break
-        parents.add(best.key)
-        found |= {ladder.key: ladder for ladder in _children(best, tried, space) if ladder.key not in found}
-    return list(found.values())
-
-
-def _children(ladder: Ladder, tried: Sequence[Tried], space: Space) -> list[Ladder]:
-    """The ladder with another remedy, with more epochs, and with both."""
-    roots = [ladder.root]
-    for name, doses in space.remedies[ladder.root.method].items():
-        if name != ladder.remedy and not ladder.root.dose(name):
-            roots.append(ladder.root.with_dose(name, doses.first))
-    if ladder.root.longer < space.longer:
-        roots += [replace(root, longer=space.longer) for root in roots]
-    boundary = ladder.boundary(tried)
-    return [replace(ladder, root=root, first=boundary) for root in roots[1:]]
+    def beliefs(self, slopes: _Slopes) -> Beliefs:
+        """What is believed of a quantity with these slopes."""
+        doses = [slopes.share if each.share else slopes.pull for each in self.remedies.values()]
+        own = [(0.0, slopes.start)] * len(self.methods)
+        trend = [slopes.level, *doses, slopes.longer, slopes.rate, slopes.alpha, *own]
+        width = [1.0, *[WIDTH] * len(doses), *[WIDTH_OF_LOGS] * 3, *[WIDTH] * len(self.methods)]
+        mean, doubt = np.array(trend).T
+        return Beliefs(mean, doubt, slopes.rest, np.array(width))
 
 
 def choose(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate | None:

@@ -6,6 +6,7 @@ done. Everything that it looks at are validation items; only what it chose sees 
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.search import arm_of, setting_of
 from keeptune.recommend import price
+from keeptune.recommend.doses import Setting
 from keeptune.recommend.pick import Candidate
-from keeptune.recommend.search import Seen, Setting, Space, Tried, ask, choose
+from keeptune.recommend.search import Seen, Space, Tried, ask, choose
 from keeptune.study.baseline import Baseline
 from keeptune.study.jobs.base import Job
 from keeptune.study.jobs.explore import Explore
@@ -33,6 +35,7 @@ from keeptune.study.tuning import Chosen, first_trials
 from keeptune.train.remedies.base import Need
 
 FILE = "search.json"
+AT_ONCE = 2  # trainings that do not wait for each other, however many processes there are
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,20 @@ class Model:
     row_losses: tuple[float, ...]
     diverged: bool
 
+    def seen(self) -> Seen:
+        """As the strategy reads it."""
+        target, suites = np.array(self.validation.target), self.validation.suites
+        return Seen(
+            alpha=1.0 if self.alpha is None else self.alpha,
+            target=self.validation.score,
+            error=float(target.std()) / math.sqrt(len(target)),
+            losses=tuple(-suite.change / suite.margin for suite in suites),
+            errors=tuple(suite.error / suite.margin for suite in suites),
+        )
+
     def worst(self, spare: float) -> float:
         """Largest margin that a suite needs, in margins; ``spare`` standard errors are allowed for."""
-        return max((spare * s.error - s.change) / s.margin for s in self.validation.suites)
+        return self.seen().worst(spare)
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ class Search:
         self.work.do([Interpolate(trial) for trial in self.starts if trial.arm.method.weight_deltas])
         space = self._space()
         while (left := self.config.search.trainings - len(self.done)) > 0:
-            wanted = ask(self.tried(), space)[:left]
+            wanted = ask(self.tried(), space, min(AT_ONCE, left))
             if not wanted or not self._train(wanted):
                 break
             self._keep_weights(self._choice(self.models()))
@@ -104,10 +118,9 @@ class Search:
 
     def tried(self) -> list[Tried]:
         """The history as the strategy reads it; an arm with a remedy without a dose has no place in it."""
-        spare = self.config.search.spare
         settings = {trial: setting_of(trial.arm, trial.lr, trial.longer) for trial in (*self.known, *self.done)}
         return [
-            Tried(setting, tuple(Seen(m.validation.score, m.worst(spare)) for m in self._looked_at(trial, 0)))
+            Tried(setting, tuple(model.seen() for model in self._looked_at(trial, 0)))
             for trial, setting in settings.items()
             if setting is not None
         ]
@@ -144,8 +157,15 @@ class Search:
                 for name, doses in found.items()
                 if self.rehearsal or Need.REHEARSAL_ROWS not in needs[name] or Need.SELF_GENERATED_ROWS in needs[name]
             }
-        starts = [Setting(trial.arm.name, trial.lr) for trial in self.starts]
-        return Space(starts, remedies, self.config.search.longer, float(self.baseline.target_scores.mean()))
+        arms = [trial.arm for trial in self.starts]
+        return Space(
+            starts=[Setting(arm.name, lr) for arm in arms for lr in self.config.learning_rates(arm)],
+            doses=remedies,
+            longer=self.config.search.longer,
+            spare=self.config.search.spare,
+            base=float(self.baseline.target_scores.mean()),
+            whole=frozenset(arm.name for arm in arms if not arm.method.weight_deltas),
+        )
 
     def _train(self, wanted: Sequence[Setting]) -> bool:
         """Do the trainings; False where a budget left one out."""

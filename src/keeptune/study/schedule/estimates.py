@@ -11,10 +11,10 @@ import torch
 from keeptune.data.storage.lazy import LazyMap
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.search import ALPHAS
 from keeptune.study.workplace import Workplace
 from keeptune.train.estimate import Needs, probe
 
-ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
 BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
 
 

@@ -12,7 +12,7 @@ from keeptune.core.registry import Registry
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
-from keeptune.recommend.search import DoseRange
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.objective import Term
 
 Steps = Sequence[Sequence[Encoded]]  # the rows of every optimiser step of a run

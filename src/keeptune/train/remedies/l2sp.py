@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from keeptune.methods.base import Method, WeightDelta, weight_delta
 from keeptune.models.language_model import LanguageModel
-from keeptune.recommend.search import DoseRange
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
@@ -22,7 +22,7 @@ class L2SpConfig(RemedyConfig):
     """How strongly weights are held."""
 
     dose: ClassVar[str] = "strength"
-    searched: ClassVar[DoseRange] = DoseRange(first=0.01, low=1e-5, high=10.0)
+    searched: ClassVar[DoseRange] = DoseRange(low=1e-5, high=10.0)
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS})
 
     strength: float = Field(0.01, gt=0)  # nats per trained token and unit of squared length

@@ -17,7 +17,7 @@ from keeptune.batching.mixture import passes
 from keeptune.core.errors import DataError
 from keeptune.core.units import parse_share
 from keeptune.data.examples import Encoded
-from keeptune.recommend.search import DoseRange
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs, Steps
 
 
@@ -38,7 +38,7 @@ class ReplayConfig(RemedyConfig):
     """How much is replayed: train rows of what is to be kept, or texts that the base wrote where there are none."""
 
     dose: ClassVar[str] = "share"
-    searched: ClassVar[DoseRange] = DoseRange(first=0.3, low=0.02, high=0.9, share=True)
+    searched: ClassVar[DoseRange] = DoseRange(low=0.02, high=0.9, share=True)
     needs: ClassVar[frozenset[Need]] = frozenset({Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS})
 
     share: Annotated[float, BeforeValidator(replayed_share)] = 0.05  # of the trained tokens
