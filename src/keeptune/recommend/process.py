@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cholesky, solve_triangular
 
 Floats = NDArray[np.float64]
 
@@ -39,21 +39,30 @@ class Beliefs:
         smooth: Floats = self.rest**2 * np.exp(-np.maximum(squares, 0.0) / 2)
         return (a * self.doubt**2) @ b.T + smooth
 
-    def after(self, x: Floats, y: Floats, noise: Floats, at: Floats) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the quantity itself, without noise, given measurements.
+    def between(self, x: Floats, at: Floats) -> Between:
+        """What is known of the quantity before it is measured at ``x`` [N, D] and asked about at ``at`` [M, D]."""
+        own = (at**2 * self.doubt**2).sum(1) + self.rest**2
+        return Between(x @ self.trend, at @ self.trend, self.covariance(x, x), self.covariance(at, x), own)
+
+
+@dataclass(frozen=True, eq=False)
+class Between:
+    """A quantity at places that are measured and at places that are asked about, normal together."""
+
+    measured: Floats  # mean [N]
+    asked: Floats  # mean [M]
+    covariance: Floats  # of the measured [N, N]
+    cross: Floats  # of asked and measured [M, N]
+    variance: Floats  # of the asked [M]
+
+    def given(self, y: Floats, noise: Floats) -> tuple[Floats, Floats]:
+        """Mean and standard deviation [M] of the quantity itself, without noise.
 
         Args:
-            x: places measured [N, D].
             y: what was measured [N].
             noise: standard deviation of each measurement [N], above 0.
-            at: places asked about [M, D].
-
-        Returns:
-            Two arrays [M].
         """
-        factor = cho_factor(self.covariance(x, x) + np.diag(noise**2))
-        cross = self.covariance(at, x)
-        mean: Floats = at @ self.trend + cross @ cho_solve(factor, y - x @ self.trend)
-        own = (at**2 * self.doubt**2).sum(1) + self.rest**2
-        explained = (cross * cho_solve(factor, cross.T).T).sum(1)
-        return mean, np.sqrt(np.maximum(own - explained, 1e-12))
+        root = cholesky(self.covariance + np.diag(noise**2), lower=True)
+        spread = solve_triangular(root, self.cross.T, lower=True)  # [N, M]
+        mean: Floats = self.asked + spread.T @ solve_triangular(root, y - self.measured, lower=True)
+        return mean, np.sqrt(np.maximum(self.variance - (spread**2).sum(0), 1e-12))

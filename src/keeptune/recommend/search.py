@@ -152,7 +152,7 @@ def _target(places: _Places, x: Floats, models: Sequence[Seen], at: Floats) -> t
     floor = np.maximum(errors.max(), 1e-3) / 4  # a score of nothing is not infinitely bad
     clipped = np.clip(scores, floor, 1 - floor)
     noise = np.hypot(SEEDS, np.maximum(errors, floor) / (clipped * (1 - clipped) + floor))
-    return places.beliefs(TARGET).after(x, np.log(clipped / (1 - clipped)), noise, at)
+    return places.beliefs(TARGET).between(x, at).given(np.log(clipped / (1 - clipped)), noise)
 
 
 def _losses(
@@ -160,10 +160,10 @@ def _losses(
 ) -> tuple[NDArray[np.float64], Floats]:
     """Expected losses in margins [M, S], and the probability that all of them are within the margins [M]."""
     losses, errors = (np.array(each) for each in ([m.losses for m in models], [m.errors for m in models]))
-    beliefs, expected, likely = places.beliefs(LOSS), [], np.ones(len(at))
+    between, expected, likely = places.beliefs(LOSS).between(x, at), [], np.ones(len(at))
     for lost, error in zip(losses.T, errors.T, strict=True):
         noise = np.hypot(SEEDS, error * STEEP / np.sqrt(1 + (STEEP * lost) ** 2))
-        mean, spread = beliefs.after(x, np.arcsinh(STEEP * lost), noise, at)
+        mean, spread = between.given(np.arcsinh(STEEP * lost), noise)
         usual = float(np.median(error))
         limit = np.arcsinh(STEEP * (1 - spare * usual))
         likely = likely * norm.cdf((limit - mean) / np.hypot(spread, np.hypot(SEEDS, usual)))
