@@ -25,11 +25,8 @@ NOUNS, COLOURS = ("house", "dog", "apple", "room"), ("red", "blue", "green")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     rng = random.Random(0)
-    rows = [
-        {"text": f"{n} the {noun} is {colour}", "answer": colour}
-        for n in range(90)
-        for noun, colour in [(rng.choice(NOUNS), rng.choice(COLOURS))]
-    ]
+    facts = [(rng.choice(NOUNS), rng.choice(COLOURS)) for _ in range(90)]
+    rows = [{"text": f"{n} the {noun} is {colour}", "answer": colour} for n, (noun, colour) in enumerate(facts)]
     (folder / "colour.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "prose.txt").write_text(
         " ".join(f"the {rng.choice(NOUNS)} is {rng.choice(COLOURS)}." for _ in range(900))
@@ -111,7 +108,7 @@ def test_no_choice_of_a_search_looks_at_test_scores(
         items = [json.loads(line) for line in path.read_text().splitlines()]
         scores = [item["score"] for item in items]
         draw.shuffle(scores)
-        lines = [json.dumps({**item, "score": 1 - score}) for item, score in zip(items, scores, strict=True)]
+        lines = [json.dumps({**item, "score": score}) for item, score in zip(items, scores, strict=True)]
         path.write_text("".join(line + "\n" for line in lines))
     assert searched(study(config(taught_folder), again, data)) == searched(summary)
 
