@@ -48,8 +48,12 @@ def nearest(models: Sequence[SearchPoint], base: float) -> SearchPoint | None:
 
 def words(search: SearchSummary) -> list[str]:
     """What was found, or how near it came; what further margin would buy; what it cost."""
-    found = next((each for each in search.points if each.name == search.found), None)
-    return [*_result(search, found), *_offers(search, found), _cost(search)]
+    found = _found(search)
+    return [*_result(search, found), *offers(search), _cost(search)]
+
+
+def _found(search: SearchSummary) -> SearchPoint | None:
+    return next((each for each in search.points if each.name == search.found), None)
 
 
 def _result(search: SearchSummary, found: SearchPoint | None) -> list[str]:
@@ -65,8 +69,9 @@ def _result(search: SearchSummary, found: SearchPoint | None) -> list[str]:
     ]
 
 
-def _offers(search: SearchSummary, found: SearchPoint | None) -> list[str]:
-    """The next steps of the frontier beyond the margins; without a model that was found the nearest first."""
+def offers(search: SearchSummary) -> list[str]:
+    """What more margin would buy: the next steps of the frontier; where nothing was found, the nearest one worth it."""
+    found = _found(search)
     if found is None:
         near = nearest(search.points, search.base)
         steps = [] if near is None else [near]

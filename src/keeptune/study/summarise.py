@@ -33,6 +33,7 @@ from keeptune.core.records import (
 from keeptune.core.units import cut, human_bytes
 from keeptune.recommend.choose import mark_pareto, recommend
 from keeptune.recommend.costs import with_break_even
+from keeptune.recommend.price import offers
 from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
@@ -107,6 +108,7 @@ def summarise(
         chance=measured.chance,
         forgetting_matters=not harmless,
         matched=compared,
+        price=next(iter(offers(measured.search)), "") if measured.search else "",
     )
     return Summary(
         title=title,
