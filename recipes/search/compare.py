@@ -12,8 +12,8 @@ import numpy as np
 from scipy.stats import norm
 
 from keeptune.recommend.doses import Setting
-from keeptune.recommend.search import choose
-from strategies import SHARE, STRATEGIES, Strategy, best_possible
+from keeptune.recommend.search import SPARE, choose
+from strategies import STRATEGIES, Strategy, best_possible
 from surfaces import Surface, Trained
 
 BUDGETS = (8, 16, 32)
@@ -30,15 +30,15 @@ class Outcome:
     harmed: float  # probability of a verdict Harmed on test items
 
 
-def run(strategy: Strategy, task: int, trainings: int, share: float) -> Outcome:
+def run(strategy: Strategy, task: int, trainings: int, spare: float) -> Outcome:
     """One search of one task. Noise and items are the same for every strategy."""
     surface = Surface.draw(np.random.default_rng([task, 0]))
     noise = np.random.default_rng([task, 1])
 
     def train(setting: Setting) -> Trained:
-        return surface.train(setting, share, noise)
+        return surface.train(setting, spare, noise)
 
-    done = strategy(surface, train, trainings, task)
+    done = strategy(surface, train, trainings, task, spare)
     candidates = [each for trained in done for each in trained.candidates]
     truths = {name: truth for trained in done for name, truth in trained.true().items()}
     chosen = choose(candidates, np.zeros(len(surface.items)))
@@ -62,18 +62,18 @@ def main() -> None:
     """Print one line for every strategy and budget."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--share", type=float, default=SHARE)
+    parser.add_argument("--spare", type=float, default=SPARE)
     parser.add_argument("--only", nargs="*", default=list(STRATEGIES))
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
     args = parser.parse_args()
     for trainings in args.budgets:
         first = None
         for name in args.only:
-            found = [run(STRATEGIES[name], task, trainings, args.share) for task in range(args.tasks)]
+            found = [run(STRATEGIES[name], task, trainings, args.spare) for task in range(args.tasks)]
             regret = np.array([each.regret for each in found])
             first = regret if first is None else first
             print(
-                f"{trainings:3d} {name:8s} regret {interval(regret)}  minus ladders' {interval(regret - first)}"
+                f"{trainings:3d} {name:8s} regret {interval(regret)}  minus the first's {interval(regret - first)}"
                 f"  found {np.mean([e.found for e in found]):.2f} lost {np.mean([e.lost for e in found]):.2f}"
                 f" harmed on test {np.mean([e.harmed for e in found]):.3f}",
                 flush=True,

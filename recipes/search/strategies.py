@@ -17,17 +17,16 @@ from keeptune.recommend.search import ask
 from surfaces import RANGES, RATE, Surface, Trained
 
 Train = Callable[[Setting], Trained]
-Strategy = Callable[[Surface, Train, int, int], list[Trained]]  # (task, train, trainings, seed) -> all that was tried
+Strategy = Callable[[Surface, Train, int, int, float], list[Trained]]  # (task, train, trainings, seed, spare) -> tried
 
 LONGER = 3
-SHARE = 1.0  # standard errors of a loss that its margin has to have room for
 AT_ONCE = 2
 FINE = 200  # doses that random search draws from
 
 
-def process(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
+def process(surface: Surface, train: Train, trainings: int, seed: int, spare: float) -> list[Trained]:
     """`keeptune.recommend.search.ask`, as many at a time as a study asks for."""
-    done, space = [train(Setting("full", RATE))], surface.space(SHARE)
+    done, space = [train(Setting("full", RATE))], surface.space(spare)
     while (left := trainings + 1 - len(done)) > 0:
         wanted = ask([each.tried for each in done], space, min(AT_ONCE, left))
         if not wanted:
@@ -36,24 +35,24 @@ def process(surface: Surface, train: Train, trainings: int, seed: int) -> list[T
     return done
 
 
-def on_ladders(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
+def on_ladders(surface: Surface, train: Train, trainings: int, seed: int, spare: float) -> list[Trained]:
     """See `ladders`."""
     start = Setting("full", RATE)
     done, space = [train(start)], ladders.Space((start,), {"full": RANGES}, LONGER)
     while (left := trainings + 1 - len(done)) > 0:
-        wanted = ladders.ask([_rung(each) for each in done], space)[:left]
+        wanted = ladders.ask([_rung(each, spare) for each in done], space)[:left]
         if not wanted:
             break
         done += [train(setting) for setting in wanted]
     return done
 
 
-def _rung(trained: Trained) -> ladders.Rung:
-    points = (ladders.Point(model.target, model.worst(SHARE)) for model in trained.tried.models)
+def _rung(trained: Trained, spare: float) -> ladders.Rung:
+    points = (ladders.Point(model.target, model.worst(spare)) for model in trained.tried.models)
     return ladders.Rung(trained.tried.setting, tuple(points))
 
 
-def at_random(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
+def at_random(surface: Surface, train: Train, trainings: int, seed: int, spare: float) -> list[Trained]:
     """Doses spread over their scales; each remedy and the longer training in or out."""
     rng = np.random.default_rng(seed)
     done = [train(Setting("full", RATE))]
@@ -67,7 +66,7 @@ def at_random(surface: Surface, train: Train, trainings: int, seed: int) -> list
     return done
 
 
-def tpe(surface: Surface, train: Train, trainings: int, seed: int) -> list[Trained]:
+def tpe(surface: Surface, train: Train, trainings: int, seed: int, spare: float) -> list[Trained]:
     """Optuna's TPE, the worst loss beyond its margin a constraint; a point on the way may stand for its training.
 
     Its objective is the best target score within the margins among these points, or else that of the smallest loss.
@@ -84,11 +83,11 @@ def tpe(surface: Surface, train: Train, trainings: int, seed: int) -> list[Train
             setting = setting.with_dose(name, ladders.dose_at(doses, place))
         result = train(setting)
         done.append(result)
-        within = [model for model in result.tried.models if model.worst(SHARE) <= 1]
-        best = max(within, key=lambda m: m.target) if within else min(result.tried.models, key=lambda m: m.worst(SHARE))
+        within = [model for model in result.tried.models if model.worst(spare) <= 1]
+        best = max(within, key=lambda m: m.target) if within else min(result.tried.models, key=lambda m: m.worst(spare))
         if best.target < 0.05:  # the base in all but name
             best = result.tried.models[-1]
-        trial.set_user_attr("beyond", math.log(max(best.worst(SHARE), 1e-2)))
+        trial.set_user_attr("beyond", math.log(max(best.worst(spare), 1e-2)))
         return best.target
 
     with warnings.catch_warnings():

@@ -98,8 +98,8 @@ class Surface:
         losses = losses * (self.floor + (1 - self.floor) * (1 - share) ** self.replayed)
         return target * alpha ** self.bend[0], losses * setting.longer**self.longer * alpha ** self.bend[1]
 
-    def train(self, setting: Setting, share: float, rng: np.random.Generator) -> Trained:
-        """A training as validation items show it, ``share`` standard errors of every loss allowed for."""
+    def train(self, setting: Setting, spare: float, rng: np.random.Generator) -> Trained:
+        """A training as validation items show it, ``spare`` standard errors of every loss allowed for."""
         trained = rng.normal(0, 0.02), rng.normal(0, 0.15, SUITES)  # what another seed would change
         noise = rng.normal(0, 1, SUITES)
         models, candidates, truths = [], [], []
@@ -111,15 +111,15 @@ class Surface:
             scores = (np.clip(self.items + rng.normal(0, 0.03, len(self.items)), 0, 1) < target).astype(float)
             error = float(scores.std() / np.sqrt(len(scores)))
             model = Seen(alpha, float(scores.mean()), error, tuple(seen.tolist()), tuple(errors.tolist()))
-            worst = model.worst(share)
+            worst = model.worst(spare)
             models.append(model)
             candidates.append(Candidate(f"{setting} {alpha}", worst, scores, tier=0 if worst <= 1 else 2))
             truths.append((target, losses))
         return Trained(Tried(setting, tuple(models)), tuple(candidates), tuple(truths))
 
-    def space(self, share: float) -> Space:
+    def space(self, spare: float) -> Space:
         """Full fine-tuning with EWC, replay and three times the epochs."""
-        return Space((Setting("full", RATE),), {"full": RANGES}, longer=3, spare=share)
+        return Space((Setting("full", RATE),), {"full": RANGES}, longer=3, spare=spare)
 
 
 @dataclass(frozen=True)

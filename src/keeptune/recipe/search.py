@@ -10,6 +10,7 @@ from keeptune.core.config import Config
 from keeptune.core.registry import either
 from keeptune.recipe.arms import Arm, ArmName, ArmSettings
 from keeptune.recommend.doses import DoseRange, Setting
+from keeptune.recommend.search import SPARE
 from keeptune.train.remedies.base import REMEDIES
 
 SEARCH = "search"  # among the arms of a recipe
@@ -21,7 +22,7 @@ class SearchConfig(Config):
     trainings: int = Field(12, ge=1)  # at most, beside those of the other arms
     remedies: tuple[str, ...] = ("ewc", "replay")  # whose doses are tried, each alone and two together
     longer: int = Field(3, ge=1)  # most times the recipe's epochs
-    spare: float = Field(1.0, ge=0)  # standard errors of a loss that its margin has to have room for
+    spare: float = Field(SPARE, ge=0)  # standard errors of a loss that its margin has to have room for
 
     @field_validator("remedies")
     @classmethod

@@ -25,6 +25,7 @@ from keeptune.recommend.process import Beliefs, Floats
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
 DOSES = 25  # of a remedy that are considered
 SHARES = 10  # of a remedy whose dose is a share
+SPARE = 1.0  # standard errors of a loss that its margin has room for
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
 STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
@@ -70,7 +71,7 @@ class Space:
     starts: Sequence[Setting]
     doses: Mapping[str, Mapping[str, DoseRange]]
     longer: int = 1
-    spare: float = 1.0
+    spare: float = SPARE
     base: float = 0.0
     whole: frozenset[str] = frozenset()
 
