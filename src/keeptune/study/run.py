@@ -36,7 +36,7 @@ from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.processes import Processes, fitting_workers
 from keeptune.study.schedule.runner import Everything, InProcess, Runner
 from keeptune.study.schedule.work import Work
-from keeptune.study.search import Found, Search, finish_search, found_trials
+from keeptune.study.search import AT_ONCE, Found, Search, finish_search, found_trials
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import Chosen, choose_rates, finish_arms, further_trials
@@ -206,7 +206,8 @@ def choose_runner(prepared: Prepared, workplace: Workplace) -> Runner:
     workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
     trials = sum(len(config.learning_rates(arm)) + len(config.seeds) - 1 for arm in config.training_arms)
     chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
-    workers = min(workers, max(trials, chains, 1))
+    together = AT_ONCE if config.searches else 1
+    workers = min(workers, max(trials, chains, together))
     return Processes(prepared, workplace.messages, workers) if workers > 1 else InProcess(workplace)
 
 
