@@ -20,7 +20,7 @@ from scipy.stats import norm
 
 from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.recommend.pick import NOISE, Candidate, gap, pick
-from keeptune.recommend.process import Beliefs, Floats
+from keeptune.recommend.process import Beliefs, Between, Floats
 
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
 DOSES = 25  # of a remedy that are considered
@@ -30,6 +30,9 @@ LEAST = 1e-3  # expected gain in target score below which no training is worth i
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
 STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
 QUANTILES = norm.ppf((np.arange(9) + 0.5) / 9)  # of what a target score may come to
+
+
+Place = tuple[Setting, float]  # a training and alpha
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,9 @@ def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
     if not settings:
         return None
     places = _Places.of(space)
-    at = places.rows([(setting, alpha) for setting in settings for alpha in ALPHAS])
+    at = [(setting, alpha) for setting in settings for alpha in ALPHAS]
     seen = [(each.setting, model) for each in tried for model in each.models]
-    x = places.rows([(setting, model.alpha) for setting, model in seen])
+    x = [(setting, model.alpha) for setting, model in seen]
     models = [model for _, model in seen]
     target, spread = _target(places, x, models, at)
     losses, likely = _losses(places, x, models, at, space.spare)
@@ -138,7 +141,7 @@ def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
     if by_setting[chosen].max() < LEAST:
         return None
     rows = range(chosen * len(ALPHAS), (chosen + 1) * len(ALPHAS))
-    errors = tuple(float(e) for e in np.median([model.errors for model in models], axis=0))
+    errors = tuple(float(e) for e in np.min([model.errors for model in models], axis=0))
     expected = [
         Seen(alpha, float(_score(target[row])), models[0].error, tuple(losses[row].tolist()), errors)
         for alpha, row in zip(ALPHAS, rows, strict=True)
@@ -146,26 +149,26 @@ def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
     return Tried(settings[chosen], tuple(expected))
 
 
-def _target(places: _Places, x: Floats, models: Sequence[Seen], at: Floats) -> tuple[Floats, Floats]:
+def _target(places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Sequence[Place]) -> tuple[Floats, Floats]:
     """Mean and standard deviation [M] of the log odds of target scores."""
     scores = np.array([model.target for model in models])
     errors = np.array([model.error for model in models])
     floor = np.maximum(errors.max(), 1e-3) / 4  # a score of nothing is not infinitely bad
     clipped = np.clip(scores, floor, 1 - floor)
     noise = np.hypot(SEEDS, np.maximum(errors, floor) / (clipped * (1 - clipped) + floor))
-    return places.beliefs(TARGET).between(x, at).given(np.log(clipped / (1 - clipped)), noise)
+    return places.between(TARGET, x, at).given(np.log(clipped / (1 - clipped)), noise)
 
 
 def _losses(
-    places: _Places, x: Floats, models: Sequence[Seen], at: Floats, spare: float
+    places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Sequence[Place], spare: float
 ) -> tuple[NDArray[np.float64], Floats]:
     """Expected losses in margins [M, S], and the probability that all of them are within the margins [M]."""
     losses, errors = (np.array(each) for each in ([m.losses for m in models], [m.errors for m in models]))
-    between, expected, likely = places.beliefs(LOSS).between(x, at), [], np.ones(len(at))
+    between, expected, likely = places.between(LOSS, x, at), [], np.ones(len(at))
     for lost, error in zip(losses.T, errors.T, strict=True):
         noise = np.hypot(SEEDS, error * STEEP / np.sqrt(1 + (STEEP * lost) ** 2))
         mean, spread = between.given(np.arcsinh(STEEP * lost), noise)
-        usual = float(np.median(error))
+        usual = float(error[np.abs(lost - 1).argmin()])  # what little changes is measured with less noise
         limit = np.arcsinh(STEEP * (1 - spare * usual))
         likely = likely * norm.cdf((limit - mean) / np.hypot(spread, np.hypot(SEEDS, usual)))
         expected.append(np.sinh(mean) / STEEP)
@@ -189,6 +192,7 @@ class _Slopes:
     alpha: tuple[float, float]  # and of alpha
     start: float  # doubt about what differs between methods
     rest: float
+    bend: float = 1.0  # power of the reach of a dose with which it acts
 
 
 LOSS = _Slopes(
@@ -202,7 +206,15 @@ LOSS = _Slopes(
     rest=0.7,
 )
 TARGET = _Slopes(
-    level=(2, 2), pull=(-3, 4), share=(-0.5, 1), longer=(0.3, 0.5), rate=(0.5, 0.7), alpha=(3.5, 2), start=1, rest=1
+    level=(2, 2),
+    pull=(-8, 4),
+    share=(-0.5, 1),
+    longer=(0.3, 0.5),
+    rate=(0.5, 0.7),
+    alpha=(3.5, 2),
+    start=1,
+    rest=1,
+    bend=2,
 )
 WIDTH = 0.25  # of the way from no dose to the largest, over which the rest of a quantity changes
 WIDTH_OF_LOGS = 1.2  # the same of a logarithm of epochs, rates and alpha
@@ -222,8 +234,12 @@ class _Places:
         rates = {start.method: start.lr for start in space.starts}
         return cls(space.remedies(), list(rates), rates)
 
-    def rows(self, models: Sequence[tuple[Setting, float]]) -> Floats:
-        """(setting, alpha) as coordinates [N, D]."""
+    def between(self, slopes: _Slopes, x: Sequence[Place], at: Sequence[Place]) -> Between:
+        """What is believed of a quantity at models that were measured and at models asked about."""
+        return self.beliefs(slopes).between(self.rows(x, slopes.bend), self.rows(at, slopes.bend))
+
+    def rows(self, models: Sequence[Place], bend: float) -> Floats:
+        """Models as coordinates [N, D]."""
         reach = {name: {} for name in self.remedies}  # type: dict[str, dict[float, float]]
         rows = []
         for setting, alpha in models:
@@ -231,7 +247,7 @@ class _Places:
             place = [1.0]
             for name, known in reach.items():
                 dose = doses.get(name, 0.0)
-                place.append(known.setdefault(dose, self.remedies[name].reach(dose)))
+                place.append(known.setdefault(dose, self.remedies[name].reach(dose) ** bend))
             rate = np.log(setting.lr / self.rate.get(setting.method, setting.lr))
             own = [float(setting.method == method) for method in self.methods]
             rows.append([*place, np.log(setting.longer), rate, np.log(alpha), *own])

@@ -38,7 +38,7 @@ class ReplayConfig(RemedyConfig):
     """How much is replayed: train rows of what is to be kept, or texts that the base wrote where there are none."""
 
     dose: ClassVar[str] = "share"
-    searched: ClassVar[DoseRange] = DoseRange(low=0.02, high=0.9, share=True)
+    searched: ClassVar[DoseRange] = DoseRange(low=0.02, high=0.7, share=True)
     needs: ClassVar[frozenset[Need]] = frozenset({Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS})
 
     share: Annotated[float, BeforeValidator(replayed_share)] = 0.05  # of the trained tokens
