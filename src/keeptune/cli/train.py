@@ -23,7 +23,9 @@ def train(
     margin: Annotated[float | None, typer.Option(help="Points that a retained task may lose.")] = None,
     search: Annotated[
         bool | None,
-        typer.Option(help="Search for an arm that keeps what is retained; by default where something is."),
+        typer.Option(
+            "--search/--no-search", help="Search for an arm that keeps what is retained; default: where something is."
+        ),
     ] = None,
     rate: Annotated[
         list[float] | None, typer.Option(help="Peak rate; several are tried. Default: a grid of four.")

@@ -58,7 +58,7 @@ def _found(search: SearchSummary) -> SearchPoint | None:
 
 def _result(search: SearchSummary, found: SearchPoint | None) -> list[str]:
     if not search.points or not search.points[0].losses:
-        return ["No retained suite can be measured, so there was nothing for a search to keep."]
+        return ["Nothing was searched: no retained suite can be measured, or no plain method was run to start from."]
     if found is None:
         return ["The search found no model that is shown to have learned something and keeps every suite."]
     suite = binding(found, search.spare)

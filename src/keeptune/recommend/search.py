@@ -25,6 +25,7 @@ from keeptune.recommend.process import Beliefs, Between, Floats
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
 DOSES = 25  # of a remedy that are considered
 SHARES = 10  # of a remedy whose dose is a share
+TOGETHER = 2  # remedies in one training
 SPARE = 1.0  # standard errors of a loss that its margin has room for
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
@@ -90,7 +91,7 @@ class Space:
             mine = [start]
             for name, doses in self.doses[start.method].items():
                 spread = (0.0, *doses.spread(SHARES if doses.share else DOSES))
-                mine = [setting.with_dose(name, dose) for setting in mine for dose in spread]
+                mine = [s.with_dose(name, dose) for s in mine for dose in spread if not dose or len(s.doses) < TOGETHER]
             found += [replace(setting, longer=longer) for setting in mine for longer in sorted({1, self.longer})]
         return found
 

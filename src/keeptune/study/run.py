@@ -42,6 +42,7 @@ from keeptune.study.summarise import Measured, summarise
 from keeptune.study.tuning import Chosen, choose_rates, finish_arms, further_trials
 from keeptune.study.watching import Watching
 from keeptune.study.workplace import Workplace
+from keeptune.train.remedies.base import Need
 
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
@@ -195,8 +196,12 @@ def _search(work: Work, workplace: Workplace, chosen: Chosen) -> Found | None:
     """The search, where the recipe has one."""
     if not work.recipe.searches:
         return None
-    rehearsal = bool(workplace.data.rehearsal_rows(work.recipe.seeds[0]))
-    return Search(work, workplace.ledger, workplace.baseline, chosen, rehearsal=rehearsal).run()
+    there = {
+        Need.REHEARSAL_ROWS: bool(workplace.data.rehearsal_rows(work.recipe.seeds[0])),
+        Need.SELF_GENERATED_ROWS: not workplace.lm.encoder_decoder,
+    }
+    rows = [need for need, has in there.items() if has]
+    return Search(work, workplace.ledger, workplace.baseline, chosen, rows).run()
 
 
 def choose_runner(prepared: Prepared, workplace: Workplace) -> Runner:

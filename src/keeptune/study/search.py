@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,11 +73,6 @@ class Found:
     summary: SearchSummary
     model: Model | None = None  # that was chosen
 
-    @property
-    def trial(self) -> Trial | None:
-        """The training of the chosen model."""
-        return self.model.trial if self.model else None
-
 
 class Search:
     """One search of a study.
@@ -87,14 +82,14 @@ class Search:
         ledger: where their results are.
         baseline: what suites are compared with.
         chosen: the picked rates of the study's arms; the plain ones are where a search starts.
-        rehearsal: whether there are old rows that remedies may draw on.
+        rows: which rows there are that remedies may draw on, as needs.
     """
 
-    def __init__(self, work: Work, ledger: Ledger, baseline: Baseline, chosen: Chosen, *, rehearsal: bool) -> None:
+    def __init__(self, work: Work, ledger: Ledger, baseline: Baseline, chosen: Chosen, rows: Collection[Need]) -> None:
         self.work, self.ledger, self.baseline, self.chosen = work, ledger, baseline, chosen
         self.starts = [trial for arm, trial in chosen.items() if arm.plain]
         self.known = first_trials(work.recipe)
-        self.rehearsal = rehearsal
+        self.rows = rows
         self.done: list[Trial] = []
 
     @property
@@ -147,16 +142,13 @@ class Search:
         return written.model_copy(update={"sentences": tuple(price.words(written))})
 
     def _space(self) -> Space:
-        """What may be tried: remedies that need old rows only where there are some."""
-        remedies = {}
-        for trial in self.starts:
-            found = self.config.searched_doses(trial.arm)
-            needs = {name: self.config.remedy(name).needs for name in found}
-            remedies[trial.arm.name] = {
-                name: doses
-                for name, doses in found.items()
-                if self.rehearsal or Need.REHEARSAL_ROWS not in needs[name] or Need.SELF_GENERATED_ROWS in needs[name]
+        """What may be tried: remedies that draw on rows only where there are such rows."""
+        remedies = {
+            trial.arm.name: {
+                name: doses for name, doses in self.config.searched_doses(trial.arm).items() if self._has_rows(name)
             }
+            for trial in self.starts
+        }
         arms = [trial.arm for trial in self.starts]
         return Space(
             starts=[Setting(arm.name, lr) for arm in arms for lr in self.config.learning_rates(arm)],
@@ -166,6 +158,11 @@ class Search:
             base=float(self.baseline.target_scores.mean()),
             whole=frozenset(arm.name for arm in arms if not arm.method.weight_deltas),
         )
+
+    def _has_rows(self, remedy: str) -> bool:
+        """Whether a remedy that draws on rows finds some of one kind that it can take."""
+        kinds = self.config.remedy(remedy).needs & {Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS}
+        return not kinds or any(kind in self.rows for kind in kinds)
 
     def _train(self, wanted: Sequence[Setting]) -> bool:
         """Do the trainings; False where a budget left one out."""

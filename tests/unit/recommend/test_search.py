@@ -106,6 +106,14 @@ def test_it_ends_where_nothing_is_left_to_gain() -> None:
     assert not ask([train(PLAIN)], Space([PLAIN], {"full": {}}))  # nothing else may be tried
 
 
+def test_no_training_has_more_than_two_remedies() -> None:
+    pulls = {"ewc": EWC, "replay": REPLAY, "kl": DoseRange(0.01, 30.0)}
+    settings = Space([PLAIN], {"full": pulls}).settings()
+    assert {len(setting.doses) for setting in settings} == {0, 1, 2}
+    assert {name for setting in settings for name, _ in setting.doses} == set(pulls)
+    assert len(set(settings)) == len(settings)
+
+
 def test_doses_spread_evenly_over_their_scale() -> None:
     assert DoseRange(1.0, 1000.0).spread(4) == (1.0, 10.0, 100.0, 1000.0)
     shares = REPLAY.spread(9)

@@ -135,7 +135,7 @@ CASES = [
         search(trainings=0),
         [PROMPT, arm("full", 0.95, suite("category", "Not measurable"))],
         "full",
-        ("No retained suite can be measured, so there was nothing for a search to keep.",),
+        ("Nothing was searched: no retained suite can be measured",),
         silent=("you could have", "The search found"),
     ),
     Case(
