@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,18 @@ class DoseRange:
 
     def spread(self, count: int) -> tuple[float, ...]:
         """So many doses from end to end, evenly on the scale, two digits of each."""
-        places = np.exp(np.linspace(math.log(self._odds(self.low)), math.log(self._odds(self.high)), count))
+        low, high = self._odds(np.array([self.low, self.high])).tolist()
+        places = np.geomspace(low, high, count)
         doses = places / (1 + places) if self.share else places
         return tuple(float(f"{dose:.2g}") for dose in doses)
 
-    def reach(self, dose: float) -> float:
-        """How far along the scale a dose lies: 0 without the remedy, 1 at the largest dose."""
-        low = self._odds(self.low)
-        return math.log1p(self._odds(dose) / low) / math.log1p(self._odds(self.high) / low)
+    def reach(self, dose: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far along the scale doses lie [N]: 0 without the remedy, 1 at the largest dose."""
+        low, high = self._odds(np.array([self.low, self.high]))
+        found: NDArray[np.float64] = np.log1p(self._odds(dose) / low) / np.log1p(high / low)
+        return found
 
-    def _odds(self, dose: float) -> float:
+    def _odds(self, dose: NDArray[np.float64]) -> NDArray[np.float64]:
         return dose / (1 - dose) if self.share else dose
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from keeptune.recommend.doses import DoseRange, Setting
@@ -167,13 +167,19 @@ def _losses(
     losses, errors = (np.array(each) for each in ([m.losses for m in models], [m.errors for m in models]))
     between, expected, likely = places.between(LOSS, x, at), [], np.ones(len(at))
     for lost, error in zip(losses.T, errors.T, strict=True):
-        noise = np.hypot(SEEDS, error * STEEP / np.sqrt(1 + (STEEP * lost) ** 2))
-        mean, spread = between.given(np.arcsinh(STEEP * lost), noise)
+        mean, spread = between.given(np.arcsinh(STEEP * lost), _noise(lost, error))
         usual = float(error[np.abs(lost - 1).argmin()])  # what little changes is measured with less noise
-        limit = np.arcsinh(STEEP * (1 - spare * usual))
-        likely = likely * norm.cdf((limit - mean) / np.hypot(spread, np.hypot(SEEDS, usual)))
+        limit = 1 - spare * usual  # of a loss as it is seen
+        likely = likely * norm.cdf((np.arcsinh(STEEP * limit) - mean) / np.hypot(spread, _noise(limit, usual)))
         expected.append(np.sinh(mean) / STEEP)
     return np.stack(expected, axis=1), likely
+
+
+def _noise(loss: ArrayLike, error: ArrayLike) -> Floats:
+    """Standard deviation of asinh(STEEP * loss) over validation items and seeds, by that of the loss."""
+    slope = STEEP / np.sqrt(1 + (STEEP * np.asarray(loss)) ** 2)
+    noise: Floats = np.hypot(SEEDS, np.asarray(error) * slope)
+    return noise
 
 
 def _score(log_odds: Floats) -> Floats:
@@ -226,14 +232,12 @@ class _Places:
     """Models as places: 1, the reach of every remedy, logs of epochs, rate and alpha, one column for every method."""
 
     remedies: Mapping[str, DoseRange]
-    methods: Sequence[str]
     rate: Mapping[str, float]  # by method, the one that others are compared with
 
     @classmethod
     def of(cls, space: Space) -> _Places:
         """Of all that may be tried."""
-        rates = {start.method: start.lr for start in space.starts}
-        return cls(space.remedies(), list(rates), rates)
+        return cls(space.remedies(), {start.method: start.lr for start in space.starts})
 
     def between(self, slopes: _Slopes, x: Sequence[Place], at: Sequence[Place]) -> Between:
         """What is believed of a quantity at models that were measured and at models asked about."""
@@ -241,25 +245,22 @@ class _Places:
 
     def rows(self, models: Sequence[Place], bend: float) -> Floats:
         """Models as coordinates [N, D]."""
-        reach = {name: {} for name in self.remedies}  # type: dict[str, dict[float, float]]
-        rows = []
-        for setting, alpha in models:
-            doses = dict(setting.doses)
-            place = [1.0]
-            for name, known in reach.items():
-                dose = doses.get(name, 0.0)
-                place.append(known.setdefault(dose, self.remedies[name].reach(dose) ** bend))
-            rate = np.log(setting.lr / self.rate.get(setting.method, setting.lr))
-            own = [float(setting.method == method) for method in self.methods]
-            rows.append([*place, np.log(setting.longer), rate, np.log(alpha), *own])
-        return np.array(rows)
+        settings, alphas = zip(*models, strict=True)
+        reach = [
+            doses.reach(np.array([each.dose(name) for each in settings])) ** bend
+            for name, doses in self.remedies.items()
+        ]
+        longer = np.log([each.longer for each in settings])
+        rate = np.log([each.lr / self.rate[each.method] for each in settings])
+        own = [np.array([float(each.method == method) for each in settings]) for method in self.rate]
+        return np.column_stack([np.ones(len(models)), *reach, longer, rate, np.log(alphas), *own])
 
     def beliefs(self, slopes: _Slopes) -> Beliefs:
         """What is believed of a quantity with these slopes."""
         doses = [slopes.share if each.share else slopes.pull for each in self.remedies.values()]
-        own = [(0.0, slopes.start)] * len(self.methods)
+        own = [(0.0, slopes.start)] * len(self.rate)
         trend = [slopes.level, *doses, slopes.longer, slopes.rate, slopes.alpha, *own]
-        width = [1.0, *[WIDTH] * len(doses), *[WIDTH_OF_LOGS] * 3, *[WIDTH] * len(self.methods)]
+        width = [1.0, *[WIDTH] * len(doses), *[WIDTH_OF_LOGS] * 3, *[WIDTH] * len(self.rate)]
         mean, doubt = np.array(trend).T
         return Beliefs(mean, doubt, slopes.rest, np.array(width))
 
