@@ -14,7 +14,7 @@ from keeptune.recommend.search import ALPHAS, Seen, Space, Tried, ask, choose
 
 EWC, REPLAY = DoseRange(0.1, 10_000.0), DoseRange(0.02, 0.9, share=True)
 PLAIN = Setting("full", 1e-3)
-SPACE = Space([PLAIN], {"full": {"ewc": EWC, "replay": REPLAY}}, longer=3)
+SPACE = Space([PLAIN], {"full": {"ewc": EWC, "replay": REPLAY}}, longer=3, spare=1.0)
 
 
 def train(setting: Setting, stops: float = 90.0) -> Tried:
