@@ -16,7 +16,7 @@ JOBS  ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults ranks check bench laws calibration docs wheel clean
+.PHONY: help demo test faults ranks check bench laws calibration strategies docs wheel clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -99,6 +99,9 @@ laws: $(STAMP) ## ten laws on the built-in model, within the hour: docs/laws.md
 
 calibration: $(STAMP) ## how often verdicts and choices are wrong, by simulation: docs/calibration.md
 	OMP_NUM_THREADS=1 $(BIN)/python recipes/calibration/calibrate.py
+
+strategies: $(STAMP) ## how strategies of `search` compare on simulated tasks: docs/search.md
+	OMP_NUM_THREADS=1 $(BIN)/python recipes/search/compare.py --tasks 50
 
 docs: $(STAMP) ## links resolve and snippets run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs

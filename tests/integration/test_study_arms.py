@@ -46,23 +46,9 @@ ARMS = ["prompt", "full", "full+replay:20%", "full+guard", "full+interpolate", "
 
 
 @pytest.fixture(scope="module")
-def tiny_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model after a few steps on sentences: it predicts them better than the frequencies of their bytes do."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    torch.manual_seed(0)
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_folder), AutoTokenizer.from_pretrained(tiny_folder)
-    ids = tokenizer("the house is red. the dog is blue. the apple is green. the room is red.", return_tensors="pt")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(40):
-        model(input_ids=ids["input_ids"], labels=ids["input_ids"]).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    folder = tmp_path_factory.mktemp("taught") / "tiny"
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def tiny_folder(taught_folder: Path) -> Path:
+    """A model with something to lose."""
+    return taught_folder
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,7 @@ def training(
     method: Literal["lora", "full"] = "lora",
     retain: Data | Sequence[Data] | None = None,
     margin: float | None = None,
+    search: bool | None = None,
     rates: Sequence[float] = (),
     trials: int | None = None,
     on_leak: Literal["error", "drop"] = "error",
@@ -196,6 +197,7 @@ def training(
         method: what is trained.
         retain: what must not get worse.
         margin: points that a retained task may lose.
+        search: look for an arm that keeps what is retained; by default where something is.
         rates: peak learning rates to try; by default the method's grid.
         trials: how many rates of the grid are tried, those in its middle.
         on_leak: "drop" takes rows that leak across the parts out of training.
@@ -203,6 +205,7 @@ def training(
         overrides: "section.field=value" each, as in a recipe.
     """
     from keeptune.recipe.entries import entries_of
+    from keeptune.recipe.search import SEARCH
 
     named = sources(data, "rows")
     columns = dict(fields) if fields else None
@@ -210,7 +213,7 @@ def training(
         "model": os.fspath(model),
         "target": [{"data": source, "fields": columns, "split": {"on_leak": on_leak}} for source in named],
         "retain": [entry for spec in sources(retain, "retained") for entry in entries_of(spec, margin)],
-        "arms": ["prompt", method],
+        "arms": ["prompt", method, *([SEARCH] if (bool(retain) if search is None else search) else [])],
         "prompt": {"shots": [0]},
         "seeds": [0],
         "title": " + ".join(Path(source).stem for source in named),

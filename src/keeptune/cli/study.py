@@ -32,6 +32,9 @@ def study(
     mirror: Annotated[
         str | None, typer.Option(help="Storage that holds a copy of the run folder: s3://bucket/run, gs://, a folder.")
     ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Also search for an arm that keeps every retained suite.")
+    ] = False,
     overrides: Overrides = None,
     nproc: Processes = 1,
     overwrite: Overwrite = False,
@@ -45,9 +48,12 @@ def study(
 
     from keeptune.api.study import load_recipe
     from keeptune.cli.command_line import command_line
+    from keeptune.recipe.config import with_search
 
     limits = [f"budget={budget}"] if budget else []
     whole = load_recipe(recipe, [*(overrides or ()), *limits, *tracked(track)], data_root=data)
+    if search:
+        whole.config = with_search(whole.config)
     console = progress_console(quiet, as_json)
     with main_process(nproc, whole.config, on, out or whole.folder) as (world, config):
         whole.config = config

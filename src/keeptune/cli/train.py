@@ -23,6 +23,12 @@ def train(
         typer.Option(help="What must not get worse: a data file, a text file, a task's YAML file. May be repeated."),
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Points that a retained task may lose.")] = None,
+    search: Annotated[
+        bool | None,
+        typer.Option(
+            "--search/--no-search", help="Search for an arm that keeps what is retained; default: where something is."
+        ),
+    ] = None,
     rate: Annotated[
         list[float] | None,
         typer.Option("--rate", "--lr", help="Peak learning rate; several are tried. Default: a grid of four."),
@@ -60,6 +66,7 @@ def train(
         method=method,
         retain=retain,
         margin=margin,
+        search=search,
         rates=rate or (),
         trials=trials,
         on_leak=on_leak,

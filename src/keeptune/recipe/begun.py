@@ -34,6 +34,7 @@ UNMEASURED = {
     "costs",
     "forgetting",
     "trackers",
+    "search",  # says which trainings there are; each has its key
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, create_model, field_validator, model_validator
 
 from keeptune.batching.mixture import MixtureConfig
-from keeptune.core.config import Config, CountOrAuto
+from keeptune.core.config import Config, CountOrAuto, validate
 from keeptune.core.records import PROMPTING
 from keeptune.core.registry import Registry
 from keeptune.core.units import parse_duration
@@ -18,6 +18,8 @@ from keeptune.evaluate.standard import SetName, expand
 from keeptune.methods.base import METHODS, MethodConfig
 from keeptune.recipe.arms import Arm, ArmName
 from keeptune.recipe.entries import Entry, TargetEntry
+from keeptune.recipe.search import SEARCH, SearchConfig, arm_of, searched_doses
+from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.tracking.base import ALWAYS, TRACKERS
 from keeptune.train.loop import TrainConfig
 from keeptune.train.remedies.base import REMEDIES, Need, RemedyConfig
@@ -122,7 +124,7 @@ class StudyConfig(MethodSettings):
     retain: tuple[Entry, ...] = ()
     """Tasks, free texts and named sets that must not get worse; none says that it does not matter."""
     arms: tuple[str, ...] = ("prompt", "full", "lora")
-    """What is compared: prompt, or a method with any remedies, as in lora+replay:5%."""
+    """What is compared: prompt, search, or a method with any remedies, as in lora+replay:5%."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of the trainings; where none is named and a training is small, 0, 1 and 2."""
     prompt: PromptConfig = PromptConfig()
@@ -133,6 +135,8 @@ class StudyConfig(MethodSettings):
     """Settings of the remedies against forgetting, each under its name."""
     mixture: MixtureConfig | None = None
     """How several targets are mixed; by default every row comes once per epoch."""
+    search: SearchConfig = SearchConfig()
+    """How an arm that keeps is searched for, where search is among the arms."""
     sequence: SequenceConfig | None = None
     """Also learn the targets one after another."""
     curve: CurveConfig | None = None
@@ -205,7 +209,7 @@ class StudyConfig(MethodSettings):
     @field_validator("arms")
     @classmethod
     def _known_arms(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(name if name == PROMPTING else str(ArmName.parse(name)) for name in value)
+        names = tuple(name if name in (PROMPTING, SEARCH) else str(ArmName.parse(name)) for name in value)
         if not names or len(set(names)) < len(names):
             raise ValueError("name each arm once: prompt, full, lora, lora+replay:5%")
         return names
@@ -245,7 +249,19 @@ class StudyConfig(MethodSettings):
                 each.check_sharded()
             if self.quantise != "none":
                 raise ValueError("packed weights cannot be sharded: leave out quantise, or use parallel: ddp")
+        if self.searches:
+            self._check_search()
         return self
+
+    def _check_search(self) -> None:
+        """Refuse a search that has nothing to start from, nothing to keep or nothing to try."""
+        if self.forgetting == "harmless":
+            raise ValueError("a search keeps what is retained, and retain says none: leave search out of the arms")
+        if not any(arm.plain for arm in self.training_arms):
+            raise ValueError("a search starts from a plain method: name one among the arms, as in prompt, lora, search")
+        if not self.searched_arms:
+            tried = ", ".join(self.search.remedies)
+            raise ValueError(f"none of the plain arms goes with a remedy of the search ({tried}): name others")
 
     def _check_stored(self) -> None:
         """Refuse what cannot work on a quantised base."""
@@ -265,7 +281,26 @@ class StudyConfig(MethodSettings):
     @property
     def training_arms(self) -> tuple[Arm, ...]:
         """The arms that train."""
-        return tuple(Arm.of(arm, self) for arm in self.arms if arm != PROMPTING)
+        return tuple(Arm.of(arm, self) for arm in self.arms if arm not in (PROMPTING, SEARCH))
+
+    @property
+    def searches(self) -> bool:
+        """Whether an arm that keeps is searched for."""
+        return SEARCH in self.arms
+
+    @property
+    def searched_arms(self) -> tuple[Arm, ...]:
+        """Every plain arm with every remedy of the search that goes with it, at a middling dose."""
+        plain = [arm for arm in self.training_arms if arm.plain] if self.searches else []
+        return tuple(
+            arm_of(Setting(arm.name, 1.0, ((name, doses.middle),)), self)
+            for arm in plain
+            for name, doses in self.searched_doses(arm).items()
+        )
+
+    def searched_doses(self, arm: Arm) -> dict[str, DoseRange]:
+        """Remedies that a search adds to a plain arm, and their doses."""
+        return searched_doses(arm, self.search, self, self.quantise)
 
     @property
     def sequence_arms(self) -> tuple[Arm, ...]:
@@ -305,4 +340,15 @@ class StudyConfig(MethodSettings):
 
     def needs(self, need: Need) -> bool:
         """Whether a remedy of an arm that is no sequence has a need."""
-        return any(arm.needs(need) for arm in self.training_arms)
+        return any(arm.needs(need) for arm in (*self.training_arms, *self.searched_arms))
+
+
+def with_search(config: StudyConfig) -> StudyConfig:
+    """The recipe with a search among its arms.
+
+    Raises:
+        ConfigError: it has nothing to start from, nothing to keep or nothing to try.
+    """
+    stated = {name: getattr(config, name) for name in config.model_fields_set}  # seeds are settled where none are named
+    arms = config.arms if config.searches else (*config.arms, SEARCH)
+    return validate(StudyConfig, {**stated, "arms": arms})

@@ -52,13 +52,14 @@ class Case:
     keeps_out: ArmSummary | None = None  # scored best, and harmed a suite
     admitted: MarginFlip | None = None
     matched: Matched | None = None
+    price: str = ""  # what more margin would buy, by a search
 
 
 def take(case: Case, choice: ArmSummary) -> Recommendation:
     """The recommendation of an arm. Its paragraphs: the decision; what would flip it; what could not be told."""
     binding = _rejected(case) or _retention_binds(case) or _cost_decides(case)
     decision = [*_what_it_does(case, choice), binding]
-    flips = [_runner_up(case, choice), *_flips(case, choice)]
+    flips = [_runner_up(case, choice), *_flips(case, choice), case.price]
     untold = [_seeds(choice), _methods(case, choice), _untold(case, choice), _not_run(case)]
     return Recommendation(
         arm=choice.name,
@@ -79,7 +80,7 @@ def refuse(case: Case, headline: str, reason: str, best: ArmSummary | None = Non
         arm=None,
         chosen=_chosen(case),
         headline=headline,
-        paragraph=_paragraphs([reason, harmless, binding], [_margin_flip(case)], [_not_run(case)]),
+        paragraph=_paragraphs([reason, harmless, binding], [_margin_flip(case), case.price], [_not_run(case)]),
         provisional=False,
         binding=binding,
         runner_up=best.name if best else None,

@@ -114,6 +114,7 @@ def recommend(
     chance: float | None = None,
     forgetting_matters: bool = True,
     matched: Sequence[Matched] = (),
+    price: str = "",
 ) -> Recommendation:
     """One arm to take, what decided, what would flip it, and what could not be told.
 
@@ -141,6 +142,7 @@ def recommend(
         chance: target score of guessing.
         forgetting_matters: False where it was declared harmless: suites then decide nothing.
         matched: comparisons at equal target score; the one of choice and runner-up is quoted.
+        price: a sentence of a search on what more margin would buy; it is quoted.
 
     Example:
         >>> from keeptune.core.records import ArmSummary, Interval, Score
@@ -155,7 +157,7 @@ def recommend(
     """
     gap = cache(validation.difference)  # the rule asks again under other costs and margins
     rule = Rule(replace(validation, difference=gap), indifference, requests, forgetting_matters)
-    case = _case(rule, arms, difference)
+    case = replace(_case(rule, arms, difference), price=price)
     choice, rejected = case.choice, case.rejected
     if choice is None:
         reason = f"{rejected.label} was chosen and harmed a retained suite" if rejected else "every one lost too much"

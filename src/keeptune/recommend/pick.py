@@ -36,10 +36,10 @@ def pick(candidates: Sequence[Candidate]) -> Candidate:
     """
     alive = _alive(candidates)
     best = max(alive, key=lambda c: float(c.scores.mean()))
-    tied = [c for c in alive if _gap(best.scores - c.scores) <= 1]
+    tied = [c for c in alive if gap(best.scores - c.scores) <= 1]
     if all(len(c.losses) for c in tied):
         lowest = min(tied, key=lambda c: float(c.losses.mean()))
-        tied = [c for c in tied if _gap(c.losses - lowest.losses) <= NOISE]
+        tied = [c for c in tied if gap(c.losses - lowest.losses) <= NOISE]
     return min(tied, key=lambda c: c.cost)
 
 
@@ -53,7 +53,7 @@ def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Can
     """
     alive = _alive(candidates)
     within = [c for c in alive if c.tier <= 1]
-    if not any(_gap(c.scores - base) > NOISE for c in within):
+    if not any(gap(c.scores - base) > NOISE for c in within):
         return pick(alive)
     sure = [c for c in within if c.tier == 0]
     gains = [max((float((c.scores - base).mean()) for c in some), default=-math.inf) for some in (sure, within)]
@@ -65,7 +65,7 @@ def _alive(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [c for c in candidates if not c.diverged] or list(candidates)
 
 
-def _gap(differences: NDArray[np.float64]) -> float:
+def gap(differences: NDArray[np.float64]) -> float:
     """Mean of paired differences in standard errors; 0 where there are none."""
     mean = float(differences.mean())
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0

@@ -47,7 +47,7 @@ SHORT = 5  # characters that a narrow table leaves on one line
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the recommendation, one row per arm, and what tasks learned one after another came to.
+    """Print the recommendation, one row per arm, what a search found, and what became of tasks learned in turn.
 
     Every suite follows, a table per arm: before, after, and the change with its interval. Colour only repeats what the
     words say; columns in which no arm has a number are left out. More than six arms have a column per verdict, and of
@@ -72,6 +72,9 @@ def print_summary(summary: Summary, console: Console) -> None:
             if arm.suites and arm.not_run is None:
                 console.print()
                 console.print(_suites(arm), highlight=False)
+    if summary.search is not None:
+        console.print()
+        console.print(Text(" ".join(summary.search.sentences)), highlight=False)
     if found := sequences(summary):
         console.print()
         console.print(_in_turn(found), highlight=False)

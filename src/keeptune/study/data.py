@@ -55,14 +55,14 @@ class TrainingData:
     messages: Messages
     _encoded: dict[tuple[str, int], Parts] = field(default_factory=dict, repr=False)
 
-    def rows(self, seed: int, examples: int | None = None) -> TrainingRows:
+    def rows(self, seed: int, examples: int | None = None, longer: int = 1) -> TrainingRows:
         """Rows of all targets, the wording of every train row drawn by the seed.
 
         With ``examples`` the first so many of a shuffled order: smaller sets are parts of larger ones, and all take
-        as many steps as the whole set.
+        as many steps as the whole set. ``longer``: times the recipe's epochs.
         """
         train, validation, tasks = self._all_targets(seed)
-        steps = self.train.steps(len(train))
+        steps = self.train.times(longer).steps(len(train))
         if examples is not None:
             chosen = sorted(np.random.default_rng(seed).permutation(len(train))[:examples].tolist())
             train, tasks = picked(train, np.array(chosen)), [tasks[i] for i in chosen]

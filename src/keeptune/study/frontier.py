@@ -12,6 +12,7 @@ from keeptune.recipe.config import StudyConfig
 from keeptune.study.baseline import Baseline, Floats
 from keeptune.study.ledger import Ledger
 from keeptune.study.records import Checkpoint, TrialRecord, ValidationScores
+from keeptune.study.search import Found
 from keeptune.study.trial import Trial
 from keeptune.study.tuning import Chosen, chosen_alpha, first_trials, further_trials
 from keeptune.study.validation import BaseSuite, ValidationResults
@@ -112,9 +113,19 @@ def _sweep_points(ledger: Ledger, arm: Arm, trial: Trial, chosen: float) -> list
 
 
 def validation_results(
-    config: StudyConfig, ledger: Ledger, baseline: Baseline, chosen: Chosen, prompting: Mapping[str, Floats]
+    config: StudyConfig,
+    ledger: Ledger,
+    baseline: Baseline,
+    chosen: Chosen,
+    prompting: Mapping[str, Floats],
+    found: Found | None = None,
 ) -> ValidationResults:
-    """What was seen on validation items, once all is trained; ``prompting``: scores of the prompting arms by name."""
+    """What was seen on validation items, once all is trained.
+
+    Args:
+        prompting: scores of the prompting arms by name.
+        found: by a search.
+    """
     later = further_trials(config, chosen)
     arms = {name: ValidationScores(target=tuple(scores.tolist()), suites=()) for name, scores in prompting.items()}
     models: dict[str, dict[int, list[ValidationScores]]] = {}
@@ -126,6 +137,9 @@ def validation_results(
             if trial.arm == arm.trained:
                 seen = models.setdefault(arm.name, {}).setdefault(trial.seed, [])
                 seen += _scores_on_the_way(ledger, trial, swept=arm.interpolated and trial in (best, *later))
+    if found is not None and found.model is not None:
+        model = found.model
+        arms[ledger.arm_folder(model.trial, model.alpha).name] = model.validation
     suites = [BaseSuite.of(skill, baseline.validation[skill.suite.name]) for skill in baseline.skills]
     return ValidationResults(np.array(baseline.target_clusters, dtype=object), suites, arms, models)
 

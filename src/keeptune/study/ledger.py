@@ -59,7 +59,7 @@ class Ledger:
             trial.lr,
             trial.seed,
             trial.examples,
-            config.train.digest(),
+            config.train.times(trial.longer).digest(),
             config.checkpoints,
         )
 

@@ -187,6 +187,8 @@ def _check(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task],
         raise ConfigError(f"two tasks are called '{twice[0]}'", remedy="give one of them another name:")
     for order in config.sequence.orders if config.sequence else ():
         check_order(order, [task.name for task in targets])
+    if config.searches and not suites:
+        raise ConfigError("a search keeps what is retained, and nothing is", where="retain", remedy="name what to keep")
     for arm in config.training_arms:
         needing = arm.needs(Need.SUITES)
         if needing and not suites:
@@ -208,7 +210,7 @@ def _check_pairs(prepared: Prepared) -> None:
         if task.request == "text" or task.adapter is not None:
             why = NO_LIKELIHOOD if task.request == "text" else "suites of lm-eval are asked of decoder-only models"
             raise ConfigError(why, where=task.name, remedy=f"leave it out, {only}")
-    for arm in prepared.config.training_arms:
+    for arm in (*prepared.config.training_arms, *prepared.config.searched_arms):
         if not arm.method.encoder_decoders:
             raise ConfigError(
                 f"{arm.method.name} is for decoder-only models", where=arm.name, remedy=f"leave it out, {only}"

@@ -15,6 +15,7 @@ from keeptune.core.records import (
     Drift,
     ItemRecord,
     Record,
+    SearchSummary,
     read_json,
     read_records,
     write_json,
@@ -141,6 +142,12 @@ class SweepRecord(KeyedRecord):
     """sweep.json: the way from the base to a trial's model."""
 
     points: tuple[SweepPoint, ...]
+
+
+class SearchRecord(KeyedRecord):
+    """search.json in the run's folder."""
+
+    search: SearchSummary
 
 
 class TextsRecord(KeyedRecord):

@@ -49,11 +49,13 @@ from keeptune.study.schedule.runner import Everything, InProcess, Runner
 from keeptune.study.schedule.together import Together
 from keeptune.study.schedule.work import Work
 from keeptune.study.schedule.worker import Start
+from keeptune.study.search import Found, Search, finish_search, found_trials
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
-from keeptune.study.tuning import choose_rates, finish_arms, further_trials
+from keeptune.study.tuning import Chosen, choose_rates, finish_arms, further_trials
 from keeptune.study.watching import Watching
 from keeptune.study.workplace import Workplace
+from keeptune.train.remedies.base import Need
 
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
@@ -190,10 +192,12 @@ def measure(
             planned = plan(workplace, config, runner, clock)
             work = follow(planned, prepared, workplace, runner, clock)
         chosen = choose_rates(work, ledger, baseline)
+        found = _search(work, workplace, chosen)
         curves = learning_curves(work, ledger, chosen)
-        further = [Train(trial) for trial in further_trials(work.recipe, chosen)]
+        further = [Train(t) for t in (*further_trials(work.recipe, chosen), *found_trials(work.recipe, found)[1:])]
         work.do([*sequence_jobs(work.recipe, scorer.targets), *further])
         tuned = finish_arms(work, ledger, baseline, chosen)
+        tuned += finish_search(work, ledger, found, tuned)
         watching.tested(arm for each in tuned for arm in each.seeds)
     finally:
         runner.close()
@@ -211,7 +215,8 @@ def measure(
         best_prompting=best,
         tuned=tuned,
         frontier=frontier_points(left, ledger, baseline, chosen),
-        validation=validation_results(left, ledger, baseline, chosen, asked),
+        validation=validation_results(left, ledger, baseline, chosen, asked, found),
+        search=found.summary if found else None,
         base_validation=baseline.validation,
         curves=curves,
         sequences=[read_sequence(ledger, job) for job in sequence_jobs(left, scorer.targets)],
@@ -222,6 +227,18 @@ def measure(
         cards=[data_card(task, workplace.encoder) for task in prepared.targets],
     )
     return measured, left
+
+
+def _search(work: Work, workplace: Workplace, chosen: Chosen) -> Found | None:
+    """The search, where the recipe has one."""
+    if not work.recipe.searches:
+        return None
+    there = {
+        Need.REHEARSAL_ROWS: bool(workplace.data.rehearsal_rows(work.recipe.seeds[0])),
+        Need.SELF_GENERATED_ROWS: not workplace.lm.encoder_decoder,
+    }
+    rows = [need for need, has in there.items() if has]
+    return Search(work, workplace.ledger, workplace.baseline, chosen, rows).run()
 
 
 def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere = NOTHING) -> Runner:

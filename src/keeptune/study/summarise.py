@@ -24,6 +24,7 @@ from keeptune.core.records import (
     Recommendation,
     SampleOutput,
     Score,
+    SearchSummary,
     SequenceSummary,
     Summary,
     TaskScore,
@@ -32,6 +33,7 @@ from keeptune.core.records import (
 from keeptune.core.units import cut, human_bytes
 from keeptune.recommend.choose import mark_pareto, recommend
 from keeptune.recommend.costs import with_break_even
+from keeptune.recommend.price import offers
 from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
@@ -62,6 +64,7 @@ class Measured:
     chance: float | None  # of guessing on the target's test items
     base_extras: Mapping[str, Sequence[ItemRecord]] = field(default_factory=dict)
     extras: Sequence[ExtraEvaluation] = ()
+    search: SearchSummary | None = None
     curves: Mapping[str, Curve] = field(default_factory=dict)
     sequences: Sequence[SequenceSummary] = ()
     plans: Sequence[ArmPlan] = ()
@@ -105,6 +108,7 @@ def summarise(
         chance=measured.chance,
         forgetting_matters=not harmless,
         matched=compared,
+        price=next(iter(offers(measured.search)), "") if measured.search else "",
     )
     return Summary(
         title=title,
@@ -121,6 +125,7 @@ def summarise(
         wordings=_wordings(measured),
         held_out=_held_out(measured),
         sequences=tuple(measured.sequences),
+        search=measured.search,
         plans=tuple(measured.plans),
         matched=compared,
         samples=_samples(measured, everyone),
@@ -219,6 +224,8 @@ def _not_run(measured: Measured, plan: ArmPlan, why: str) -> ArmSummary:
 
 def _note(measured: Measured, arm: ScoredArm) -> str | None:
     notes = [arm.record.note] if arm.record.note else []
+    if measured.search is not None and arm.name == measured.search.found:
+        notes.append("found by search")
     if arm.name == measured.best_prompting and len(measured.prompting) > 1:
         notes.append("best prompting on validation")
     return "; ".join(notes) or None

@@ -15,9 +15,11 @@ class Trial:
     lr: float
     seed: int
     examples: int | None = None
+    longer: int = 1  # times the recipe's epochs
 
     @property
     def name(self) -> str:
         """Name of the folder."""
         size = f"-n{self.examples}" if self.examples is not None else ""
-        return f"{self.arm.folder}-lr{self.lr:g}-seed{self.seed}{size}"
+        epochs = f"-{self.longer}x" if self.longer > 1 else ""
+        return f"{self.arm.folder}-lr{self.lr:g}-seed{self.seed}{size}{epochs}"

@@ -80,6 +80,11 @@ class TrainConfig(Config):
         whole = self.epochs * math.ceil(rows / self.global_batch)
         return min(whole, self.max_steps or whole)
 
+    def times(self, longer: int) -> TrainConfig:
+        """The same for that many times the epochs."""
+        steps = None if self.max_steps is None else longer * self.max_steps
+        return self.model_copy(update={"epochs": longer * self.epochs, "max_steps": steps})
+
 
 def fit(
     lm: LanguageModel,

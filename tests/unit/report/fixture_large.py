@@ -25,11 +25,15 @@ from keeptune.core.records import (
     Matched,
     Overall,
     RemedyDose,
+    SearchPoint,
+    SearchSummary,
     SequenceSummary,
+    SuiteLoss,
     SuiteLosses,
     Summary,
     WordingGap,
 )
+from keeptune.recommend import price
 
 SUITES = (
     "addition",
@@ -285,6 +289,39 @@ def plans() -> tuple[ArmPlan, ...]:
     return (*planned, ArmPlan(arm="lora:r256", trials=3, memory_bytes=18_000_000_000, seconds=None, fits=False))
 
 
+def search() -> SearchSummary:
+    """Six trainings with the points on the way to each; the third was found, the fourth is a little beyond."""
+    trained = ((0.95, 0.31), (0.83, 0.05), (0.62, 0.02), (0.71, 0.034), (0.12, 0.0), (0.9, 0.4))
+    points = tuple(
+        SearchPoint(
+            name=f"full-ewc{number}{'' if alpha == 1 else f'-alpha{alpha:g}'}",
+            arm=f"full+ewc:{number}",
+            label=f"Full fine-tuning, EWC {number}{'' if alpha == 1 else f', {100 * alpha:.0f} % of the way'}",
+            training=number,
+            alpha=None if alpha == 1 else alpha,
+            target=target * alpha**3,
+            losses=(
+                SuiteLoss(suite="addition", loss=loss * alpha, error=0.005, margin=0.03),
+                SuiteLoss(suite="held-out prose", loss=loss * alpha / 8, error=0.001, margin=0.01, relative=True),
+            ),
+            worst=(loss * alpha + 0.005) / 0.03,
+        )
+        for number, (target, loss) in enumerate(trained)
+        for alpha in (0.6, 1.0)
+    )
+    written = SearchSummary(
+        allowed=12,
+        trainings=5,
+        tokens=3_200_000,
+        spare=1.0,
+        base=0.0,
+        points=points,
+        front=tuple(point.name for point in price.front(points)),
+        found="full-ewc2",
+    )
+    return written.model_copy(update={"sentences": tuple(price.words(written))})
+
+
 def large(**changes: object) -> Summary:
     """Everything at once."""
     made = arms()
@@ -304,5 +341,6 @@ def large(**changes: object) -> Summary:
         ),
         "matched": (pair(7, 0, comparable=False), pair(5, 0, comparable=True), pair(1, 0, comparable=True)),
         "plans": plans(),
+        "search": search(),
     }
     return fixture.study(**(fields | changes))

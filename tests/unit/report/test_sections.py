@@ -60,12 +60,30 @@ def test_every_section_of_a_large_study_is_there_and_in_the_contents(page: str) 
         ("held_out", "heldout"),
         ("sequences", "sequences"),
         ("matched", "matched"),
+        ("search", "price"),
     ],
 )
 def test_a_section_without_data_is_left_out(field: str, name: str) -> None:
-    page = html_of(large.large(**{field: ()}))
+    page = html_of(large.large(**{field: None if field == "search" else ()}))
     assert re.findall(r'<section id="(\w+)">', page) == [other for other in FROM_SUMMARY if other != name]
     assert f'href="#{name}"' not in page
+
+
+def test_the_price_of_keeping_is_drawn_and_said(page: str) -> None:
+    part = section(page, "price")
+    text = text_of(part)
+    assert "The search found Full fine-tuning, EWC 2: 62.0 on validation items" in text
+    assert "At a margin of 3.9 points on addition (margin 3) you could have 71.0 (Full fine-tuning, EWC 3)." in text
+    assert "The search took 5 trainings of 12 that were allowed" in text
+    assert "Full fine-tuning, EWC 2 (found) 62.0 0.8 margins addition, 2.5 of 3 points" in text
+    assert "12 models, of which 4 need more margin than is drawn" in text
+    assert part.count('class="ring"') == 2 and "your margins" in part  # in the legend and in the chart
+
+
+def test_a_search_without_anything_to_keep_is_said_and_not_drawn() -> None:
+    empty = large.search().model_copy(update={"points": (), "front": (), "found": None, "sentences": ("Nothing.",)})
+    part = section(html_of(large.large(search=empty)), "price")
+    assert "Nothing." in part and "<svg" not in part and "<table" not in part
 
 
 def test_what_was_lost_is_grouped_and_shown(page: str) -> None:
@@ -80,7 +98,18 @@ def test_what_was_lost_is_grouped_and_shown(page: str) -> None:
 def test_an_older_summary_has_none_of_the_new_sections() -> None:
     page = html_of(fixture.study(frontier=()))
     found = set(re.findall(r'<section id="(\w+)">', page))
-    assert not found & {"lost", "drift", "matched", "frontier", "doses", "learning", "wordings", "heldout", "sequences"}
+    assert not found & {
+        "lost",
+        "drift",
+        "matched",
+        "price",
+        "frontier",
+        "doses",
+        "learning",
+        "wordings",
+        "heldout",
+        "sequences",
+    }
     assert "The plan beside" not in page
 
 

@@ -11,6 +11,7 @@ from keeptune.core.units import parse_duration
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs.base import Job
+from keeptune.study.jobs.explore import Explore
 from keeptune.study.jobs.interpolate import Interpolate
 from keeptune.study.jobs.sequence import TaskSequence
 from keeptune.study.jobs.test import ScoreTest, TrainAndTest
@@ -153,3 +154,13 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="write a number"):
         parse_duration(text)
+
+
+def test_a_training_of_a_search_is_the_recipes_while_it_has_so_many() -> None:
+    retain = [{"task": "builtin:addition", "margin": 3}]
+    recipe = config(arms=["prompt", "full", "search"], curve=None, retain=retain, search={"trainings": 5})
+    trial = Trial(Arm.of("full+ewc:30", recipe), 1e-4, 0, longer=3)
+    assert Explore(trial, 5).belongs_to(recipe) and not Explore(trial, 6).belongs_to(recipe)
+    assert Explore(trial, 6, weights=True).belongs_to(recipe)  # of what was chosen they are needed
+    plain = Train(Trial(Arm.of("full", recipe), 1e-4, 0))
+    assert Explore(trial, 1).seconds(estimates(), recipe) == 3 * plain.seconds(estimates(), recipe)

@@ -22,6 +22,7 @@ from keeptune.core.records.base import Part, Record
 from keeptune.core.records.items import Estimate, Interval, ItemRecord, Score
 from keeptune.core.records.manifest import Manifest
 from keeptune.core.records.read_write import json_text, read_json, read_records, write_json, write_records
+from keeptune.core.records.search import SearchPoint, SearchSummary, SuiteLoss
 from keeptune.core.records.study import (
     ArmPlan,
     CurvePoint,
@@ -51,7 +52,7 @@ __all__ = [
     "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard",
     "Drift", "EngineRecord", "Estimate", "FrontierPoint", "HeldOut", "Interval", "ItemRecord", "LearningCurve",
     "LossGroup", "LostItem", "Manifest", "Matched", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
-    "SampleOutput", "Score", "SequenceSummary", "SkippedRecord", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
-    "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "json_text", "read_json", "read_records", "write_json",
-    "write_records",
+    "SampleOutput", "Score", "SearchPoint", "SearchSummary", "SequenceSummary", "SkippedRecord", "StepRecord",
+    "SuiteLoss", "SuiteLosses", "SuiteVerdict", "Summary", "TaskScore", "ValidationRecord", "Verdict", "WordingGap",
+    "json_text", "read_json", "read_records", "write_json", "write_records",
 ]

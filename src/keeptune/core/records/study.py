@@ -6,6 +6,7 @@ from keeptune.core.records.arms import ArmSummary, FrontierPoint, Matched
 from keeptune.core.records.base import Record
 from keeptune.core.records.items import Estimate, Interval, Score
 from keeptune.core.records.manifest import Manifest
+from keeptune.core.records.search import SearchSummary
 
 
 class SequenceSummary(Record):
@@ -141,6 +142,7 @@ class Summary(Record):
     held_out: tuple[HeldOut, ...] = ()
     plans: tuple[ArmPlan, ...] = ()
     sequences: tuple[SequenceSummary, ...] = ()
+    search: SearchSummary | None = None
     matched: tuple[Matched, ...] = ()
     samples: tuple[SampleOutput, ...] = ()
     cards: tuple[DataCard, ...] = ()

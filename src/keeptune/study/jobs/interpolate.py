@@ -8,11 +8,12 @@ from keeptune.core.records import write_json
 from keeptune.inference.score import row_nats
 from keeptune.methods.base import weight_delta
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.search import ALPHAS
 from keeptune.study.baseline import score_on_validation
 from keeptune.study.jobs.base import Unplanned
 from keeptune.study.jobs.train import loaded
 from keeptune.study.records import SweepPoint, SweepRecord
-from keeptune.study.schedule.estimates import ALPHAS, Estimates
+from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.trial import Trial
 from keeptune.study.workplace import Workplace
 from keeptune.train.drift import drift

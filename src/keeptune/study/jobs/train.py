@@ -44,7 +44,7 @@ class Train:
 
     def seconds(self, estimates: Estimates, config: StudyConfig) -> float:
         """One training and its validation; what has to be done again is not planned."""
-        return 0.0 if self.weights else estimates.training(config, self.trial.arm)
+        return 0.0 if self.weights else estimates.training(config, self.trial.arm, self.trial.longer)
 
     def belongs_to(self, config: StudyConfig) -> bool:
         """Whether the recipe still has its seed, its rate and its arm."""
@@ -78,7 +78,7 @@ class Train:
 def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
     """The training's record; its weights are in its folder, and the model is the base again."""
     config, ledger, lm, baseline = workplace.config, workplace.ledger, workplace.lm, workplace.baseline
-    rows = workplace.data.rows(trial.seed, trial.examples)
+    train, rows = config.train.times(trial.longer), workplace.data.rows(trial.seed, trial.examples, trial.longer)
     watch = _Watch(workplace.scorer, baseline, checkpoints=config.checkpoints)
     method, remedies = trial.arm.build(
         RemedyInputs(
@@ -92,7 +92,7 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         method,
         rows.train,
         rows.validation,
-        config.train,
+        train,
         ledger.trial_folder(trial),
         lr=trial.lr,
         seed=trial.seed,
@@ -111,7 +111,7 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
             key=ledger.trial_key(trial),
             name=trial.name,
             arm=trial.arm.name,
-            label=trial.arm.describe(remedies),
+            label=trial.arm.describe(remedies) + (f", {train.epochs} epochs" if trial.longer > 1 else ""),
             method=trial.arm.method.name,
             lr=trial.lr,
             seed=trial.seed,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from keeptune.data.storage.lazy import LazyMap
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
+from keeptune.recommend.search import ALPHAS
 from keeptune.study.workplace import Workplace
 from keeptune.train.estimate import Needs, probe
 
-ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
 BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
 
 
@@ -29,14 +29,13 @@ class Estimates:
     test_seconds: float
     bytes_of_model: int
 
-    def training(self, config: StudyConfig, arm: Arm) -> float:
-        """Seconds of one training and its validation."""
+    def training(self, config: StudyConfig, arm: Arm, longer: int = 1) -> float:
+        """Seconds of one training, of ``longer`` times the recipe's epochs, and its validation."""
         needs = self.needs[arm.method.name]
         factor = math.prod(remedy.token_factor() for remedy in arm.remedies) * (1 + BASE_FORWARD * arm.base_forwards)
-        looks = 1 + (config.train.epochs * config.train.validations_per_epoch - 1) * config.checkpoints
+        looks = 1 + (longer * config.train.epochs * config.train.validations_per_epoch - 1) * config.checkpoints
         return (
-            factor * self.tokens * needs.seconds_per_token
-            + self.steps * needs.seconds_per_step
+            longer * (factor * self.tokens * needs.seconds_per_token + self.steps * needs.seconds_per_step)
             + looks * self.validation_seconds
         )
 
@@ -59,6 +58,16 @@ class Estimates:
         seconds = (trials + curve) * self.training(config, arm) + (len(config.seeds) + curve) * self.test_seconds
         return trials + curve, seconds
 
+    def search(self, config: StudyConfig) -> tuple[int, float]:
+        """(trainings, seconds) of a search: half of them as long as any may be, all with the points on the way."""
+        arms = config.searched_arms
+        if not arms:
+            return 0, 0.0
+        one = max(self.training(config, arm, longer) for arm in arms for longer in (1, config.search.longer)) / 2
+        one += max(self.training(config, arm) for arm in arms) / 2 + self.interpolation
+        later = (len(config.seeds) - 1) * one + len(config.seeds) * self.test_seconds
+        return config.search.trainings, config.search.trainings * one + later
+
     def sequence(self, config: StudyConfig, arm: Arm) -> tuple[int, float]:
         """(trainings, seconds) of an arm through all orders: every task in its turn, all tasks tested after each."""
         assert config.sequence is not None
@@ -77,7 +86,7 @@ class Estimates:
     def total(self, config: StudyConfig) -> float:
         """Seconds of everything that trains, one worker."""
         arms = sum(self.arm(config, arm)[1] for arm in config.training_arms)
-        return arms + sum(self.sequence(config, arm)[1] for arm in config.sequence_arms)
+        return arms + self.search(config)[1] + sum(self.sequence(config, arm)[1] for arm in config.sequence_arms)
 
 
 def estimate(workplace: Workplace, methods: Sequence[str], threads: int) -> Estimates:

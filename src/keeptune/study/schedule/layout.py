@@ -14,6 +14,7 @@ from keeptune.models.load import model_folder
 from keeptune.models.precision import pick_device, pick_dtype
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.search import AT_ONCE
 from keeptune.train.memory import total_bytes
 from keeptune.train.sharded import Sharding
 
@@ -71,7 +72,7 @@ def trainings(config: StudyConfig) -> int:
     """How many can run at the same time."""
     trials = sum(len(config.learning_rates(arm)) + len(config.seeds) - 1 for arm in config.training_arms)
     chains = len(config.sequence.arms) * max(1, len(config.sequence.orders)) if config.sequence else 0
-    return max(trials, chains, 1)
+    return max(trials, chains, AT_ONCE if config.searches else 1)
 
 
 def fits(config: StudyConfig, parameters: int, processes: int) -> bool:

@@ -7,7 +7,8 @@ comparison stays fair:
 1. further seeds, the last one first;
 2. sizes of the learning curve, the largest first;
 3. rates, from the highest and the lowest in turn, down to one;
-4. arms with remedies, the last one first, while an arm is left that trains.
+4. arms with remedies, the last one first, while an arm is left that trains;
+5. trainings of the search, half of them at a time, down to four.
 
 Whether what is kept turns out to take as long as planned is watched by `deadline`.
 """
@@ -23,6 +24,7 @@ from keeptune.core.records import ArmPlan, write_json
 from keeptune.core.units import human_bytes, human_seconds, parse_duration
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.search import SEARCH
 from keeptune.study.records import KeyedRecord, finished
 from keeptune.study.schedule.estimates import Estimates, estimate
 from keeptune.study.schedule.runner import Runner
@@ -30,6 +32,7 @@ from keeptune.study.workplace import Workplace
 from keeptune.train.memory import available_bytes, used_bytes
 
 FILE = "plan.json"
+FEWEST = 4  # trainings that a search is left with
 
 
 class PlanRecord(KeyedRecord):
@@ -41,6 +44,7 @@ class PlanRecord(KeyedRecord):
     seeds: tuple[int, ...]
     rates: dict[str, tuple[float, ...]]  # by method
     sizes: tuple[int, ...]  # of the learning curve
+    trainings: int = 0  # of the search
 
     @classmethod
     def of(
@@ -80,6 +84,7 @@ class PlanRecord(KeyedRecord):
             line(arm.name, arm, estimates.arm(kept, arm) if arm in runs else (0, 0.0), fits[arm.name])
             for arm in config.training_arms
         ]
+        plans += [line(SEARCH, arm, estimates.search(kept)) for arm in kept.searched_arms[:1]]
         plans += [line(f"{arm.name}, in turn", arm, estimates.sequence(kept, arm)) for arm in kept.sequence_arms]
         return cls(
             key=key,
@@ -89,11 +94,18 @@ class PlanRecord(KeyedRecord):
             seeds=kept.seeds,
             rates={name: kept.method(name).learning_rates for name in kept.methods},
             sizes=kept.curve.sizes if kept.curve else (),
+            trainings=kept.search.trainings,
         )
 
     def apply(self, config: StudyConfig) -> StudyConfig:
         """The recipe with what was dropped left out."""
-        kept = config.with_learning_rates(self.rates).model_copy(update={"arms": self.arms, "seeds": self.seeds})
+        kept = config.with_learning_rates(self.rates).model_copy(
+            update={
+                "arms": self.arms,
+                "seeds": self.seeds,
+                "search": config.search.model_copy(update={"trainings": self.trainings}),
+            }
+        )
         if kept.curve is None:
             return kept
         return kept.model_copy(update={"curve": kept.curve.model_copy(update={"sizes": self.sizes})})
@@ -184,6 +196,11 @@ def _smaller(config: StudyConfig) -> Iterator[tuple[StudyConfig, str]]:
         last = next(arm for arm in reversed(config.training_arms) if not arm.plain)
         config = config.model_copy(update={"arms": tuple(arm for arm in config.arms if arm != last.name)})
         yield config, last.name
+    while config.searches and config.search.trainings > FEWEST:
+        trainings = max(config.search.trainings // 2, FEWEST)
+        what = f"{config.search.trainings - trainings} trainings of the search"
+        config = config.model_copy(update={"search": config.search.model_copy(update={"trainings": trainings})})
+        yield config, what
 
 
 def plan_table(plans: Sequence[ArmPlan]) -> Table:

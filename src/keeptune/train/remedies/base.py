@@ -12,6 +12,7 @@ from keeptune.core.registry import Registry
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.objective import Term
 
 Steps = Sequence[Sequence[Encoded]]  # the rows of every optimiser step of a run
@@ -84,6 +85,7 @@ class RemedyConfig(Dosed):
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     base_forwards: ClassVar[float] = 0.0  # forward passes of the base beside every one of training
+    searched: ClassVar[DoseRange | None] = None  # doses that a search tries; None: it leaves the remedy alone
 
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Remedy:
         """A fresh instance for one training."""

@@ -16,6 +16,7 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method, WeightDelta, total, weight_delta
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.outputs import target_nll
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 from keeptune.train.step import batches_for
@@ -26,6 +27,7 @@ class EwcConfig(RemedyConfig):
     """Weights are pulled towards the base's, stiffly where its skills depend on them (EWC)."""
 
     dose: ClassVar[str] = "strength"
+    searched: ClassVar[DoseRange] = DoseRange(low=0.1, high=10_000.0)
     needs: ClassVar[frozenset[Need]] = frozenset(
         {Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS, Need.PLAIN_WEIGHTS, Need.WHOLE_WEIGHTS}
     )

@@ -17,6 +17,7 @@ from keeptune.methods.base import Method
 from keeptune.models import head
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.outputs import logits
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
@@ -26,6 +27,7 @@ class KlConfig(RemedyConfig):
     """Predictions are held near the base's by KL(base || tuned)."""
 
     dose: ClassVar[str] = "weight"
+    searched: ClassVar[DoseRange] = DoseRange(low=0.01, high=30.0)
     base_forwards: ClassVar[float] = 1.0
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAME_INPUT})
 

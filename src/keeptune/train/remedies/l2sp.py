@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from keeptune.methods.base import Method, WeightDelta, weight_delta
 from keeptune.models.language_model import LanguageModel
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 
@@ -21,6 +22,7 @@ class L2SpConfig(RemedyConfig):
     """Weights are pulled towards the base's (L2-SP)."""
 
     dose: ClassVar[str] = "strength"
+    searched: ClassVar[DoseRange] = DoseRange(low=1e-5, high=10.0)
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS, Need.WHOLE_WEIGHTS})
 
     strength: float = Field(0.01, gt=0)

@@ -17,6 +17,7 @@ from keeptune.batching.mixture import passes
 from keeptune.core.errors import DataError
 from keeptune.core.units import parse_share
 from keeptune.data.examples import Encoded
+from keeptune.recommend.doses import DoseRange
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs, Steps
 
 
@@ -37,6 +38,7 @@ class ReplayConfig(RemedyConfig):
     """Train rows of the retained suites are replayed, or texts that the base wrote where there are none."""
 
     dose: ClassVar[str] = "share"
+    searched: ClassVar[DoseRange] = DoseRange(low=0.02, high=0.7, share=True)
     needs: ClassVar[frozenset[Need]] = frozenset({Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS})
 
     share: Annotated[float, BeforeValidator(replayed_share, json_schema_input_type=float | str)] = 0.05

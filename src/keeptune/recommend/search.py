@@ -1,0 +1,277 @@
+"""The search for an arm that keeps: which training comes next, given all that was tried. Pure, and without state.
+
+Wanted is the best target score among models whose every suite loses no more than its margin. From what was tried one
+process for the target and one for every suite (see `process`) say what each training that was not tried, and each point
+on the way to it, would score and lose, and how sure that is. They start from what is known of remedies: losses fall
+about as a power of a pull's dose and of the share that is not replayed, the target holds up to some dose and then goes,
+both shrink towards the base. The next training is the one with the largest expected gain: over all that its target
+score may come to, what it would be better than the best model within the margins, times the probability that every
+suite stays within its margin (Gardner et al. 2014, "Bayesian optimization with inequality constraints").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
+
+from keeptune.recommend.doses import DoseRange, Setting
+from keeptune.recommend.pick import NOISE, Candidate, gap, pick
+from keeptune.recommend.process import Beliefs, Between, Floats
+
+ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
+DOSES = 25  # of a remedy that are considered
+SHARES = 10  # of a remedy whose dose is a share
+TOGETHER = 2  # remedies in one training
+SPARE = 0.5  # standard errors of a loss that its margin has room for: docs/search.md says what others give
+LEAST = 1e-3  # expected gain in target score below which no training is worth it
+SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
+STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
+QUANTILES = norm.ppf((np.arange(9) + 0.5) / 9)  # of what a target score may come to
+
+
+Place = tuple[Setting, float]  # a training and alpha
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A model on validation items."""
+
+    alpha: float  # its place between the base (0) and the tuned model (1)
+    target: float  # mean score
+    error: float  # standard error of it
+    losses: tuple[float, ...]  # of every suite, in margins
+    errors: tuple[float, ...]  # standard errors of them
+
+    def worst(self, spare: float) -> float:
+        """The largest loss in margins with ``spare`` standard errors allowed for: within the margins up to 1."""
+        return max(loss + spare * error for loss, error in zip(self.losses, self.errors, strict=True))
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A training and the models it gave: points on the way to its model, and that model."""
+
+    setting: Setting
+    models: tuple[Seen, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search may try.
+
+    Attributes:
+        starts: plain trainings, every method at every rate that it may have.
+        doses: of the remedies that go with a method, by the method's name.
+        longer: most times the recipe's epochs.
+        spare: standard errors of a loss that its margin has to have room for.
+        base: target score of the base.
+        whole: methods that have no points between base and tuned model.
+    """
+
+    starts: Sequence[Setting]
+    doses: Mapping[str, Mapping[str, DoseRange]]
+    longer: int = 1
+    spare: float = SPARE
+    base: float = 0.0
+    whole: frozenset[str] = frozenset()
+
+    def holds(self, setting: Setting) -> bool:
+        """Whether a training says something about those that may be tried."""
+        doses = self.doses.get(setting.method)
+        return doses is not None and all(name in doses for name, _ in setting.doses)
+
+    def settings(self) -> list[Setting]:
+        """Every training that a search considers."""
+        found = []
+        for start in self.starts:
+            mine = [start]
+            for name, doses in self.doses[start.method].items():
+                spread = (0.0, *doses.spread(SHARES if doses.share else DOSES))
+                mine = [s.with_dose(name, dose) for s in mine for dose in spread if not dose or len(s.doses) < TOGETHER]
+            found += [replace(setting, longer=longer) for setting in mine for longer in sorted({1, self.longer})]
+        return found
+
+    def remedies(self) -> dict[str, DoseRange]:
+        """Every remedy of any method with its doses."""
+        return {name: doses for each in self.doses.values() for name, doses in each.items()}
+
+
+def ask(tried: Sequence[Tried], space: Space, count: int = 1) -> list[Setting]:
+    """The trainings that come next, the most wanted first; fewer than ``count`` where no more are worth it.
+
+    The second is asked for as if the first had come out as expected, and so on: they do not wait for each other.
+
+    Args:
+        tried: everything so far, plain trainings and other arms of the study included, in any order; one at least.
+        space: what may be tried.
+        count: most trainings that are returned.
+    """
+    asked: list[Setting] = []
+    tried = [each for each in tried if space.holds(each.setting)]
+    while len(asked) < count:
+        wanted = _best(tried, space)
+        if wanted is None:
+            break
+        asked.append(wanted.setting)
+        tried.append(wanted)
+    return asked
+
+
+def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
+    """The training with the largest expected gain, as if it had come out as expected; None where none is worth it."""
+    done = {each.setting for each in tried}
+    settings = [setting for setting in space.settings() if setting not in done]
+    if not settings:
+        return None
+    places = _Places.of(space)
+    at = [(setting, alpha) for setting in settings for alpha in ALPHAS]
+    seen = [(each.setting, model) for each in tried for model in each.models]
+    x = [(setting, model.alpha) for setting, model in seen]
+    models = [model for _, model in seen]
+    target, spread = _target(places, x, models, at)
+    losses, likely = _losses(places, x, models, at, space.spare)
+    best = max([space.base, *(model.target for model in models if model.worst(space.spare) <= 1)])
+    gains = np.maximum(_score(target[:, None] + spread[:, None] * QUANTILES) - best, 0.0).mean(1) * likely
+    gains[[alpha < 1 and setting.method in space.whole for setting in settings for alpha in ALPHAS]] = 0.0
+    by_setting = gains.reshape(len(settings), len(ALPHAS))
+    chosen = int(by_setting.max(1).argmax())
+    if by_setting[chosen].max() < LEAST:
+        return None
+    rows = range(chosen * len(ALPHAS), (chosen + 1) * len(ALPHAS))
+    errors = tuple(float(e) for e in np.min([model.errors for model in models], axis=0))
+    expected = [
+        Seen(alpha, float(_score(target[row])), models[0].error, tuple(losses[row].tolist()), errors)
+        for alpha, row in zip(ALPHAS, rows, strict=True)
+    ]
+    return Tried(settings[chosen], tuple(expected))
+
+
+def _target(places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Sequence[Place]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation [M] of the log odds of target scores."""
+    scores = np.array([model.target for model in models])
+    errors = np.array([model.error for model in models])
+    floor = np.maximum(errors.max(), 1e-3) / 4  # a score of nothing is not infinitely bad
+    clipped = np.clip(scores, floor, 1 - floor)
+    noise = np.hypot(SEEDS, np.maximum(errors, floor) / (clipped * (1 - clipped) + floor))
+    return places.between(TARGET, x, at).given(np.log(clipped / (1 - clipped)), noise)
+
+
+def _losses(
+    places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Sequence[Place], spare: float
+) -> tuple[NDArray[np.float64], Floats]:
+    """Expected losses in margins [M, S], and the probability that all of them are within the margins [M]."""
+    losses, errors = (np.array(each) for each in ([m.losses for m in models], [m.errors for m in models]))
+    between, expected, likely = places.between(LOSS, x, at), [], np.ones(len(at))
+    for lost, error in zip(losses.T, errors.T, strict=True):
+        mean, spread = between.given(np.arcsinh(STEEP * lost), _noise(lost, error))
+        usual = float(error[np.abs(lost - 1).argmin()])  # what little changes is measured with less noise
+        limit = 1 - spare * usual  # of a loss as it is seen
+        likely = likely * norm.cdf((np.arcsinh(STEEP * limit) - mean) / np.hypot(spread, _noise(limit, usual)))
+        expected.append(np.sinh(mean) / STEEP)
+    return np.stack(expected, axis=1), likely
+
+
+def _noise(loss: ArrayLike, error: ArrayLike) -> Floats:
+    """Standard deviation of asinh(STEEP * loss) over validation items and seeds, by that of the loss."""
+    slope = STEEP / np.sqrt(1 + (STEEP * np.asarray(loss)) ** 2)
+    noise: Floats = np.hypot(SEEDS, np.asarray(error) * slope)
+    return noise
+
+
+def _score(log_odds: Floats) -> Floats:
+    score: Floats = 1 / (1 + np.exp(-log_odds))
+    return score
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """Trend of a quantity and the doubt about it, by coordinate; see `LOSS` and `TARGET`."""
+
+    level: tuple[float, float]
+    pull: tuple[float, float]  # from no dose to the largest
+    share: tuple[float, float]
+    longer: tuple[float, float]  # for each power of e of the epochs
+    rate: tuple[float, float]  # and of the rate
+    alpha: tuple[float, float]  # and of alpha
+    start: float  # doubt about what differs between methods
+    rest: float
+    bend: float = 1.0  # power of the reach of a dose with which it acts
+
+
+LOSS = _Slopes(
+    level=(3.5, 1.5),
+    pull=(-6, 4),
+    share=(-3, 3),
+    longer=(0.2, 0.4),
+    rate=(0.5, 0.5),
+    alpha=(1.5, 0.7),
+    start=1,
+    rest=0.7,
+)
+TARGET = _Slopes(
+    level=(2, 2),
+    pull=(-8, 4),
+    share=(-0.5, 1),
+    longer=(0.3, 0.5),
+    rate=(0.5, 0.7),
+    alpha=(3.5, 2),
+    start=1,
+    rest=1,
+    bend=2,
+)
+WIDTH = 0.25  # of the way from no dose to the largest, over which the rest of a quantity changes
+WIDTH_OF_LOGS = 1.2  # the same of a logarithm of epochs, rates and alpha
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Models as places: 1, the reach of every remedy, logs of epochs, rate and alpha, one column for every method."""
+
+    remedies: Mapping[str, DoseRange]
+    rate: Mapping[str, float]  # by method, the one that others are compared with
+
+    @classmethod
+    def of(cls, space: Space) -> _Places:
+        """Of all that may be tried."""
+        return cls(space.remedies(), {start.method: start.lr for start in space.starts})
+
+    def between(self, slopes: _Slopes, x: Sequence[Place], at: Sequence[Place]) -> Between:
+        """What is believed of a quantity at models that were measured and at models asked about."""
+        return self.beliefs(slopes).between(self.rows(x, slopes.bend), self.rows(at, slopes.bend))
+
+    def rows(self, models: Sequence[Place], bend: float) -> Floats:
+        """Models as coordinates [N, D]."""
+        settings, alphas = zip(*models, strict=True)
+        reach = [
+            doses.reach(np.array([each.dose(name) for each in settings])) ** bend
+            for name, doses in self.remedies.items()
+        ]
+        longer = np.log([each.longer for each in settings])
+        rate = np.log([each.lr / self.rate[each.method] for each in settings])
+        own = [np.array([float(each.method == method) for each in settings]) for method in self.rate]
+        return np.column_stack([np.ones(len(models)), *reach, longer, rate, np.log(alphas), *own])
+
+    def beliefs(self, slopes: _Slopes) -> Beliefs:
+        """What is believed of a quantity with these slopes."""
+        doses = [slopes.share if each.share else slopes.pull for each in self.remedies.values()]
+        own = [(0.0, slopes.start)] * len(self.rate)
+        trend = [slopes.level, *doses, slopes.longer, slopes.rate, slopes.alpha, *own]
+        width = [1.0, *[WIDTH] * len(doses), *[WIDTH_OF_LOGS] * 3, *[WIDTH] * len(self.rate)]
+        mean, doubt = np.array(trend).T
+        return Beliefs(mean, doubt, slopes.rest, np.array(width))
+
+
+def choose(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate | None:
+    """The model to take of those within the margins; None where none of them is shown to have learned anything.
+
+    Args:
+        candidates: models, with `tier` 0 where they are within the margins, and as `cost` their worst loss: of those
+            that tie on the target the one that lost least is taken.
+        base: the base's scores on the same items [N].
+    """
+    kept = [each for each in candidates if each.tier == 0 and gap(each.scores - base) > NOISE]
+    return pick(kept) if kept else None
