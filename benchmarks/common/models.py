@@ -29,6 +29,17 @@ SHAPES: dict[str, tuple[Any, dict[str, Any]]] = {
     "tiny": (LlamaConfig, {**_TINY, "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}),
     "smollm2-10": (LlamaConfig, {**_SMOLLM2, "num_hidden_layers": 10}),
     "smollm2-135m": (LlamaConfig, {**_SMOLLM2, "num_hidden_layers": 30}),
+    "smollm2-360m": (
+        LlamaConfig,
+        {
+            **_SMOLLM2,
+            "hidden_size": 960,
+            "intermediate_size": 2560,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 15,
+            "num_key_value_heads": 5,
+        },
+    ),
     "qwen3-0.6b": (
         Qwen3Config,
         {**_QWEN3, "hidden_size": 1024, "intermediate_size": 3072, "head_dim": 128, "tie_word_embeddings": True},

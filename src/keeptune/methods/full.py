@@ -61,7 +61,7 @@ class Full(WeightDelta):
             ModelError: the model is quantised.
         """
         check_plain(model, self.describe(), lambda stored: TRAINS_BASE)
-        self._base = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
+        self._base = {name: _host_copy(p) for name, p in model.named_parameters()}
         model.requires_grad_(True)
         return model
 
@@ -161,3 +161,8 @@ class Full(WeightDelta):
                 parameter.copy_(base)
             elif alpha != 1:
                 parameter.copy_(base.float().lerp(parameter.float(), alpha))
+
+
+def _host_copy(parameter: Tensor) -> Tensor:
+    """A copy in host memory; of a parameter without data another one."""
+    return parameter.detach().clone() if parameter.is_meta else parameter.detach().to("cpu", copy=True)

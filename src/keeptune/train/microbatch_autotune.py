@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +61,7 @@ class MicrobatchMemory:
 
         Weights and random state stay as they are. Gradient checkpointing is chosen only where nothing fits without.
         """
-        candidates = _candidates(planned, WANTED.get(lm.device.type, DEFAULT))
+        candidates = budgets(planned.steps, WANTED.get(lm.device.type, DEFAULT))
         key = _key(lm, method, planned, candidates)
         if self.folder is not None:
             self.recall(self.folder.glob(f"*/{FILE}"))
@@ -108,9 +108,9 @@ def _checkpointing(lm: LanguageModel) -> Iterator[None]:
         getattr(model, f"{name}_checkpointing_disable")()
 
 
-def _candidates(planned: Planned, wanted: int) -> tuple[int, ...]:
+def budgets(steps: Sequence[Sequence[Encoded]], wanted: int) -> tuple[int, ...]:
     """Budgets that hold the longest row, up to the one that is wanted; the smallest of them where that is too small."""
-    longest = max(len(row) for rows in planned.steps for row in rows)
+    longest = max(len(row) for rows in steps for row in rows)
     useful = [c for c in CANDIDATES if c >= longest] or [CANDIDATES[-1]]
     return tuple(c for c in useful if c <= wanted) or (useful[0],)
 
@@ -133,6 +133,7 @@ class Probe:
     method: Method
     planned: Planned
     checkpointing: bool = False
+    clock: Callable[[], float] = time.perf_counter  # seconds
 
     def __post_init__(self) -> None:
         self.trainable = list(self.method.trainable(self.lm.model).values())
@@ -178,12 +179,12 @@ class Probe:
             before, times = used_bytes(device), []
             try:
                 for _ in range(max(2, min(5, 2 * DEFAULT // budget))):  # short ones are easily disturbed
-                    started = time.perf_counter()
+                    started = self.clock()
                     loss, _ = self.planned.objective(self.lm, batch)
                     loss.backward()  # type: ignore[no-untyped-call]
                     if device.type == "cuda":
                         torch.cuda.synchronize(device)
-                    times.append(time.perf_counter() - started)
+                    times.append(self.clock() - started)
                     self._drop_gradients()
             finally:
                 self._drop_gradients()

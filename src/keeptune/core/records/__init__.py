@@ -19,6 +19,7 @@ from keeptune.core.records.arms import (
     TaskScore,
 )
 from keeptune.core.records.base import Part, Record
+from keeptune.core.records.forecast import Forecast, ForecastRecord, MemoryAccount
 from keeptune.core.records.items import Estimate, Interval, ItemRecord, Score
 from keeptune.core.records.manifest import Manifest
 from keeptune.core.records.read_write import read_json, read_records, write_json, write_records
@@ -49,8 +50,8 @@ from keeptune.core.records.verdicts import (
 # fmt: off
 __all__ = [
     "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard",
-    "Drift", "EngineRecord", "Estimate", "FrontierPoint", "HeldOut", "Interval", "ItemRecord", "LearningCurve",
-    "LossGroup", "LostItem", "Manifest", "Matched", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
+    "Drift", "EngineRecord", "Estimate", "Forecast", "ForecastRecord", "FrontierPoint", "HeldOut", "Interval",
+    "ItemRecord", "LearningCurve", "LossGroup", "LostItem", "Manifest", "Matched", "MemoryAccount", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
     "SampleOutput", "Score", "SequenceSummary", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
     "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "read_json", "read_records", "write_json",
     "write_records",
