@@ -43,13 +43,14 @@ demo: $(STAMP) ## the built-in study: verdict, table, runs/demo/report.html
 test: $(STAMP) ## all tests
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
-check: $(STAMP) ## format, lint, types, import layers
+check: $(STAMP) ## format, lint, types, import layers, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
 
-# make bench [ONLY=train|score|generate|ceiling|planning|operators|encode|large|leaks] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
+# make bench [ONLY=train|score|generate|ceiling|planning|plan|operators|encode|large|leaks] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
 # Only a whole run keeps its reports and writes the page; ONLY closes with the benchmark's line of JSON.
 BENCH := .venv-bench
 ONLY  ?=

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from keeptune import __version__
-from keeptune.cli import compare, data, demo, doctor, evaluate, report, study, train
+from keeptune.cli import compare, data, demo, doctor, evaluate, plan, report, study, train
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
-from keeptune.core.quiet import quiet_libraries
+from keeptune.core.quiet import quiet_libraries, send_nothing
+from keeptune.core.redact import redact
 
 INTERRUPTED = 130  # how typer ends after Ctrl-C
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("study")(study.study)
 app.command("train")(train.train)
+app.command("plan")(plan.plan)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
@@ -56,6 +58,7 @@ def main() -> None:
     # What the libraries will change one day is our concern and not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
     quiet_libraries()
+    send_nothing()
     allocator.keep_memory()
     try:
         app()
@@ -73,7 +76,7 @@ def main() -> None:
 
 
 def _end(error: KeeptuneError) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(Text(f"error: {one_line(str(error))}", style="red"))
+    Console(stderr=True, soft_wrap=True).print(Text(f"error: {one_line(redact(str(error)))}", style="red"))
     sys.exit(error.exit_code)
 
 

@@ -89,7 +89,11 @@ class Full(WeightDelta):
         try:
             with _READING:
                 stored, report = type(model).from_pretrained(  # type: ignore[attr-defined]
-                    folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+                    folder,
+                    dtype=model.dtype,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
                 )
         except (OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"its weights cannot be read: {error}", where=str(folder)) from error

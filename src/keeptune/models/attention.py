@@ -24,6 +24,7 @@ from keeptune.batching.arrange import Arrangement, Group
 from keeptune.core.errors import ModelError
 from keeptune.models.blocks import block_attention
 from keeptune.models.cache import PromptCache
+from keeptune.models.paper import device_type
 
 NAME = "keeptune"
 
@@ -37,7 +38,6 @@ class Windows:
 
 
 _check: ContextVar[Windows | None] = ContextVar("windows", default=None)  # the check that is going on
-paper_device: ContextVar[str] = ContextVar("paper_device", default="cpu")  # that a model without data stands for
 
 
 def trie_attention(
@@ -77,7 +77,7 @@ def trie_attention(
             key, value = torch.cat([before.key, key], dim=1), torch.cat([before.value, value], dim=1)
     query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
-    if _kind(query) == "cpu" and not dropout:
+    if device_type(query) == "cpu" and not dropout:
         out = block_attention(
             query, key, value, keeptune_arrangement, scale=scale, window=sliding_window, softcap=softcap
         )
@@ -126,11 +126,6 @@ def sdpa_attention(
                 )
         outputs.append(out.transpose(1, 2).reshape(m * n * length, *out.shape[1::2]))
     return arrangement.to_rows(outputs)
-
-
-def _kind(query: Tensor) -> str:
-    """The type of the device that a tensor is on, or stands for where it has no data."""
-    return paper_device.get() if query.is_meta else query.device.type
 
 
 def _runs(x: Tensor, group: Group) -> Tensor:

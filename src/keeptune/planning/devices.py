@@ -9,6 +9,7 @@ from keeptune.core.errors import ConfigError
 from keeptune.core.registry import either
 
 UTILISATION = 0.4  # of a GPU's peak that training reaches; assumed, not measured
+LAUNCH = 10e-6  # seconds that an operation takes at least; assumed
 COPYING = 0.8  # of its memory's peak rate
 CONTEXT = 1_500_000_000  # bytes of a GPU that the driver, NCCL and kernels take; assumed
 NETWORK = 50e9  # bytes per second and GPU between machines: 400 Gb/s; assumed

@@ -6,23 +6,28 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from keeptune.core.errors import KeeptuneError
-from keeptune.core.records import Forecast, MemoryAccount
+from keeptune.core.records import Forecast, ForecastRecord, MemoryAccount
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import MethodConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.sketch import sketch
-from keeptune.planning.devices import CONTEXT, Device
+from keeptune.models.precision import pick_device, pick_dtype
+from keeptune.planning.devices import CONTEXT, UTILISATION, Device, parse_devices
 from keeptune.planning.memory import Layout, Sizes, account, kernel_bytes
 from keeptune.planning.overhead import BUDGET, measure_small_training, small_rows
+from keeptune.planning.rows import assumed_steps, real_steps
 from keeptune.planning.timing import Rates, StepTime, measured_rates, paper_rates, step_time
 from keeptune.planning.trace import Trace, trace
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.schedule.estimates import Estimates
+from keeptune.study.messages import Messages
 from keeptune.study.settled import NAMES
 from keeptune.train.estimate import Needs
 from keeptune.train.memory import total_bytes
@@ -275,7 +280,38 @@ def layouts_for(count: int, kind: str) -> Iterator[Layout]:
             yield Layout(n, sharded=True, offload=True, checkpointing=True)
 
 
-def cheapest(found: Sequence[Forecast]) -> Forecast | None:
-    """The one that fits at the least device time, the fastest of equals; None where none fits."""
-    fitting = [each for each in found if each.fits]
-    return min(fitting, key=lambda each: (round(each.ranks * each.seconds, 3), each.seconds), default=None)
+def forecast(
+    config: StudyConfig,
+    data_root: Path,
+    devices: str | None,
+    price: float | None,
+    assume: str | None,
+    console: Console,
+) -> ForecastRecord:
+    """All that `keeptune plan` says of a recipe (see there for the arguments).
+
+    Raises:
+        KeeptuneError: whatever is wrong with recipe, model, data or devices.
+    """
+    count, paper = parse_devices(devices) if devices else (1, None)
+    here = pick_device(config.device) if paper is None else torch.device("cuda")
+    machine = Machine.on_paper(paper) if paper else Machine.at_hand(here)
+    dtype = pick_dtype(config.precision, here)
+    lm = sketch(config.model, dtype)
+    steps = assumed_steps(assume, config.train, lm) if assume else real_steps(config, lm, data_root, Messages(console))
+    layouts = tuple(layouts_for(count, machine.kind))
+    found, notes = forecasts(config, lm, steps, machine, layouts, price)
+    rates = (
+        f"times by {UTILISATION:.0%} of the {paper.flops / 1e12:.0f} TFLOP/s that its maker states, not measured"
+        if paper
+        else "times measured on this machine by a short probe"
+    )
+    return ForecastRecord(
+        model=config.model,
+        device=f"{count} x {paper.name}" if paper else str(here),
+        rates=f"{rates}; scoring is not in them",
+        tokens=Workload(steps, 0).tokens,
+        steps=len(steps),
+        forecasts=tuple(found),
+        notes=tuple(notes),
+    )

@@ -13,7 +13,7 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.base import MethodConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.sketch import depth, empty_model
-from keeptune.planning.devices import COPYING, HOST_LINK, UTILISATION, Device, link_of
+from keeptune.planning.devices import COPYING, HOST_LINK, LAUNCH, UTILISATION, Device, link_of
 from keeptune.planning.memory import Layout, Sizes
 from keeptune.planning.trace import Trace
 from keeptune.train.microbatch_autotune import Planned, Probe
@@ -117,8 +117,12 @@ def optimizer_rate(dtype: torch.dtype, device: torch.device, clock: Callable[[],
 
 
 def paper_rates(device: Device, traced: Trace, real_tokens: int) -> Rates:
-    """Rates of a device of the table: the products of a micro-batch at a share of its peak, the optimiser's bytes."""
-    return Rates(traced.flops / (UTILISATION * device.flops) / real_tokens, UPDATE_BYTES / (COPYING * device.bandwidth))
+    """Rates of a device of the table: a micro-batch's products at a share of its peak, the optimiser's bytes.
+
+    A small model is bound by the time that it takes to start its operations.
+    """
+    seconds = max(traced.flops / (UTILISATION * device.flops), LAUNCH * traced.operations)
+    return Rates(seconds / real_tokens, UPDATE_BYTES / (COPYING * device.bandwidth))
 
 
 def step_time(rates: Rates, sizes: Sizes, layout: Layout, tokens: int, batches: int, device: Device | None) -> StepTime:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +19,8 @@ from torch.utils.flop_counter import flop_registry
 
 from keeptune.batching.types import Batch
 from keeptune.methods.base import Method
-from keeptune.models.attention import paper_device
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.paper import standing_for
 from keeptune.train.microbatch_autotune import running
 from keeptune.train.objective import Objective
 
@@ -54,7 +53,7 @@ def trace(lm: LanguageModel, method: Method, batch: Batch, *, device: str = "cpu
     trainable = list(method.trainable(lm.model).values())
     watch = _Watch(lm.model, device)
     batch = batch.to("meta")
-    with running(lm, "flat", checkpointing=checkpointing), _standing_for(device), watch:
+    with running(lm, "flat", checkpointing=checkpointing), standing_for(device), watch:
         loss, _ = Objective()(lm, batch)
         kept = watch.alive
         loss.backward()  # type: ignore[no-untyped-call]
@@ -76,15 +75,6 @@ def trace(lm: LanguageModel, method: Method, batch: Batch, *, device: str = "cpu
         events=tuple(watch.events),
         gradients=blocks,
     )
-
-
-@contextmanager
-def _standing_for(device: str) -> Iterator[None]:
-    token = paper_device.set(device)
-    try:
-        yield
-    finally:
-        paper_device.reset(token)
 
 
 def _peak(events: Iterator[tuple[int, int]]) -> int:
