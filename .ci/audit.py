@@ -16,7 +16,9 @@ def main() -> int:
         return _skipped("pip-audit is not installed")
     command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off", "--timeout", "10"]
     try:
-        done = subprocess.run([*command, "--skip-editable"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            [*command, "--skip-editable"], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         packages = json.loads(done.stdout)["dependencies"]
     except subprocess.TimeoutExpired:
         return _skipped("no answer in time")

@@ -21,7 +21,7 @@ import torch
 
 from common.models import SHAPES, ModelSpec
 from common.options import base_parser, parse, say
-from common.report import finish, header
+from common.report import fill, finish, header
 from common.workers import Worker
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import METHODS
@@ -32,6 +32,8 @@ from keeptune.planning.predict import Machine, MethodPlan, Overhead, Workload, m
 from keeptune.train.microbatch_autotune import WANTED
 
 QUICK = {"only": ["builtin"]}
+VOCABULARY = 2000  # that rows are drawn from: every model knows so many tokens
+VOCABULARY = 2000  # that rows are drawn from: every model knows so many tokens
 BUDGET = WANTED["cpu"]
 LENGTHS = {"short": (48, 16), "long": (176, 48)}  # tokens of prompts and completions, about
 
@@ -132,14 +134,6 @@ def _off(share: float, wanted: float) -> str:
     return text if abs(share) <= wanted else f"**{text}**"
 
 
-def write_page(page: Path, results: list[dict[str, Any]]) -> None:
-    """Put the table between the page's marks."""
-    begin, end = "<!-- table -->\n", "<!-- /table -->"
-    text = page.read_text(encoding="utf-8")
-    before, rest = text.split(begin)
-    page.write_text(before + begin + "\n".join(table(results)) + "\n" + end + rest.split(end)[1], encoding="utf-8")
-
-
 def main() -> None:
     """Plan, measure, compare."""
     parser = base_parser(__doc__)
@@ -153,7 +147,7 @@ def main() -> None:
         known = any(all(each[key] == value for key, value in asdict(case).items()) for each in done)
         if known or (options.only and case.shape not in options.only):
             continue
-        rows = draw_rows(case, 2000)
+        rows = draw_rows(case, VOCABULARY)
         each = {**asdict(case), "planned": planned(case, rows), "measured": measured(case, rows)}
         done.append(each)
         if options.results:
@@ -161,7 +155,7 @@ def main() -> None:
                 file.write(json.dumps(each) + "\n")
         say(f"{case}: memory {error(each, 'bytes'):+.1%}, time {error(each, 'seconds'):+.1%}")
     if options.page:
-        write_page(options.page, done)
+        fill(options.page, "table", table(done))
     worst = {what: max((abs(error(each, what)) for each in done), default=0.0) for what in ("bytes", "seconds")}
     finish({**header("plan", options), "results": done}, {"benchmark": "plan", **worst}, options.json)
 

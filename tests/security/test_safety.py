@@ -41,7 +41,9 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
         load(str(tmp_path), device="cpu")
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}))
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]})
+    )
     (adapter / "adapter_model.bin").write_bytes(b"\x80\x04.")
     lm = load("builtin", device="cpu", precision="fp32")
     with pytest.raises(ModelError, match="pickled, which can run code"):

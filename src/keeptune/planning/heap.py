@@ -2,7 +2,7 @@
 
 A model of glibc's malloc as torch uses it: the smallest free block that is large enough serves, neighbours that are
 free become one, and a block that shall begin at a multiple of 64 bytes has to be found with room for that to spare, so
-that a new tensor does not fit where one of its size has just been. What lies at the end is not counted as kept.
+that a new tensor may not fit where one of its size has just been. What is free at the end is not counted as kept.
 """
 
 from __future__ import annotations

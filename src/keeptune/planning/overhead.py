@@ -45,7 +45,9 @@ def measure_small_training(settings: MethodConfig, precision: str) -> Small:
     Raises:
         ResourceError: the process failed, or the system does not say how much memory one takes.
     """
-    given = json.dumps({"method": _name(settings), "settings": settings.model_dump(mode="json"), "precision": precision})
+    given = json.dumps(
+        {"method": _name(settings), "settings": settings.model_dump(mode="json"), "precision": precision}
+    )
     command = [sys.executable, "-m", __name__, given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
     last = done.stdout.strip().splitlines()[-1:]

@@ -16,8 +16,8 @@ from keeptune.core.records import Forecast, ForecastRecord, MemoryAccount
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import MethodConfig
 from keeptune.models.language_model import LanguageModel
-from keeptune.models.sketch import sketch
 from keeptune.models.precision import pick_device, pick_dtype
+from keeptune.models.sketch import sketch
 from keeptune.planning.devices import CONTEXT, UTILISATION, Device, parse_devices
 from keeptune.planning.memory import Layout, Sizes, account, kernel_bytes
 from keeptune.planning.overhead import BUDGET, measure_small_training, small_rows
@@ -26,8 +26,8 @@ from keeptune.planning.timing import Rates, StepTime, measured_rates, paper_rate
 from keeptune.planning.trace import Trace, trace
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
-from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.messages import Messages
+from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.settled import NAMES
 from keeptune.train.estimate import Needs
 from keeptune.train.memory import total_bytes

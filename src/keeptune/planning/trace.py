@@ -43,7 +43,9 @@ class Trace:
     gradients: tuple[tuple[int, ...], ...] = field(repr=False)  # block of every trainable parameter's gradient, or none
 
 
-def trace(lm: LanguageModel, method: Method, batch: Batch, *, device: str = "cpu", checkpointing: bool = False) -> Trace:
+def trace(
+    lm: LanguageModel, method: Method, batch: Batch, *, device: str = "cpu", checkpointing: bool = False
+) -> Trace:
     """Run ``lm``, which is on the meta device and adapted, forward and backward over ``batch``.
 
     Args:
@@ -120,8 +122,8 @@ class _Watch(TorchDispatchMode):
             operands = [tensor for tensor in args if isinstance(tensor, Tensor)]
             if operands[-1].dtype != torch.float32:
                 self.products.add((func, *((tensor.shape, tensor.stride()) for tensor in operands)))
-        if any([self._note(tensor) for tensor in made]) or func._schema.is_mutable:
-            self.operations += 1
+        fresh = sum(self._note(tensor) for tensor in made)
+        self.operations += fresh > 0 or func._schema.is_mutable
         return result
 
     def _note(self, tensor: Tensor) -> bool:

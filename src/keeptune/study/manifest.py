@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from keeptune import __version__
-from keeptune.core.redact import redact, redacted
 from keeptune.core.records import EngineRecord, Manifest, read_json
+from keeptune.core.redact import redact, redacted
 from keeptune.core.units import content_hash
 from keeptune.evaluate.task import Task
 from keeptune.methods.quantised import stored_as

@@ -51,7 +51,8 @@ from keeptune.core.records.verdicts import (
 __all__ = [
     "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard",
     "Drift", "EngineRecord", "Estimate", "Forecast", "ForecastRecord", "FrontierPoint", "HeldOut", "Interval",
-    "ItemRecord", "LearningCurve", "LossGroup", "LostItem", "Manifest", "Matched", "MemoryAccount", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
+    "ItemRecord", "LearningCurve", "LossGroup", "LostItem", "Manifest", "Matched", "MemoryAccount", "Overall",
+    "Part", "Recommendation", "Record", "RemedyDose",
     "SampleOutput", "Score", "SequenceSummary", "StepRecord", "SuiteLosses", "SuiteVerdict", "Summary",
     "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "read_json", "read_records", "write_json",
     "write_records",
