@@ -14,11 +14,9 @@ def main() -> int:
     """0 where nothing is known to be wrong, or nothing could be asked."""
     if importlib.util.find_spec("pip_audit") is None:
         return _skipped("pip-audit is not installed")
-    command = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off", "--timeout", "10"]
+    command = [sys.executable, "-m", "pip_audit", "--format", "json", "--timeout", "10", "--skip-editable"]
     try:
-        done = subprocess.run(
-            [*command, "--skip-editable"], capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         packages = json.loads(done.stdout)["dependencies"]
     except subprocess.TimeoutExpired:
         return _skipped("no answer in time")

@@ -45,9 +45,8 @@ def measure_small_training(settings: MethodConfig, precision: str) -> Small:
     Raises:
         ResourceError: the process failed, or the system does not say how much memory one takes.
     """
-    given = json.dumps(
-        {"method": _name(settings), "settings": settings.model_dump(mode="json"), "precision": precision}
-    )
+    name, values = next(name for name in METHODS if METHODS[name] is type(settings)), settings.model_dump(mode="json")
+    given = json.dumps({"method": name, "settings": values, "precision": precision})
     command = [sys.executable, "-m", __name__, given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=False)
     last = done.stdout.strip().splitlines()[-1:]
@@ -55,10 +54,6 @@ def measure_small_training(settings: MethodConfig, precision: str) -> Small:
         reason = done.stderr.strip().splitlines()[-1:] or ["it says nothing"]
         raise ResourceError(f"the probe of memory failed: {reason[0]}", remedy="plan for a device of the table")
     return Small(**json.loads(last[0]))
-
-
-def _name(settings: MethodConfig) -> str:
-    return next(name for name in METHODS if METHODS[name] is type(settings))
 
 
 def _train(settings: MethodConfig, precision: str) -> dict[str, int | None]:

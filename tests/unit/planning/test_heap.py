@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +44,7 @@ def test_no_two_blocks_overlap_and_everything_can_be_given_back(asked: list[tupl
             heap.take(name, size)
             alive[name] = size
         places = sorted(heap._used.values())
-        assert all(start + size <= after for (start, size), (after, _) in zip(places, places[1:], strict=False))
+        assert all(start + size <= after for (start, size), (after, _) in pairwise(places))
         assert heap.peak >= heap.top >= sum(alive.values())
     for name in alive:
         heap.give_back(name)

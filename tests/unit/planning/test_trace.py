@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -67,8 +66,8 @@ def really(lm: LanguageModel, method: Any, batch: Any) -> _Watch:
 
 
 @pytest.fixture(params=["llama", "qwen3", "gpt2"])
-def architecture(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def architecture(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
