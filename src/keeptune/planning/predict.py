@@ -65,8 +65,10 @@ class Machine:
     @classmethod
     def at_hand(cls, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> Machine:
         """The device that there is."""
-        memory = total_bytes() if device.type == "cpu" else torch.cuda.get_device_properties(device).total_memory
-        return cls(device.type, memory, None if device.type == "cpu" else Overhead(CONTEXT), here=device, clock=clock)
+        if device.type == "cuda":
+            memory = torch.cuda.get_device_properties(device).total_memory
+            return cls("cuda", memory, Overhead(CONTEXT), here=device, clock=clock)
+        return cls("cpu", total_bytes(), here=device, clock=clock)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import METHODS
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.sketch import empty_model
 from keeptune.planning.memory import Layout, Sizes, account
 from keeptune.planning.trace import Trace, _Watch, trace
 from keeptune.train.microbatch_autotune import running
@@ -43,8 +44,10 @@ class Tokens:
 
 def model(architecture: str, dtype: torch.dtype, device: str = "cpu") -> LanguageModel:
     settings = {"hidden_size": WIDTH, "intermediate_size": INNER, "num_hidden_layers": LAYERS}
-    made = make(architecture, vocab_size=VOCABULARY, **settings).to(dtype)
-    lm = LanguageModel.sketch(made.to(device).requires_grad_(False), Tokens(), name=architecture)
+    made = make(architecture, vocab_size=VOCABULARY, **settings).to(dtype).requires_grad_(False)
+    if device == "meta":
+        made = empty_model(made.config, dtype)
+    lm = LanguageModel.sketch(made, Tokens(), name=architecture)
     if device != "meta":
         lm.base_engine = model(architecture, dtype, "meta").base_engine
     return lm
