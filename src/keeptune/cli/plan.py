@@ -11,6 +11,7 @@ import typer
 from keeptune.cli.study import Overrides
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from keeptune.core.records import Forecast, ForecastRecord, MemoryAccount
@@ -51,13 +52,10 @@ def plan(
         write_json(out, record)
 
 
-def print_forecast(record: ForecastRecord, console: object) -> None:
+def print_forecast(record: ForecastRecord, console: Console) -> None:
     """The layouts of every arm, the account of the best one, and what to take."""
-    from rich.console import Console
-
     from keeptune.core.units import human_count, human_seconds
 
-    assert isinstance(console, Console)
     tokens = f"{human_count(record.tokens)} tokens in {record.steps} steps a training"
     console.print(f"{record.model} on {record.device}: {tokens}; {record.rates}", highlight=False, soft_wrap=True)
     for arm in dict.fromkeys(each.arm for each in record.forecasts):

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from keeptune.core.records import MemoryAccount
 from keeptune.methods.base import Method
@@ -155,9 +155,10 @@ def kernel_bytes(small: Trace, large: Trace, sizes: int, each: int) -> int:
 
 def _at(small: Trace, large: Trace, tokens: int, name: str) -> int:
     """A line through two traces."""
-    low, high = getattr(small, name), getattr(large, name)
+    low: int = getattr(small, name)
+    high: int = getattr(large, name)
     if small.tokens == large.tokens:
-        return int(high)
+        return high
     return max(0, round(high + (high - low) / (large.tokens - small.tokens) * (tokens - large.tokens)))
 
 
@@ -180,7 +181,7 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _packed(model: nn.Module, trainable: list[nn.Parameter]) -> dict[int, nn.Parameter]:
+def _packed(model: nn.Module, trainable: list[nn.Parameter]) -> dict[int, Tensor]:
     """Weights of linear layers that a quantised base stores in few bits: all but the head's and those that train."""
     ends = {id(model.get_output_embeddings().weight), *map(id, trainable)}  # type: ignore[operator]
     weights = (module.weight for module in model.modules() if isinstance(module, nn.Linear))

@@ -90,11 +90,11 @@ def _peak(events: Iterator[tuple[int, int]]) -> int:
     return peak
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation, and when the memory that it fills is given back."""
 
     def __init__(self, model: nn.Module, device: str) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
         self.alive = self.peak = self.operations = 0
         self.flops = 0.0
