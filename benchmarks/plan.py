@@ -138,6 +138,7 @@ def main() -> None:
     """Plan, measure, compare."""
     parser = base_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=("builtin", *SHAPES), help="these models")
+    parser.add_argument("--methods", nargs="+", default=["full", "lora"], choices=("full", "lora"))
     parser.add_argument("--results", type=Path, help="a file of lines that is continued: one per training")
     parser.add_argument("--page", type=Path, help="the page whose table is written")
     options = parse(parser, QUICK)
@@ -145,7 +146,7 @@ def main() -> None:
     done = [json.loads(line) for line in options.results.read_text().splitlines()] if _there(options.results) else []
     for case in CASES:
         known = any(all(each[key] == value for key, value in asdict(case).items()) for each in done)
-        if known or (options.only and case.shape not in options.only):
+        if known or case.method not in options.methods or (options.only and case.shape not in options.only):
             continue
         rows = draw_rows(case, VOCABULARY)
         each = {**asdict(case), "planned": planned(case, rows), "measured": measured(case, rows)}

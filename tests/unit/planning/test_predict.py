@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from keeptune.core.errors import ConfigError
 from keeptune.methods.base import METHODS
@@ -14,9 +16,11 @@ from keeptune.models.sketch import depth, shallow, sketch
 from keeptune.planning.devices import DEVICES, HOST_LINK, UTILISATION, link_of, parse_devices
 from keeptune.planning.memory import Layout, Sizes
 from keeptune.planning.predict import Machine, Workload, forecasts, layouts_for
-from keeptune.planning.rows import assumed_steps
+from keeptune.planning.rows import assumed_steps, real_steps
 from keeptune.planning.timing import RECOMPUTED, Rates, optimizer_rate, step_time
 from keeptune.recipe.config import StudyConfig
+from keeptune.study.messages import Messages
+from keeptune.study.run import open_study
 
 H100 = DEVICES["H100-80GB"]
 
@@ -133,3 +137,13 @@ def test_what_is_too_large_does_not_fit(tmp_path: Path) -> None:
     study = config(arms=["lora"])
     found, _ = forecasts(study, lm, assumed_steps("16x64", study.train, lm), small, [Layout()])
     assert not found[0].fits
+
+
+def test_rows_are_those_that_the_study_trains_on(tmp_path: Path) -> None:
+    study, messages = config(), Messages(Console(file=io.StringIO()))
+    steps = real_steps(study, sketch("builtin", torch.float32), Path(), messages)
+    _, workplace = open_study(study.model_copy(update={"device": "cpu", "precision": "fp32"}), tmp_path, messages)
+    rows = workplace.data.rows(study.seeds[0])
+    assert len(steps) == len(rows.order)
+    for step in (0, len(steps) - 1):
+        assert list(steps[step]) == [rows.train[i] for i in rows.order[step]]
