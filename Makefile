@@ -49,13 +49,14 @@ faults: $(STAMP) ## kills, damaged files, full disks, in the long form: half an 
 ranks: $(STAMP) ## two and three ranks against one, lost ranks, in the long form: a quarter of an hour; docs/devices.md
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false KEEPTUNE_RANKS=long $(BIN)/python -m pytest tests/distributed
 
-check: $(STAMP) ## format, lint, types, import layers
+check: $(STAMP) ## format, lint, types, import layers, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/audit.py
 
-# make bench [ONLY=train|score|generate|ceiling|planning|operators|encode|large|leaks] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
+# make bench [ONLY=train|score|generate|ceiling|planning|plan|operators|encode|large|leaks] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
 # Only a whole run keeps its reports and writes the page; ONLY closes with the benchmark's line of JSON.
 BENCH := .venv-bench
 ONLY  ?=

@@ -23,12 +23,24 @@ _SMOLLM2 = {
 }
 _QWEN3 = {"vocab_size": 151936, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8}
 _LLAMA_8B = {"vocab_size": 128256, "hidden_size": 4096, "num_hidden_layers": 32, "intermediate_size": 14336}
+_LLAMA_70B = {"vocab_size": 128256, "hidden_size": 8192, "num_hidden_layers": 80, "intermediate_size": 28672}
 _TINY = {"vocab_size": 8192, "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
 
 SHAPES: dict[str, tuple[Any, dict[str, Any]]] = {
     "tiny": (LlamaConfig, {**_TINY, "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True}),
     "smollm2-10": (LlamaConfig, {**_SMOLLM2, "num_hidden_layers": 10}),
     "smollm2-135m": (LlamaConfig, {**_SMOLLM2, "num_hidden_layers": 30}),
+    "smollm2-360m": (
+        LlamaConfig,
+        {
+            **_SMOLLM2,
+            "hidden_size": 960,
+            "intermediate_size": 2560,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 15,
+            "num_key_value_heads": 5,
+        },
+    ),
     "qwen3-0.6b": (
         Qwen3Config,
         {**_QWEN3, "hidden_size": 1024, "intermediate_size": 3072, "head_dim": 128, "tie_word_embeddings": True},
@@ -38,6 +50,7 @@ SHAPES: dict[str, tuple[Any, dict[str, Any]]] = {
         {**_QWEN3, "hidden_size": 2048, "intermediate_size": 6144, "head_dim": 128, "tie_word_embeddings": True},
     ),
     "llama-8b": (LlamaConfig, {**_LLAMA_8B, "num_attention_heads": 32, "num_key_value_heads": 8}),
+    "llama-70b": (LlamaConfig, {**_LLAMA_70B, "num_attention_heads": 64, "num_key_value_heads": 8}),
 }
 PASSES = {"full": 3, "lora": 2, "inference": 1}  # matrix products per weight: forward, for inputs, for weights
 

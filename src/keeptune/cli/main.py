@@ -20,6 +20,7 @@ from keeptune.cli import (
     evaluate,
     export,
     init,
+    plan,
     push,
     recipe,
     report,
@@ -30,7 +31,8 @@ from keeptune.cli import (
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
-from keeptune.core.quiet import quiet_libraries
+from keeptune.core.quiet import quiet_libraries, send_nothing
+from keeptune.core.redact import redact
 from keeptune.core.stopping import SIGNALS, listening
 
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
@@ -47,6 +49,7 @@ app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("study")(study.study)
 app.command("train")(train.train)
+app.command("plan")(plan.plan)
 app.command("compare")(compare.compare)
 app.add_typer(ci.app, name="ci")
 app.command("evaluate")(evaluate.evaluate)
@@ -77,6 +80,7 @@ def main() -> None:
     # What the libraries will change one day is our concern and not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|torch)\b")
     quiet_libraries()
+    send_nothing()
     allocator.keep_memory()
     try:
         with listening(*SIGNALS):
@@ -95,7 +99,7 @@ def main() -> None:
 
 
 def _end(error: KeeptuneError) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(Text(f"error: {one_line(str(error))}", style="red"))
+    Console(stderr=True, soft_wrap=True).print(Text(f"error: {one_line(redact(str(error)))}", style="red"))
     sys.exit(error.exit_code)
 
 

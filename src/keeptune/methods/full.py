@@ -63,7 +63,7 @@ class Full(WeightDelta):
             ModelError: the model is quantised.
         """
         check_plain(model, self.describe(), lambda stored: TRAINS_BASE)
-        self._base = {name: p.detach().to("cpu", copy=True) for name, p in model.named_parameters()}
+        self._base = {name: _host_copy(p) for name, p in model.named_parameters()}
         model.requires_grad_(True)
         return model
 
@@ -91,7 +91,11 @@ class Full(WeightDelta):
         try:
             with _READING:
                 stored, report = type(model).from_pretrained(  # type: ignore[attr-defined]
-                    folder, dtype=model.dtype, use_safetensors=True, output_loading_info=True
+                    folder,
+                    dtype=model.dtype,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    output_loading_info=True,
                 )
         except (OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(f"its weights cannot be read: {error}", where=str(folder)) from error
@@ -163,3 +167,8 @@ class Full(WeightDelta):
                 parameter.copy_(base)
             elif alpha != 1:
                 parameter.copy_(base.float().lerp(parameter.float(), alpha))
+
+
+def _host_copy(parameter: Tensor) -> Tensor:
+    """A copy in host memory; of a parameter without data another one."""
+    return parameter.detach().clone() if parameter.is_meta else parameter.detach().to("cpu", copy=True)

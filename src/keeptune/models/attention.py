@@ -24,6 +24,7 @@ from keeptune.batching.arrange import Arrangement, Group
 from keeptune.core.errors import ModelError
 from keeptune.models.blocks import block_attention
 from keeptune.models.cache import PromptCache
+from keeptune.models.paper import device_type
 
 NAME = "keeptune"
 
@@ -76,7 +77,7 @@ def trie_attention(
             key, value = torch.cat([before.key, key], dim=1), torch.cat([before.value, value], dim=1)
     query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
     scale = scaling if scaling is not None else 1 / math.sqrt(query.shape[-1])
-    if query.device.type == "cpu" and not dropout:
+    if device_type(query) == "cpu" and not dropout:
         out = block_attention(
             query, key, value, keeptune_arrangement, scale=scale, window=sliding_window, softcap=softcap
         )
@@ -117,9 +118,12 @@ def sdpa_attention(
         else:
             repeats = q.shape[1] // k.shape[1]
             k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
-            out = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None, scale=scale
-            )
+            if q.is_meta:  # torch would take the kernel that keeps all scores, which no GPU does
+                out = torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, dropout, seen is None, scale=scale)[0]
+            else:
+                out = F.scaled_dot_product_attention(
+                    q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None, scale=scale
+                )
         outputs.append(out.transpose(1, 2).reshape(m * n * length, *out.shape[1::2]))
     return arrangement.to_rows(outputs)
 

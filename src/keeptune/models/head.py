@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from keeptune.batching.types import Batch
 from keeptune.methods.base import is_encoder_decoder
 from keeptune.models.loaded import unwrapped
+from keeptune.models.paper import device_type
 
 CHUNK = 2**25  # logits of a chunk: 64 MB in bfloat16
 
@@ -132,7 +133,7 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if grad.device.type == "cpu" and grad == 1:  # a pass over the weight's gradient saved
+        if device_type(grad) == "cpu" and grad == 1:  # a pass over the weight's gradient saved
             return (*ctx.saved_tensors, None, None, None)
         return (
             *(None if saved is None else saved * grad.to(saved.dtype) for saved in ctx.saved_tensors),

@@ -66,29 +66,39 @@ class LanguageModel(LoadedModel):
             ModelError: the tokenizer has no end-of-sequence token, or plain text needs more tokens than the model has
                 embeddings; or what the model says of a token depends on later ones, or on other rows.
         """
-        parameter = next(model.parameters())
-        eos_ids = _eos_ids(model, tokenizer, name)
-        vocabulary = embedded_tokens(model)
-        model.eval()
+        lm = cls.sketch(model, tokenizer, name=name)
         keep_order(model)
         _exact_frequencies(model)
-        lm = cls(
-            model=model,
-            tokenizer=tokenizer,
-            name=name,
-            context=_context(model, tokenizer),
-            eos_ids=eos_ids,
-            device=parameter.device,
-            dtype=parameter.dtype,
-            unembedded=unembedded_tokens(tokenizer, vocabulary, name),
-            hash=weights_hash or content_hash([hash_parameters(model), tokenizer_digest(tokenizer), eos_ids]),
-            chat=bool(getattr(tokenizer, "chat_template", None)),
-            encoder_decoder=is_encoder_decoder(model),
-        )
+        lm.hash = weights_hash or content_hash([hash_parameters(model), tokenizer_digest(tokenizer), lm.eos_ids])
         _refuse_virtual_tokens(lm)
         if not lm.encoder_decoder:  # the decoder of one is what it is called
             check_causal(lm)
         lm.base_engine = _engine(lm)
+        return lm
+
+    @classmethod
+    def sketch(cls, model: nn.Module, tokenizer: Any, *, name: str = "model") -> LanguageModel:
+        """`wrap` for a model that may have no data (on the meta device): nothing is computed, and it has no hash.
+
+        Raises:
+            ModelError: as `wrap`, of the tokenizer alone.
+        """
+        parameter = next(model.parameters())
+        lm = cls(
+            model=model.eval(),
+            tokenizer=tokenizer,
+            name=name,
+            context=_context(model, tokenizer),
+            eos_ids=_eos_ids(model, tokenizer, name),
+            device=parameter.device,
+            dtype=parameter.dtype,
+            unembedded=unembedded_tokens(tokenizer, embedded_tokens(model), name),
+            hash=None,
+            chat=bool(getattr(tokenizer, "chat_template", None)),
+            encoder_decoder=is_encoder_decoder(model),
+        )
+        if parameter.is_meta:
+            lm.base_engine = _engine(lm)
         return lm
 
     @property
@@ -268,7 +278,7 @@ def _refuse_virtual_tokens(lm: LanguageModel) -> None:
     Raises:
         ModelError: the model's adapter does.
     """
-    if not _learns_prompts(lm.model):
+    if not _learns_prompts(lm.model) or lm.device.type == "meta":
         return
     ids = torch.full((1, 4), lm.eos_ids[0], device=lm.device)
     length = lm.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape[1]

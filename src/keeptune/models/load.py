@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def load(
     """
     transformers.utils.logging.disable_progress_bar()  # its bars for every file would cut through ours
     folder = model_folder(name)
-    config = _read_config(folder, name)
+    config = read_config(folder, name)
     chosen = pick_device(device)
     dtype = pick_dtype(precision, chosen)
     model = _read_weights(folder, name, config, dtype, loading(quantise, dtype, chosen)).to(chosen)
@@ -95,8 +95,11 @@ def hash_files(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def model_folder(name: str) -> Path:
-    """The folder of a model: the package's own, a local one, or a snapshot of a hub repository."""
+def model_folder(name: str, *, weights: bool = True) -> Path:
+    """The folder of a model: the package's own, a local one, or a snapshot of a hub repository.
+
+    Without ``weights`` only the small files of a hub's repository are fetched.
+    """
     if name == BUILTIN:
         from keeptune.builtin import model_path
 
@@ -108,10 +111,10 @@ def model_folder(name: str) -> Path:
         raise ModelError("a model is a folder, this is a file", where=name, remedy="name the folder that holds it")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError("no such model folder", where=name, remedy="check the path")
-    return _download(name)
+    return _download(name, READ if weights else READ[1:])
 
 
-def _download(name: str) -> Path:
+def _download(name: str, files: Sequence[str]) -> Path:
     """The snapshot of owner/name, or of one revision of it: owner/name@revision, a branch, a tag or a commit."""
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import (
@@ -124,7 +127,7 @@ def _download(name: str) -> Path:
 
     repo, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(READ)))
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(files)))
     except GatedRepoError as error:
         raise ModelError(
             "its owner asks you to accept terms first",
@@ -146,7 +149,12 @@ def _download(name: str) -> Path:
         ) from error
 
 
-def _read_config(folder: Path, name: str) -> Any:
+def read_config(folder: Path, name: str) -> Any:
+    """transformers' configuration of a model folder.
+
+    Raises:
+        ModelError: it is no folder of a plain language model.
+    """
     from transformers import AutoConfig
 
     if is_adapter(folder):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag, WithJsonSchema, model_validator
 
 from keeptune.core.config import Config, read_recipe
+from keeptune.core.errors import ConfigError
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
 from keeptune.evaluate.standard import STANDARD
 
@@ -25,8 +26,11 @@ class TaskFile(Config):
     def read(self) -> TaskConfig | TextConfig:
         """The task or text that the file describes.
 
+        Such files are handed from one person to another: what one names lies below its own folder, or below the
+        folder that the command is run in, wherever links lead.
+
         Raises:
-            ConfigError: no such file, or a key that neither a task nor a text has.
+            ConfigError: no such file, a key that neither a task nor a text has, or a file that lies elsewhere.
         """
         if self.task.startswith(BUILTIN):
             from keeptune.builtin import task_path
@@ -38,7 +42,28 @@ class TaskFile(Config):
         changes: dict[str, Any] = {} if self.margin is None else {"margin": self.margin}
         if not config.name:
             changes["name"] = path.stem
-        return relative_to(config.model_copy(update=changes), path.parent)
+        found = relative_to(config.model_copy(update=changes), path.parent)
+        if not self.task.startswith(BUILTIN):
+            _check_within(found, path)
+        return found
+
+
+def _check_within(config: TaskConfig | TextConfig, file: Path) -> None:
+    """Refuse files that a task file names and that are neither below its folder nor below the current one."""
+    named = [config.text] if isinstance(config, TextConfig) else [config.data, config.wordings_file]
+    metric = getattr(config, "metric", None) or ""
+    if metric.startswith("python:"):
+        named.append(metric.removeprefix("python:").rpartition(":")[0])
+    for name in named:
+        if name is None or name.startswith("hf:"):
+            continue
+        place = Path(name).resolve()
+        if not any(place.is_relative_to(folder.resolve()) for folder in (file.parent, Path())):
+            raise ConfigError(
+                f"names '{name}', which is neither below its folder nor below this one",
+                where=str(file),
+                remedy="name the file in the recipe itself, or put it beside the task's file",
+            )
 
 
 def relative_to(config: TaskConfig | TextConfig, root: Path) -> TaskConfig | TextConfig:

@@ -72,12 +72,31 @@ def print_summary(summary: Summary, console: Console) -> None:
             if arm.suites and arm.not_run is None:
                 console.print()
                 console.print(_suites(arm), highlight=False)
+    if (planned := _against_plan(summary)) is not None:
+        console.print(planned, highlight=False)
     if summary.search is not None:
         console.print()
         console.print(Text(" ".join(summary.search.sentences)), highlight=False)
     if found := sequences(summary):
         console.print()
         console.print(_in_turn(found), highlight=False)
+
+
+def _against_plan(summary: Summary) -> Text | None:
+    """What trainings were planned to need and what they needed; None where nothing was both planned and measured."""
+    parts = []
+    for planned in summary.plans:
+        costs = next((arm.costs for arm in summary.arms if arm.arm == planned.arm and arm.costs.train_seconds), None)
+        if costs is None:
+            continue
+        pairs = [
+            (planned.memory_bytes, costs.peak_memory_bytes, human_bytes),
+            (planned.training_seconds, costs.train_seconds, human_seconds),
+        ]
+        known = [f"{write(a)} planned, {write(b)} measured" for a, b, write in pairs if a is not None and b is not None]
+        if known:
+            parts.append(f"{planned.arm} {' and '.join(known)}")
+    return Text(f"plan: {'; '.join(parts)}", style="dim") if parts else None
 
 
 def _in_turn(found: Sequence[SequenceTable]) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keeptune import __version__
 from keeptune.core.records import EngineRecord, Manifest, read_json
+from keeptune.core.redact import redact, redacted
 from keeptune.core.units import content_hash
 from keeptune.evaluate.task import Task
 from keeptune.methods.quantised import stored_as
@@ -33,7 +34,7 @@ def manifest_of(
     """Versions, settings, hashes and seeds. ``lm`` is the base, as it was loaded."""
     return Manifest(
         keeptune=__version__,
-        command=command,
+        command=redact(command),
         started=started.isoformat(timespec="seconds"),
         python=platform.python_version(),
         platform=platform.platform(),
@@ -41,7 +42,7 @@ def manifest_of(
         precision=str(lm.dtype).removeprefix("torch."),
         versions={name: version(name) for name in (*PACKAGES, *_further(lm, tasks))},
         seeds=seeds,
-        config=dict(settings),
+        config=redacted(dict(settings)),
         config_hash=content_hash(settings),
         model=lm.name,
         model_hash=str(lm.hash),

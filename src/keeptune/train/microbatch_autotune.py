@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +62,7 @@ class MicrobatchMemory:
 
         Weights and random state stay as they are. Gradient checkpointing is chosen only where nothing fits without.
         """
-        candidates = _candidates(planned.steps, WANTED.get(lm.device.type, DEFAULT))
+        candidates = budgets(planned.steps, WANTED.get(lm.device.type, DEFAULT))
         key = _key(lm, method, planned, candidates)
         if key not in self._known:
             found = self._read(key)
@@ -100,7 +100,7 @@ def sharded_budget(lm: LanguageModel, steps: Sequence[Sequence[Encoded]], given:
 
     Memory is not probed: a probe would train with all weights in every process.
     """
-    chosen = given or _candidates(steps, WANTED.get(lm.device.type, DEFAULT))[-1]
+    chosen = given or budgets(steps, WANTED.get(lm.device.type, DEFAULT))[-1]
     why = "what suits the device" if given is None else "given in the settings"
     return EngineRecord(key="", token_budget=chosen, checkpointing=True, why=f"{why}; checkpointing, with shards")
 
@@ -129,7 +129,7 @@ def _checkpointing(lm: LanguageModel) -> Iterator[None]:
         getattr(model, f"{name}_checkpointing_disable")()
 
 
-def _candidates(steps: Sequence[Sequence[Encoded]], wanted: int) -> tuple[int, ...]:
+def budgets(steps: Sequence[Sequence[Encoded]], wanted: int) -> tuple[int, ...]:
     """Budgets that hold the longest row, up to the one that is wanted; the smallest of them where that is too small."""
     longest = max(len(row) for rows in steps for row in rows)
     useful = [c for c in CANDIDATES if c >= longest] or [CANDIDATES[-1]]
@@ -154,6 +154,7 @@ class Probe:
     method: Method
     planned: Planned
     checkpointing: bool = False
+    clock: Callable[[], float] = time.perf_counter  # seconds
 
     def __post_init__(self) -> None:
         self.trainable = list(self.method.trainable(self.lm.model).values())
@@ -199,12 +200,12 @@ class Probe:
             before, times = used_bytes(device), []
             try:
                 for _ in range(max(2, min(5, 2 * DEFAULT // budget))):  # short ones are easily disturbed
-                    started = time.perf_counter()
+                    started = self.clock()
                     loss, _ = self.planned.objective(self.lm, batch)
                     loss.backward()  # type: ignore[no-untyped-call]
                     if device.type == "cuda":
                         torch.cuda.synchronize(device)
-                    times.append(time.perf_counter() - started)
+                    times.append(self.clock() - started)
                     self._drop_gradients()
             finally:
                 self._drop_gradients()

@@ -19,6 +19,7 @@ from keeptune.core.records.arms import (
     TaskScore,
 )
 from keeptune.core.records.base import Part, Record
+from keeptune.core.records.forecast import Forecast, ForecastRecord, MemoryAccount
 from keeptune.core.records.items import Estimate, Interval, ItemRecord, Score
 from keeptune.core.records.manifest import Manifest
 from keeptune.core.records.read_write import json_text, read_json, read_records, write_json, write_records
@@ -50,9 +51,10 @@ from keeptune.core.records.verdicts import (
 # fmt: off
 __all__ = [
     "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard",
-    "Drift", "EngineRecord", "Estimate", "FrontierPoint", "HeldOut", "Interval", "ItemRecord", "LearningCurve",
-    "LossGroup", "LostItem", "Manifest", "Matched", "Overall", "Part", "Recommendation", "Record", "RemedyDose",
-    "SampleOutput", "Score", "SearchPoint", "SearchSummary", "SequenceSummary", "SkippedRecord", "StepRecord",
-    "SuiteLoss", "SuiteLosses", "SuiteVerdict", "Summary", "TaskScore", "ValidationRecord", "Verdict", "WordingGap",
-    "json_text", "read_json", "read_records", "write_json", "write_records",
+    "Drift", "EngineRecord", "Estimate", "Forecast", "ForecastRecord", "FrontierPoint", "HeldOut", "Interval",
+    "ItemRecord", "LearningCurve", "LossGroup", "LostItem", "Manifest", "Matched", "MemoryAccount", "Overall", "Part",
+    "Recommendation", "Record", "RemedyDose", "SampleOutput", "Score", "SearchPoint", "SearchSummary",
+    "SequenceSummary", "SkippedRecord", "StepRecord", "SuiteLoss", "SuiteLosses", "SuiteVerdict", "Summary",
+    "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "json_text", "read_json", "read_records", "write_json",
+    "write_records",
 ]

@@ -75,7 +75,8 @@ class ArmPlan(Record):
     method: str = ""
     trials: int  # trainings in all: rates, and further seeds
     memory_bytes: int | None
-    seconds: float | None  # all trainings of the arm
+    seconds: float | None  # all trainings of the arm, with what they are scored on
+    training_seconds: float | None = None  # the steps of one training
     fits: bool = True
     dropped: tuple[str, ...] = ()  # what the budget took away: "seed 2", "the highest rates", an arm's name
     late: tuple[str, ...] = ()  # of this, what was taken away after the plan, because jobs took longer

@@ -145,7 +145,7 @@ class FastLinear(Linear):  # type: ignore[misc]
             and all(x.dtype == layer.weight.dtype for layer in (base, a, b))
             and (base.bias is None or base.bias.dtype == x.dtype)
             and not any(parameter.requires_grad for parameter in base.parameters())
-            and not torch.is_autocast_enabled(x.device.type)
+            and not (torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type))
         )
         return adapter if plain else None
 

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 @torch.no_grad()
 def choose_engine(lm: LoadedModel) -> Engine:
     """The fastest engine that gives the model's own logits on two small trees; a log message says why it is slow."""
+    if lm.device.type == "meta":
+        return _engine_on_paper(lm)
     if lm.encoder_decoder:
         return _choose_for_pairs(lm)
     reference = PaddedEngine()
@@ -43,6 +45,13 @@ def choose_engine(lm: LoadedModel) -> Engine:
             log.warning("%s runs padded, which is slower: %s", lm.name, reason)
             return reference
         return TrieEngine(reference, plain_head=_has_plain_head(lm, batch))
+
+
+def _engine_on_paper(lm: LoadedModel) -> Engine:
+    """The engine that most models of the kind get: without weights there are no logits to compare."""
+    if lm.encoder_decoder:
+        return EncoderDecoderEngine(decoder_start(lm))
+    return TrieEngine(PaddedEngine(), plain_head=Head.of(lm.model) is not None)
 
 
 def _choose_for_pairs(lm: LoadedModel) -> Engine:

@@ -31,13 +31,14 @@ class Estimates:
 
     def training(self, config: StudyConfig, arm: Arm, longer: int = 1) -> float:
         """Seconds of one training, of ``longer`` times the recipe's epochs, and its validation."""
+        looks = 1 + (longer * config.train.epochs * config.train.validations_per_epoch - 1) * config.checkpoints
+        return longer * self.steps_alone(arm) + looks * self.validation_seconds
+
+    def steps_alone(self, arm: Arm) -> float:
+        """Seconds of the steps of one training."""
         needs = self.needs[arm.method.name]
         factor = math.prod(remedy.token_factor() for remedy in arm.remedies) * (1 + BASE_FORWARD * arm.base_forwards)
-        looks = 1 + (longer * config.train.epochs * config.train.validations_per_epoch - 1) * config.checkpoints
-        return (
-            longer * (factor * self.tokens * needs.seconds_per_token + self.steps * needs.seconds_per_step)
-            + looks * self.validation_seconds
-        )
+        return factor * self.tokens * needs.seconds_per_token + self.steps * needs.seconds_per_step
 
     def memory(self, arm: Arm) -> int | None:
         """Peak bytes of one training."""

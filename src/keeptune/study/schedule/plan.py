@@ -74,6 +74,7 @@ class PlanRecord(KeyedRecord):
                 trials=trials,
                 memory_bytes=estimates.memory(arm),
                 seconds=seconds / workers,
+                training_seconds=estimates.steps_alone(arm),
                 fits=fits,
                 dropped=tuple(dropped),
                 late=tuple(late),
