@@ -130,13 +130,13 @@ def train_until(lm: LanguageModel, run: Path, number: int, last: int) -> None:
 def main(model: str, folder: str, *numbers: str) -> None:
     torch.set_num_threads(1)
     lm, place = load(model, precision="fp32", device="cpu"), Path(folder)
-    assert in_a_process(train_until, lm, place / "counted", 0, -1) == 0
-    total = int((place / "counted" / "events").read_text())
     for number in map(int, numbers):
-        kind, last = number % KINDS, random.Random(number).randint(1, total)
-        run, whole = place / f"run-{number}", place / f"whole-{kind}"
+        kind, run = number % KINDS, place / f"run-{number}"
+        whole = place / f"whole-{kind}"
         if not whole.exists():
-            assert in_a_process(train, lm, whole, kind) == 0
+            assert in_a_process(train_until, lm, whole, kind, -1) == 0
+        total = int((whole / "events").read_text())
+        last = random.Random(number).randint(1, total)
         code = in_a_process(train_until, lm, run, kind, last)
         if not (run / "outcome.json").exists():
             assert in_a_process(train, lm, run, kind) == 0

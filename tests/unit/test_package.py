@@ -16,7 +16,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("name", [name for name in keeptune.__all__ if name != "__version__"])
 def test_every_public_name_resolves(name: str) -> None:
-    assert getattr(keeptune, name).__name__ == name
+    assert getattr(keeptune, name).__name__.removeprefix("keeptune.") == name
+
+
+@pytest.mark.parametrize("name", ["compare", "evaluate", "train"])
+def test_a_folder_of_the_package_can_be_called_whoever_imported_it(name: str) -> None:
+    code = f"import keeptune.{name} as room; import keeptune; assert keeptune.{name} is room and callable(room)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(TypeError, match="required positional argument"):
+        getattr(keeptune, name)()
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import Console
-
-    from keeptune.compare.side_by_side import Comparison
-    from keeptune.recipe.entries import Entry
 
 
 def compare(
@@ -62,51 +53,43 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Did the tuned model lose anything? Exit code 0: every suite Retained, 10: one is Harmed, 11: undecided."""
-    from keeptune.cli.run_folder import run_folder
+    from keeptune.api import compare as api
+    from keeptune.cli.command_line import command_line
     from keeptune.compare.gate import exit_code
     from keeptune.core.files import write_whole
-    from keeptune.recipe.begun import begin, begun_comparison
-    from keeptune.recipe.files import named_entries, with_margins
     from keeptune.recommend.next_steps import next_steps
     from keeptune.report.console import print_summary
     from keeptune.report.gate import junit_xml, markdown_table
-    from keeptune.report.html import write_report
 
-    _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
-    common, margins = read_margins(margin or ())
-    settings: dict[str, object] = {
-        "margin": common,
-        "limit": limit,
-        "precision": precision,
-        "metric": metric or [],
-        "cluster": cluster,
-    }
-    settings |= {"margins": margins} if margins else {}
-    entries = () if samples else with_margins(named_entries(retain or (), "drop", common), margins)
-    aim = target if samples or target is None else _target(target)
-    begun = begun_comparison((before, after), entries, aim, settings)
     console = progress_console(quiet, as_json)
-    folder = run_folder(begun, Path("runs/compare"), out, overwrite=overwrite, console=console)
-    command = shlex.join(["keeptune", *sys.argv[1:]])
-    if samples:
-        comparison = _of_samples(before, after, metric, common, margins, cluster, target, command)
-    else:
-        comparison = _of_models(
-            before, after, retain or (), target, common, margins, limit, precision, console, command
-        )
-    comparison.save(folder)
-    begin(folder, begun)
-    page = write_report(folder)
-    print_summary(comparison.summary, console)
-    console.print(f"report: {page}", highlight=False)
-    for step in next_steps(comparison.summary, folder):
+    common, margins = read_margins(margin or ())
+    result = api.compare(
+        before,
+        after,
+        retain,
+        target=target,
+        margin=common,
+        margins=margins,
+        limit=limit,
+        samples=samples,
+        metric=metric or (),
+        precision=precision,
+        cluster=cluster,
+        out=out,
+        overwrite=overwrite,
+        console=console,
+        command=command_line(),
+    )
+    print_summary(result.summary, console)
+    console.print(f"report: {result.folder / 'report.html'}", highlight=False)
+    for step in next_steps(result.summary, result.folder):
         console.print(str(step), highlight=False, markup=False, soft_wrap=True)
     if junit is not None:
-        write_whole(junit, junit_xml(comparison.summary))
+        write_whole(junit, junit_xml(result.summary))
     if markdown is not None:
-        write_whole(markdown, markdown_table(comparison.summary))
-    print_decision(comparison.summary, folder, quiet, as_json)
-    raise typer.Exit(exit_code(comparison.verdicts))
+        write_whole(markdown, markdown_table(result.summary))
+    print_decision(result.summary, result.folder, quiet, as_json)
+    raise typer.Exit(exit_code(result.summary.arms[1].suites))
 
 
 def read_margins(texts: Sequence[str]) -> tuple[float | None, dict[str, str]]:
@@ -135,99 +118,3 @@ def read_margins(texts: Sequence[str]) -> tuple[float | None, dict[str, str]]:
         else:
             common = 100 * found.value
     return common, margins
-
-
-def _of_models(
-    before: str,
-    after: str,
-    retain: Sequence[str],
-    target: str | None,
-    margin: float | None,
-    margins: dict[str, str],
-    limit: int | None,
-    precision: Literal["auto", "bf16", "fp32"],
-    console: Console,
-    command: str,
-) -> Comparison:
-    from keeptune.compare.models import compare_models  # imports torch: a wrong command is refused before
-
-    return compare_models(
-        before,
-        after,
-        retain,
-        target=target,
-        margin=margin,
-        margins=margins,
-        limit=limit,
-        precision=precision,
-        console=console,
-        command=command,
-    )
-
-
-def _of_samples(
-    before: str,
-    after: str,
-    metric: list[str] | None,
-    margin: float | None,
-    margins: dict[str, str],
-    cluster: str | None,
-    target: str | None,
-    command: str,
-) -> Comparison:
-    from keeptune.compare.samples import compare_samples
-    from keeptune.evaluate.config import parse_margin
-
-    return compare_samples(
-        before,
-        after,
-        metrics=metric or (),
-        margin=None if margin is None else margin / 100,
-        margins={task: parse_margin(text).value for task, text in margins.items()},
-        cluster=cluster,
-        target=target,
-        command=command,
-    )
-
-
-def _check(
-    samples: bool,
-    *,
-    retain: list[str] | None,
-    limit: int | None,
-    metric: list[str] | None,
-    cluster: str | None,
-) -> None:
-    """Refuse what does not go together, before anything is read.
-
-    Raises:
-        ConfigError: options of logs without --samples, or the other way round; or nothing to compare on.
-    """
-    from keeptune.core.errors import ConfigError
-
-    if samples and (retain or limit):
-        raise ConfigError("--retain and --limit do not go with --samples", remedy="the logs say what was asked")
-    if not samples and (metric or cluster):
-        raise ConfigError("--metric and --cluster need --samples", remedy="a task's YAML file names both")
-    if not samples and not retain:
-        raise ConfigError(
-            "nothing to compare on",
-            where="--retain",
-            remedy="name a task, a data file or a text file; sample logs of lm-eval need --samples instead",
-        )
-
-
-def _target(name: str) -> Entry:
-    """What was trained for.
-
-    Raises:
-        ConfigError: a free text, which has no answers to score.
-    """
-    from keeptune.core.errors import ConfigError
-    from keeptune.evaluate.config import TextConfig
-    from keeptune.recipe.files import named_entries, resolved
-
-    (entry,) = named_entries([name], "drop")
-    if isinstance(resolved(entry), TextConfig):
-        raise ConfigError("a free text is no target", where="--target", remedy="name it under --retain")
-    return entry

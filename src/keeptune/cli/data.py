@@ -60,28 +60,22 @@ def check_command(
     ] = None,
 ) -> None:
     """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
+    from keeptune.api.check import check
     from keeptune.cli.data_view import print_check
-    from keeptune.inspect.check import check
-    from keeptune.inspect.findings import check_page
 
     _refuse_folder(html, "check.html")
-    with Console(stderr=True).status("reading rows") as status:
-        report = check(
-            source,
-            fields=field_map(fields),
-            cluster=cluster,
-            format=format,
-            supervise=supervised_turns(supervise),
-            against=against or (),
-            encoder=_encoder(model) if model else None,
-            say=status.update,
-        )
-    page = check_page(report)
-    print_check(page, Console())
+    checked = check(
+        source,
+        fields=field_map(fields),
+        cluster=cluster,
+        format=format,
+        supervise=supervised_turns(supervise),
+        against=against,
+        model=model,
+    )
+    print_check(checked.page, Console())
     if html is not None:
-        from keeptune.report.check import write_check
-
-        write_check(page, html)
+        checked.report(html)
         typer.echo(f"the rows in question are quoted in {html}")
 
 
@@ -141,7 +135,9 @@ def preview_command(
         supervise=supervised_turns(supervise),
         split=SplitConfig(on_leak="drop"),
     )
-    encoder = _encoder(model, policy)
+    from keeptune.inspect.preview import encoder_of
+
+    encoder = encoder_of(model, policy)
     preview = _preview(config, encoder, shots, seed)
     if html is None:
         print_preview(preview.shown(rows), encoder.context, Console(), preview.layout, preview.notes())
@@ -165,22 +161,6 @@ def _preview(config: TaskConfig, encoder: Encoder, shots: int, seed: int) -> Tra
     from keeptune.inspect.token_view import TrainingRows
 
     return TrainingRows.read(config, encoder, seed)
-
-
-def _encoder(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
-    """An encoder that works as training with this model does; no weights are loaded."""
-    from keeptune.data.encode.encoder import Encoder
-    from keeptune.inspect.preview import load_tokenizer
-
-    tokenizer, context, lacking, encoder_decoder = load_tokenizer(_model_path(model))
-    return Encoder(
-        tokenizer,
-        context=context,
-        chat=bool(getattr(tokenizer, "chat_template", None)),
-        overlong=overlong,
-        unembedded=lacking,
-        encoder_decoder=encoder_decoder,
-    )
 
 
 def _refuse_folder(html: Path | None, example: str) -> None:
@@ -224,12 +204,3 @@ def field_map(pairs: list[str] | None) -> dict[str, str] | None:
             raise ConfigError(f"--field {pair} is no pair", remedy="write --field ROLE=COLUMN, e.g. completion=answer")
         fields[role.strip()] = column
     return fields
-
-
-def _model_path(model: str) -> str:
-    """A model's name as transformers reads it."""
-    if model != "builtin":
-        return model
-    from keeptune.builtin import model_path
-
-    return str(model_path())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
 
 
 def demo(
@@ -15,23 +15,18 @@ def demo(
         bool, typer.Option(help="Fewer items and one rate per method: a verdict within a minute.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/demo or runs/demo-quick.")] = None,
+    track: Track = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""
+    from keeptune.api.study import load_recipe
     from keeptune.builtin import recipe_path
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import read_recipe
-    from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.cli.command_line import command_line
 
-    name = "demo-quick" if quick else "demo"
-    config = read_recipe(StudyConfig, recipe_path(name), overrides or ())
+    whole = load_recipe(recipe_path("demo-quick" if quick else "demo"), [*(overrides or ()), *tracked(track)])
     console = progress_console(quiet, as_json)
-    folder = run_folder(begun_study(config), Path("runs") / name, out, overwrite=overwrite, console=console)
-
-    from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
-
-    print_decision(run_study(config, folder, console=console), folder, quiet, as_json)
+    result = whole.run(out, overwrite=overwrite, console=console, command=command_line())
+    print_decision(result.summary, result.folder, quiet, as_json)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,45 +29,36 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import validate
+    from keeptune.api import evaluate as api
+    from keeptune.cli.command_line import command_line
     from keeptune.core.errors import ConfigError
-    from keeptune.recipe.begun import begun_evaluation
-    from keeptune.recipe.files import named_entries
-    from keeptune.recipe.scoring import ScoringConfig
 
     try:
         numbers = tuple(int(number) for number in shots.split(","))
     except ValueError as error:
         raise ConfigError(f"'{shots}' is not a list of numbers", where="--shots", remedy="write 0,1,4") from error
-    values = {
-        "model": model,
-        "adapter": adapter,
-        "tasks": task,
-        "shots": numbers,
-        "draws": draws,
-        "part": part,
-        "limit": limit,
-        "template": template,
-        "on_leak": on_leak,
-        "fields": field_map(fields),
-        "precision": precision,
-        "quantise": quantise,
-    }
-    settings = validate(ScoringConfig, values, source="keeptune evaluate")
-    entries = named_entries(settings.tasks, settings.on_leak, fields=settings.fields)
     console = progress_console(False, as_json)
-    if out is not None:
-        run_folder(begun_evaluation(settings, entries), out, out, overwrite=overwrite, console=console)
-
-    from keeptune.compare.scores import (  # imports torch: what is wrong with the command is said before
-        score_tasks,
-        scores_table,
+    scores = api.evaluate(
+        model,
+        task,
+        adapter=adapter,
+        shots=numbers,
+        draws=draws,
+        part=part,
+        limit=limit,
+        template=template,
+        on_leak=on_leak,
+        fields=field_map(fields),
+        precision=precision,
+        quantise=quantise,
+        out=out,
+        overwrite=overwrite,
+        console=console,
+        command=command_line(),
     )
-
-    command = shlex.join(["keeptune", *sys.argv[1:]])
-    rows = score_tasks(settings, console, out, command=command)
     if as_json:
-        print_json([row.record() for row in rows])
-    else:
-        console.print(scores_table(rows))
+        print_json([row.record() for row in scores])
+        return
+    from keeptune.compare.scores import scores_table
+
+    console.print(scores_table(scores.rows))

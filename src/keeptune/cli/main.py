@@ -11,7 +11,22 @@ from rich.console import Console
 from rich.text import Text
 
 from keeptune import __version__
-from keeptune.cli import ci, compare, data, demo, doctor, evaluate, init, recipe, report, runs, study, train
+from keeptune.cli import (
+    ci,
+    compare,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    init,
+    push,
+    recipe,
+    report,
+    runs,
+    study,
+    train,
+)
 from keeptune.core import allocator
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.files import REFUSED
@@ -38,6 +53,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command("recipe")(recipe.recipe)
 app.add_typer(runs.app, name="runs")
+app.command("export")(export.export)
+app.command("push")(push.push)
 app.command("report")(report.report)
 app.command("doctor")(doctor.doctor)
 

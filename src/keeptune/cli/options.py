@@ -44,3 +44,14 @@ def print_json(found: BaseModel | Sequence[BaseModel]) -> None:
     else:
         values = found.model_dump(mode="json")
     typer.echo(json.dumps(values, indent=1, ensure_ascii=False))
+
+
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Also tell mlflow, wandb, tensorboard, trackio or your own. May be repeated."),
+]
+
+
+def tracked(track: list[str] | None) -> list[str]:
+    """--track as an override of a recipe's ``trackers``."""
+    return [f"trackers=[{', '.join(track)}]"] if track else []

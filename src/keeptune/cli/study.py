@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
 from keeptune.cli.ranks import Processes, main_process
 
 Overrides = Annotated[
@@ -25,6 +25,7 @@ def study(
     budget: Annotated[
         str | None, typer.Option(help="Wall time, such as 4h or 30min: trainings are dropped in a stated order.")
     ] = None,
+    track: Track = None,
     overrides: Overrides = None,
     nproc: Processes = 1,
     overwrite: Overwrite = False,
@@ -32,20 +33,12 @@ def study(
     as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import read_recipe
-    from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.api.study import load_recipe
+    from keeptune.cli.command_line import command_line
 
     limits = [f"budget={budget}"] if budget else []
-    config = read_recipe(StudyConfig, recipe, [*(overrides or ()), *limits])
+    whole = load_recipe(recipe, [*(overrides or ()), *limits, *tracked(track)], data_root=data)
     console = progress_console(quiet, as_json)
-    with main_process(nproc, config) as (world, config):
-        folder = run_folder(
-            begun_study(config, data), Path("runs") / recipe.stem, out, overwrite=overwrite, console=console
-        )
-
-        from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
-
-        summary = run_study(config, folder, data_root=data, console=console, world=world)
-        print_decision(summary, folder, quiet, as_json)
+    with main_process(nproc, whole.config) as (world, whole.config):
+        result = whole.run(out, overwrite=overwrite, console=console, command=command_line(), world=world)
+        print_decision(result.summary, result.folder, quiet, as_json)

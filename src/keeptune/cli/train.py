@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
-from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
 from keeptune.cli.ranks import Processes, main_process
 
 
@@ -32,12 +31,13 @@ def train(
         int | None, typer.Option(min=1, help="How many rates of the grid are tried, those in its middle.")
     ] = None,
     on_leak: Annotated[
-        str, typer.Option(help="error, or drop: rows that leak across the parts leave training.")
+        Literal["error", "drop"], typer.Option(help="error, or drop: rows that leak across the parts leave training.")
     ] = "error",
     fields: FieldMap = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; default runs/train, numbered where another run is there.")
     ] = None,
+    track: Track = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
     nproc: Processes = 1,
     overwrite: Overwrite = False,
@@ -45,46 +45,22 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""
-    import yaml
+    from keeptune.api.study import training
+    from keeptune.cli.command_line import command_line
 
-    from keeptune.cli.run_folder import run_folder
-    from keeptune.core.config import parse_recipe
-    from keeptune.recipe.begun import begun_study
-    from keeptune.recipe.config import StudyConfig
-    from keeptune.recipe.entries import entries_of
-
-    columns = field_map(fields)
-    recipe: dict[str, Any] = {
-        "model": model,
-        "target": [{"data": source, "fields": columns, "split": {"on_leak": on_leak}} for source in data],
-        "retain": [entry for spec in retain or () for entry in entries_of(spec, margin)],
-        "arms": ["prompt", method],
-        "prompt": {"shots": [0]},
-        "seeds": [0],
-        "title": " + ".join(Path(source).stem for source in data),
-        **({method: {"learning_rates": rate}} if rate else {}),
-    }
-    config = parse_recipe(StudyConfig, yaml.safe_dump(recipe), source="keeptune train", overrides=overrides or ())
+    whole = training(
+        model,
+        data,
+        method=method,
+        retain=retain,
+        margin=margin,
+        rates=rate or (),
+        trials=trials,
+        on_leak=on_leak,
+        fields=field_map(fields),
+        overrides=[*(overrides or ()), *tracked(track)],
+    )
     console = progress_console(quiet, as_json)
-    config = config.with_learning_rates({method: middle(config.method(method).learning_rates, trials)})
-    with main_process(nproc, config) as (world, config):
-        folder = run_folder(begun_study(config), Path("runs/train"), out, overwrite=overwrite, console=console)
-        tried = config.method(method).learning_rates
-        if len(tried) > 1:
-            console.print(
-                f"{len(tried)} learning rates are tried ({', '.join(f'{one:g}' for one in tried)}) and the best on"
-                " validation is kept; the plan says how long that takes; --trials 1 or --lr RATE is faster",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-        from keeptune.study.run import run_study  # imports torch: what is wrong with the command is said before
-
-        summary = run_study(config, folder, console=console, world=world)
-        print_decision(summary, folder, quiet, as_json)
-
-
-def middle(rates: Sequence[float], count: int | None) -> tuple[float, ...]:
-    """The ``count`` rates in the middle of an ascending grid; of two middles the lower one."""
-    spare = len(rates) - min(count or len(rates), len(rates))
-    return tuple(rates[spare // 2 : len(rates) - (spare - spare // 2)])
+    with main_process(nproc, whole.config) as (world, whole.config):
+        result = whole.run(out, overwrite=overwrite, console=console, command=command_line(), world=world)
+        print_decision(result.summary, result.folder, quiet, as_json)

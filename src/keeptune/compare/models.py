@@ -13,8 +13,9 @@ from rich.text import Text
 from keeptune.compare.shared_template import SharedTemplate, shared_template, short_name
 from keeptune.compare.side_by_side import Comparison, SuitePair, side_by_side
 from keeptune.core.errors import ConfigError
+from keeptune.core.files import cache_folder
 from keeptune.core.records import ItemRecord, Part
-from keeptune.evaluate.cache import EvaluationCache, cache_folder
+from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.task import Judged, Task
 from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters

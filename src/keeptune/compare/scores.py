@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from keeptune.compare.lm_eval_files import Scored, write_lm_eval
+from keeptune.core.files import cache_folder
 from keeptune.core.records import Record, Score, write_json, write_records
 from keeptune.core.units import points
-from keeptune.evaluate.cache import EvaluationCache, cache_folder
+from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.runner import Evaluation
 from keeptune.models.load import load
 from keeptune.recipe.begun import begin, begun_evaluation
@@ -66,7 +68,9 @@ class Row:
 def score_tasks(
     config: ScoringConfig, console: Console, out: Path | None = None, *, command: str = "keeptune evaluate"
 ) -> list[Row]:
-    """Score every task under every number of shots; writes item records and a manifest below ``out``.
+    """Score every task under every number of shots.
+
+    Below ``out`` it writes item records, a manifest, and the same scores as files of lm-eval.
 
     ``command`` is what the manifest quotes.
 
@@ -82,7 +86,7 @@ def score_tasks(
         write_json(out / "manifest.json", manifest)
         begin(out, begun_evaluation(config, entries))
     cache = EvaluationCache(cache_folder())
-    rows = []
+    rows, scored = [], []
     for task in tasks:
         for shots in config.shots if task.request != "text" else (0,):
             runs = []
@@ -105,8 +109,11 @@ def score_tasks(
             measured = score(items, runs[0].metric, kind)
             precision = str(lm.dtype).removeprefix("torch.")
             rows.append(Row(task.name, task.asked_shots(shots), measured, precision, config.quantise, runs[0]))
+            scored.append(Scored(task.name, shots, measured, items))
             if out is not None:
                 write_records(out / f"{task.name}-{shots}shot.jsonl", items)
+    if out is not None:
+        write_lm_eval(out / "lm_eval", config.model, started.isoformat(timespec="seconds"), scored)
     return rows
 
 

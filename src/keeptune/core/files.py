@@ -88,6 +88,16 @@ def readable(place: Path) -> None:
             file.chmod(0o666 & ~mask)
 
 
+def cache_folder() -> Path:
+    """Where base scores, encoded rows and a program's rows are kept.
+
+    $KEEPTUNE_CACHE, or keeptune below the user's cache folder.
+    """
+    given = os.environ.get("KEEPTUNE_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(given) if given else home / "keeptune" / "scores"
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:

@@ -7,7 +7,6 @@ nothing behind, and a file that cannot be read is computed again.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,6 @@ from keeptune.models.language_model import LanguageModel
 from keeptune.models.progress import Progress
 
 log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """Where base scores and encoded rows are kept: $KEEPTUNE_CACHE, or keeptune below the user's cache folder."""
-    given = os.environ.get("KEEPTUNE_CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(given) if given else home / "keeptune" / "scores"
 
 
 class EvaluationCache:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from keeptune.builtin import model_path
 from keeptune.core.errors import DataError, ModelError
 from keeptune.core.tokens import TokenView, visible
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.encode.token_texts import row_tokens
 from keeptune.data.encode.tokenizer import read_tokenizer, unembedded_tokens
+from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Encoded, Example, Rendered
 from keeptune.data.prompts.templates import TemplateSet
 from keeptune.data.storage.lazy import picked, places
@@ -111,3 +114,25 @@ def _show(example: Example, templates: TemplateSet, encoder: Encoder, seed: int)
 def wording_name(templates: TemplateSet, example: Example, rendered: Rendered) -> str:
     """The name of the template that gave this rendering of the example."""
     return next((name for name, other in templates.named(example) if other == rendered), "")
+
+
+def encoder_of(model: str, overlong: OverlongPolicy = "drop") -> Encoder:
+    """An encoder that works as training with this model does; no weights are loaded.
+
+    Raises:
+        ModelError: no such model, or it has no tokenizer.
+    """
+    place = str(model_path()) if model == "builtin" else model
+    if "@" in model and not Path(model).exists():
+        from keeptune.models.load import model_folder  # imports torch
+
+        place = str(model_folder(model))  # a pinned model is fetched as it is for training
+    tokenizer, context, lacking, encoder_decoder = load_tokenizer(place)
+    return Encoder(
+        tokenizer,
+        context=context,
+        chat=bool(getattr(tokenizer, "chat_template", None)),
+        overlong=overlong,
+        unembedded=lacking,
+        encoder_decoder=encoder_decoder,
+    )

@@ -240,6 +240,7 @@ def _same_base(stated: str, name: str) -> bool:
 
     A folder that is not here is taken for the one of the same name: it was moved.
     """
+    name = name if Path(name).exists() else name.partition("@")[0]  # of a pinned model
     if stated == name:
         return True
     a, b = Path(stated).expanduser(), Path(name).expanduser()

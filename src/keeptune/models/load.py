@@ -35,7 +35,7 @@ def load(
     quantise: str = NONE,
     adapter: str | Path | None = None,
 ) -> LanguageModel:
-    """Load a causal language model or an encoder-decoder by folder, hub name or "builtin".
+    """Load a causal language model or an encoder-decoder by folder, hub name (owner/name@revision) or "builtin".
 
     An adapter is put on top where one is named.
 
@@ -59,7 +59,7 @@ def load(
     dtype = pick_dtype(precision, chosen)
     model = _read_weights(folder, name, config, dtype, loading(quantise, dtype, chosen)).to(chosen)
     check_quantised(model, quantise, name)
-    model.name_or_path = name  # type: ignore[assignment]
+    model.name_or_path = name.partition("@")[0] if folder != Path(name) else name  # type: ignore[assignment]
     weights_hash = stored_hash(hash_files(folder), quantise)
     if adapter is not None:
         weights_hash = f"{weights_hash}+{hash_files(Path(adapter))}" if Path(adapter).is_dir() else weights_hash
@@ -112,14 +112,35 @@ def model_folder(name: str) -> Path:
 
 
 def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+    """The snapshot of owner/name, or of one revision of it: owner/name@revision, a branch, a tag or a commit."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
+    repo, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(name, allow_patterns=list(READ)))
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(READ)))
+    except GatedRepoError as error:
+        raise ModelError(
+            "its owner asks you to accept terms first",
+            where=name,
+            remedy=f"accept them at {constants.ENDPOINT}/{repo}, and log in: hf auth login",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelError(
+            "the hub has no such revision of it", where=name, remedy="name a branch, a tag or a commit"
+        ) from error
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise ModelError("neither a folder nor a model on the hub", where=name, remedy="check the spelling") from error
     except (LocalEntryNotFoundError, OSError) as error:
+        if constants.HF_HUB_OFFLINE:
+            remedy = "fetch it once without HF_HUB_OFFLINE, or name a folder"
+            raise ModelError("not in the hub's cache, and HF_HUB_OFFLINE is set", where=name, remedy=remedy) from error
         raise ModelError(
             "not a folder here, and the hub cannot be reached", where=name, remedy="check the path or the connection"
         ) from error

@@ -6,12 +6,10 @@ import re
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
-from pathlib import Path
 
 from markupsafe import Markup
 
 from keeptune import __version__
-from keeptune.core.files import write_whole
 from keeptune.core.findings import Case, CheckPage
 from keeptune.report.page import filled
 from keeptune.report.plots import bar
@@ -34,11 +32,6 @@ class Bar:
     name: str
     text: str
     mark: Markup
-
-
-def write_check(page: CheckPage, path: Path) -> None:
-    """Write the page, whole or not at all."""
-    write_whole(path, render_check(page))
 
 
 def render_check(page: CheckPage) -> str:

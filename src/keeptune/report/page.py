@@ -32,6 +32,11 @@ def filled(template: str, **content: object) -> str:
     return environment.get_template(template).render(content, style=style, script=script, policy=_policy(style, script))
 
 
+def fragment(template: str, **content: object) -> Markup:
+    """The template as a piece of another page: without style and script."""
+    return Markup(_environment().get_template(template).render(content))
+
+
 @functools.cache
 def _environment() -> Environment:
     """The templates, compiled once per process."""

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from keeptune import __version__
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.files import cache_folder
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits.leakage import asked_elsewhere
 from keeptune.data.splits.split import freeze
-from keeptune.evaluate.cache import EvaluationCache, cache_folder
+from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.task import Judged, Task
 from keeptune.inference.score import NO_LIKELIHOOD
 from keeptune.models.language_model import LanguageModel
@@ -33,6 +34,7 @@ from keeptune.study.settled import settle, settle_engine, settled
 from keeptune.study.suited import suited_tasks, without
 from keeptune.study.workplace import NO_TEXTS, Workplace
 from keeptune.tracking.base import TRACKERS
+from keeptune.tracking.guarded import Guarded
 from keeptune.train.microbatch_autotune import MicrobatchMemory
 from keeptune.train.remedies.base import Need
 
@@ -75,6 +77,8 @@ def prepare(config: StudyConfig, folder: Path, messages: Messages, data_root: Pa
         KeeptuneError: whatever is wrong with recipe or data, before a model is loaded.
     """
     check_files((*config.target, *config.retain, *config.held_out), data_root)
+    for name in config.trackers:
+        TRACKERS[name].check()
     targets = [build_entry(entry, data_root, target=True) for entry in config.target]
     judged = None if config.needs(Need.REHEARSAL_ROWS) else Judged()
     suites = [build_entry(entry, data_root, judged=judged) for entry in config.retain]
@@ -164,7 +168,8 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         suites=tuple(suites),
         extras=tuple(extra.name for extra in prepared.extras),
     )
-    memory, trackers = MicrobatchMemory(folder / "engines"), tuple(TRACKERS[name]() for name in config.trackers)
+    trackers = tuple(Guarded(TRACKERS[name], messages.warn) for name in config.trackers)
+    memory = MicrobatchMemory(folder / "engines")
     return Workplace(config, ledger, lm, lm.parameters, encoder, data, scorer, messages, memory, trackers)
 
 

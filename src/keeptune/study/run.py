@@ -113,8 +113,8 @@ def _run_study(
     summary = _with_time_before(folder, summary)
     write_json(folder / "summary.json", summary)
     write_json(folder / "manifest.json", summary.manifest)
-    watching.end(summary)
     page = write_report(folder)
+    watching.end(summary)
     print_summary(summary, console)
     console.print()
     if (kept := link_tuned(folder, summary)) is not None:

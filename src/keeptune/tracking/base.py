@@ -115,6 +115,14 @@ class Tracker(Callback):
 
     name: ClassVar[str]  # in recipes; set by the registry
 
+    @classmethod
+    def check(cls) -> None:
+        """Refuse, before a study begins, what could never work: a package that is not installed.
+
+        Raises:
+            MissingExtra: it is not.
+        """
+
     def on_study_start(self, study: StudyRun) -> None:
         """Before the base is scored."""
 
@@ -122,7 +130,7 @@ class Tracker(Callback):
         """An arm was scored on test items. A study that goes on also tells of those that were scored before."""
 
     def on_study_end(self, study: StudyRun, summary: Summary) -> None:
-        """The study came to its result, which is on disk."""
+        """The study came to its result; summary.json and report.html are written."""
 
 
 TRACKERS: Registry[Tracker] = Registry("tracker", "keeptune.tracking")

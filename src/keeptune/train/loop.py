@@ -98,11 +98,10 @@ def fit(
     name: str = "",
     memory: MicrobatchMemory | None = None,
     key: str = "",
-    keep_checkpoints: bool = False,
     world: World = ALONE,
     sharding: Sharding | None = None,
 ) -> FitResult:
-    """Train ``lm`` by ``method`` with peak rate ``lr``.
+    """Train ``lm`` by ``method`` with peak rate ``lr``, or go on with the same training where it was interrupted.
 
     Writes steps.jsonl, validation.jsonl, engine.json and the best checkpoint into ``folder``. ``lm`` is left adapted
     and holding the checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
@@ -110,21 +109,16 @@ def fit(
     are skipped; several in a row end the run as diverged, with the best checkpoint so far; a checkpoint that a remedy
     does not allow ends it, too.
 
-    A training that was interrupted in the same folder goes on from its latest checkpoint, on a CPU with the same
-    number of threads to the same bits.
-
     Args:
-        seed: decides the order of the rows, dropout and what the method draws; what ran before in the process changes
-            nothing, but for the rounding of another token budget.
+        seed: decides the order of the rows, dropout and what the method draws, whatever ran before in the process.
         remedies: of each, `Remedy.method` is the caller's to ask.
         order: the row indices of every step where they are not shuffled epochs (a mixture draws them).
         tier: says of the model as it is now how well it keeps what must be kept (0: all of it); a checkpoint of a
             lower tier goes before one of a lower loss.
         name: the arm's, for callbacks.
         memory: token budgets that earlier trainings decided on.
-        key: what decides the result beside what is given here; under another one nothing is gone on from.
-        keep_checkpoints: leave those of a training that has ended, because the caller has not saved its results yet;
-            `checkpoints.keeper.discard` removes them.
+        key: what decides the result beside what is given here. Who gives one removes what the training would go on
+            from, by `checkpoints.keeper.discard`, once the result is saved; otherwise it is gone when `fit` returns.
         world: the processes that train together; each calls `fit` alike, and the main one writes. Which rows come at
             a step, and what the method begins with, is the same for any number; dropout is each process's own.
         sharding: spread the weights over the processes, where there are several.
@@ -143,13 +137,11 @@ def fit(
     lm.adapt(method)
     with _restored_on_error(lm, method):
         steps = _steps(train, config, seed, order, remedies)
-        epoch = math.ceil(len(train) / config.global_batch) if order is None else len(steps) / config.epochs
         run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
-        key = identity(run, steps, validation, remedies, key)
-        memory = memory or MicrobatchMemory()
-        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory, key, world, sharding)
-        result = trainer.train(validation_steps(epoch, len(steps), config.validations_per_epoch))
-    if not keep_checkpoints and world.is_main:
+        whole, memory = identity(run, steps, validation, remedies, key), memory or MicrobatchMemory()
+        trainer = Trainer(run, config, steps, validation, hooks, remedies, tier, memory, whole, world, sharding)
+        result = trainer.train(_validated(config, len(steps), len(train) if order is None else None))
+    if not key and world.is_main:
         discard(folder)
     return result
 
@@ -384,6 +376,12 @@ def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequenc
                 field=f"id {row.id}",
                 remedy="give rows of prompt and completion, or use a decoder-only model",
             )
+
+
+def _validated(config: TrainConfig, steps: int, rows: int | None) -> set[int]:
+    """The steps after which to validate; without the number of ``rows`` an epoch is its share of the steps."""
+    epoch = steps / config.epochs if rows is None else math.ceil(rows / config.global_batch)
+    return validation_steps(epoch, steps, config.validations_per_epoch)
 
 
 def _steps(

@@ -33,7 +33,7 @@ def read_hub(source: str) -> Iterator[Row]:
             remedy="download the set and name one of its files as the data",
         )
     for split, rows in (known or splits).items():
-        names = _class_names(rows)
+        names = class_names(rows)
         for number, fields in enumerate(rows, 1):
             yield Row(named_classes(fields, names), f"{source}/{split}", number, PART_NAMES.get(split.lower()))
 
@@ -56,7 +56,7 @@ def _load(name: str, config: str | None, source: str) -> dict[str, Any]:
         ) from error
 
 
-def _class_names(rows: Any) -> dict[str, list[str]]:
+def class_names(rows: Any) -> dict[str, list[str]]:
     """Column -> class names of a data set's features."""
     features = getattr(rows, "features", None) or {}
     return {column: list(feature.names) for column, feature in features.items() if getattr(feature, "names", None)}

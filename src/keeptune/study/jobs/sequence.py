@@ -190,7 +190,6 @@ class _Stage:
             remedies=remedies,
             memory=workplace.microbatches,
             key=self._key(lr),
-            keep_checkpoints=True,
             world=workplace.world,
             sharding=workplace.sharding,
         )

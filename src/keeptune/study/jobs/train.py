@@ -105,7 +105,6 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         world=workplace.world,
         sharding=workplace.sharding,
         key=ledger.trial_key(trial),
-        keep_checkpoints=True,
     )
     try:
         return TrialRecord(

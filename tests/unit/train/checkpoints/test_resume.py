@@ -150,10 +150,10 @@ def test_goes_on_to_the_same_bits(train: Callable[..., Outcome], tmp_path: Path,
 
 
 def test_the_newest_two_are_kept_and_left_for_a_caller_who_asks(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    train("run", keep_checkpoints=True)
+    train("run", key="of a study")
     assert sorted(path.name for path in (tmp_path / "run" / FOLDER).iterdir()) == ["step-00000010", "step-00000012"]
     again = BreakOff()
-    assert train("run", again) == train("whole")
+    assert train("run", again, key="of a study") == train("whole")
     assert again.seen == []  # all steps were taken
 
 

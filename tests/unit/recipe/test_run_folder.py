@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command whose studies train nothing and leave what says which study they were."""
 
-    def run_study(config: Any, run: Path, data_root: Path = Path(), console: Any = None) -> Any:
+    def run_study(config: Any, run: Path, data_root: Path, **how: Any) -> Any:
         begin(run, begun_study(config, data_root))
         (run / "summary.json").write_text("{}")
         return SimpleNamespace(recommendation=SimpleNamespace(headline="Take it."))

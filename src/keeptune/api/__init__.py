@@ -1,0 +1,1 @@
+"""What `import keeptune` offers to programs and notebooks: one function or class for every command."""
