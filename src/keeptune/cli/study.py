@@ -55,8 +55,7 @@ def study(
     if search:
         whole.config = with_search(whole.config)
     console = progress_console(quiet, as_json)
-    with main_process(nproc, whole.config, on, out or whole.folder) as (world, config):
-        whole.config = config
+    with main_process(nproc, whole.config, on, out or whole.folder) as (world, whole.config):
         result = whole.run(
             out,
             overwrite=overwrite,

@@ -74,7 +74,6 @@ def train(
         overrides=[*(overrides or ()), *tracked(track)],
     )
     console = progress_console(quiet, as_json)
-    with main_process(nproc, study.config) as (world, config):
-        study.config = config
+    with main_process(nproc, study.config) as (world, study.config):
         result = study.run(out, overwrite=overwrite, console=console, command=command_line(), world=world)
         print_decision(result.summary, result.folder, quiet, as_json)
