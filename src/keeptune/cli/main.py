@@ -34,6 +34,7 @@ from keeptune.core.files import REFUSED
 from keeptune.core.quiet import quiet_libraries, send_nothing
 from keeptune.core.redact import redact
 from keeptune.core.stopping import SIGNALS, listening
+from keeptune.launch.torchrun import launched
 
 LONGEST = 1_000  # characters at each end of an error: a role or a column of the data may be of any length
 
@@ -93,7 +94,7 @@ def main() -> None:
         place = str(error.filename) if error.filename else None
         _end(ResourceError(str(error.strerror), where=place, remedy="free disk space, or check the permissions"))
     except SystemExit as end:
-        if end.code in {128 + number for number in SIGNALS}:
+        if end.code in {128 + number for number in SIGNALS} and not launched():  # one for several processes says it
             Console(stderr=True).print("stopped; what was done is kept, run the same command to go on")
         raise
 
