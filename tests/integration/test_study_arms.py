@@ -46,12 +46,6 @@ ARMS = ["prompt", "full", "full+replay:20%", "full+guard", "full+interpolate", "
 
 
 @pytest.fixture(scope="module")
-def tiny_folder(taught_folder: Path) -> Path:
-    """A model with something to lose."""
-    return taught_folder
-
-
-@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     rng = random.Random(0)
@@ -107,9 +101,9 @@ def run(values: dict[str, Any], folder: Path, data: Path) -> Summary:
 
 
 @pytest.fixture(scope="module")
-def finished(data: Path, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
+def finished(data: Path, taught_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
     folder = tmp_path_factory.mktemp("runs") / "study"
-    return folder, run(recipe(tiny_folder), folder, data)
+    return folder, run(recipe(taught_folder), folder, data)
 
 
 def test_every_arm_of_the_recipe_is_there(finished: tuple[Path, Summary]) -> None:
@@ -169,14 +163,14 @@ def test_learning_curve_wordings_and_held_out_tasks(finished: tuple[Path, Summar
 
 
 def test_asking_more_does_not_train_again(
-    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
+    finished: tuple[Path, Summary], data: Path, taught_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "study"
     shutil.copytree(finished[0], folder, symlinks=True)
     before = {path: path.stat().st_mtime_ns for path in folder.glob("arms/*/trial.json")}
     lost = folder / "arms" / next(arm.name for arm in finished[1].arms if arm.arm == "lora") / "adapter"
     shutil.rmtree(lost)  # weights that are needed again are made again
-    summary = run(recipe(tiny_folder, test_items=20, held_out=[]), folder, data)
+    summary = run(recipe(taught_folder, test_items=20, held_out=[]), folder, data)
     trained = [path.parent for path in before if path.stat().st_mtime_ns != before[path]]
     curve = [path for path in trained if "-n" in path.name]  # the curve's weights are not kept
     assert len(curve) == 2
@@ -185,9 +179,9 @@ def test_asking_more_does_not_train_again(
     assert summary.frontier == finished[1].frontier
 
 
-def test_a_suite_at_chance_decides_nothing(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_suite_at_chance_decides_nothing(data: Path, taught_folder: Path, tmp_path: Path) -> None:
     """Its answers are random: what is lost there is no loss."""
-    prepared, workplace = opened(recipe(tiny_folder), tmp_path, data)
+    prepared, workplace = opened(recipe(taught_folder), tmp_path, data)
     MeasureBaseline().perform(workplace)
     assert [suite.name for suite in prepared.suites] == ["kept", "prose"]
     assert [skill.suite.name for skill in workplace.baseline.skills] == ["prose"]
@@ -214,10 +208,10 @@ def test_arms_are_compared_with_as_many_models_each(finished: tuple[Path, Summar
 
 
 def test_what_a_study_settled_holds_where_it_goes_on(
-    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, taught_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The processor of the second machine would have said otherwise: the study goes on as it began."""
-    values = recipe(tiny_folder, precision="auto", workers="auto", arms=["prompt", "lora"], curve=None, held_out=[])
+    values = recipe(taught_folder, precision="auto", workers="auto", arms=["prompt", "lora"], curve=None, held_out=[])
     settings = {
         "seeds": [0],
         "lora": {"rank": 2, "learning_rates": [1e-3]},
@@ -239,10 +233,10 @@ def test_what_a_study_settled_holds_where_it_goes_on(
 
 
 def test_a_study_that_began_padded_goes_on_padded(
-    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, taught_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And one that began flat says so where that is no longer possible."""
-    values, engine = recipe(tiny_folder), "keeptune.models.language_model.choose_engine"
+    values, engine = recipe(taught_folder), "keeptune.models.language_model.choose_engine"
     with monkeypatch.context() as patch:
         patch.setattr(engine, lambda lm: PaddedEngine())
         assert opened(values, tmp_path / "padded", data)[1].lm.engine.name == "padded"
@@ -256,13 +250,13 @@ def test_a_study_that_began_padded_goes_on_padded(
     assert any("differ in rounding" in line for line in workplace.messages.warnings)
 
 
-def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, taught_folder: Path, tmp_path: Path) -> None:
     long = [{"text": f"{i} is a number in a sentence of nine words", "answer": "yes"} for i in range(60)]
     for name in ("one", "two"):
         rows = [{**row, "split": "test" if (i < 30) == (name == "two") else "train"} for i, row in enumerate(long)]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ends = {"retain": [entry("two", split={})], "held_out": [], "arms": ["prompt", "lora"]}
-    values = recipe(tiny_folder, target=entry("one", split={}), **ends)
+    values = recipe(taught_folder, target=entry("one", split={}), **ends)
     with pytest.raises(DataError, match="train rows are asked by another task") as caught:
         opened(values, tmp_path / "run", tmp_path)
     assert "on_leak: drop" in caught.value.remedy
@@ -279,7 +273,7 @@ def test_train_rows_that_a_suite_asks_are_refused_or_left_out(data: Path, tiny_f
     [(["full+guard", "lora+self-replay"], False), (["lora+replay:20%"], True), (["full+ewc+interpolate"], True)],
 )
 def test_rows_to_replay_are_not_those_that_another_task_asks(
-    arms: list[str], drawn_on: bool, data: Path, tiny_folder: Path, tmp_path: Path
+    arms: list[str], drawn_on: bool, data: Path, taught_folder: Path, tmp_path: Path
 ) -> None:
     numbers = {
         "kept": {"train": range(50), "validation": range(50, 70), "test": range(70, 90)},
@@ -296,7 +290,7 @@ def test_rows_to_replay_are_not_those_that_another_task_asks(
 
     def built(on_leak: str) -> tuple[Prepared, Workplace]:
         kept = entry("kept", split={"on_leak": on_leak})
-        values = recipe(tiny_folder, retain=[kept], arms=arms, curve=None, held_out=[entry("other")])
+        values = recipe(taught_folder, retain=[kept], arms=arms, curve=None, held_out=[entry("other")])
         return opened(values, tmp_path / "run", tmp_path)
 
     if not drawn_on:
@@ -321,9 +315,9 @@ def test_rows_to_replay_are_not_those_that_another_task_asks(
     ],
 )
 def test_what_would_fail_late_is_refused_early(
-    changes: dict[str, Any], said: str, data: Path, tiny_folder: Path, tmp_path: Path
+    changes: dict[str, Any], said: str, data: Path, taught_folder: Path, tmp_path: Path
 ) -> None:
-    values = recipe(tiny_folder, target=[entry("colour"), entry("noun")], held_out=[], curve=None, **changes)
+    values = recipe(taught_folder, target=[entry("colour"), entry("noun")], held_out=[], curve=None, **changes)
     with pytest.raises(ConfigError, match=said):
         opened(values, tmp_path, data)
 
@@ -342,7 +336,7 @@ def choices(folder: Path, summary: Summary) -> dict[str, Any]:
 
 
 def test_no_test_item_influences_a_choice(
-    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, Summary], data: Path, taught_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Test scores dealt out anew at random: rates, checkpoints, shots, points and guards stay as they were."""
     real = EvaluationCache.evaluate
@@ -360,24 +354,24 @@ def test_no_test_item_influences_a_choice(
         return found.model_copy(update={"items": tuple(items)})
 
     monkeypatch.setattr(EvaluationCache, "evaluate", shuffled)
-    other = run(recipe(tiny_folder), tmp_path / "study", data)
+    other = run(recipe(taught_folder), tmp_path / "study", data)
     assert [arm.target for arm in other.arms] != [arm.target for arm in finished[1].arms]
     assert choices(tmp_path / "study", other) == choices(*finished)
 
 
 @pytest.mark.slow
 def test_processes_do_what_one_process_does(
-    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
+    finished: tuple[Path, Summary], data: Path, taught_folder: Path, tmp_path: Path
 ) -> None:
-    other = run(recipe(tiny_folder, workers=2, budget="2h"), tmp_path / "study", data)
+    other = run(recipe(taught_folder, workers=2, budget="2h"), tmp_path / "study", data)
     assert choices(tmp_path / "study", other) == choices(*finished)
     for one, two in zip(finished[1].arms, other.arms, strict=True):
         assert one.target == two.target
         assert one.suites == two.suites
 
 
-def test_an_error_in_a_process_keeps_its_family(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
+def test_an_error_in_a_process_keeps_its_family(data: Path, taught_folder: Path, tmp_path: Path) -> None:
+    values = recipe(taught_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
     prepared, workplace = opened(values, tmp_path / "study", data)
     runner = choose_runner(prepared, workplace)
     try:
@@ -390,7 +384,7 @@ def test_an_error_in_a_process_keeps_its_family(data: Path, tiny_folder: Path, t
 
 
 def test_a_study_that_outruns_its_budget_ends_with_what_the_plan_keeps(
-    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, taught_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trainings planned at 10 s (replay: 12.5 s) take a minute of a clock that only they move."""
     trained: list[str] = []
@@ -409,7 +403,7 @@ def test_a_study_that_outruns_its_budget_ends_with_what_the_plan_keeps(
     monkeypatch.setattr("keeptune.study.run.time", SimpleNamespace(monotonic=lambda: 60.0 * len(trained)))
     arms = ["prompt", "full", "full+replay:20%", "lora"]
     changes = {"arms": arms, "curve": {"sizes": [20], "arms": ["lora"]}, "held_out": [], "checkpoints": False}
-    values = recipe(tiny_folder, budget="100s", **changes)
+    values = recipe(taught_folder, budget="100s", **changes)
     summary = run(values, tmp_path / "study", data)
     assert trained == ["full-lr0.0001-seed0", "lora-lr0.001-seed0"]
     late = ("20 examples of the learning curve", "the highest rates", "full+replay:20%")
@@ -433,11 +427,11 @@ def test_a_study_that_outruns_its_budget_ends_with_what_the_plan_keeps(
 
 @pytest.mark.slow
 def test_killed_twice_and_continued(
-    finished: tuple[Path, Summary], data: Path, tiny_folder: Path, tmp_path: Path
+    finished: tuple[Path, Summary], data: Path, taught_folder: Path, tmp_path: Path
 ) -> None:
     """SIGKILL in the middle of an arm, twice; the same scores and verdicts in the end."""
     folder, file = tmp_path / "study", tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(recipe(tiny_folder)))
+    file.write_text(yaml.safe_dump(recipe(taught_folder)))
     command = [sys.executable, "-m", "keeptune", "study", str(file), "--data", str(data), "--out", str(folder)]
     for wanted in (2, 6):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ.copy())
@@ -448,16 +442,16 @@ def test_killed_twice_and_continued(
         assert process.poll() is None, "it ended before it was killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    summary = run(recipe(tiny_folder), folder, data)
+    summary = run(recipe(taught_folder), folder, data)
     assert choices(folder, summary) == choices(*finished)
     for one, two in zip(finished[1].arms, summary.arms, strict=True):
         assert (one.target, one.suites) == (two.target, two.suites)
     assert summary.recommendation.arm == finished[1].recommendation.arm
 
 
-def test_a_sequence_fills_its_matrix(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_sequence_fills_its_matrix(data: Path, taught_folder: Path, tmp_path: Path) -> None:
     values = recipe(
-        tiny_folder,
+        taught_folder,
         target=[entry("colour"), entry("noun")],
         retain="none",
         arms=["prompt"],
@@ -494,10 +488,10 @@ def test_the_record_of_an_arm_says_what_it_is(finished: tuple[Path, Summary]) ->
 
 
 def test_an_error_in_training_leaves_the_base_and_ends_the_study(
-    data: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, taught_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half-trained weights in the base's place would spoil every arm that follows."""
-    _, workplace = opened(recipe(tiny_folder, arms=["full", "lora"], curve=None), tmp_path / "study", data)
+    _, workplace = opened(recipe(taught_folder, arms=["full", "lora"], curve=None), tmp_path / "study", data)
     MeasureBaseline().perform(workplace)
     before, known = hash_parameters(workplace.lm.model), workplace.lm.hash
     real, calls = loop.train_step, []
@@ -518,8 +512,8 @@ def test_an_error_in_training_leaves_the_base_and_ends_the_study(
         assert not list((tmp_path / "study").glob("arms/*/trial.json"))
 
 
-def test_nothing_runs_after_a_job_that_failed(data: Path, tiny_folder: Path, tmp_path: Path) -> None:
-    values = recipe(tiny_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
+def test_nothing_runs_after_a_job_that_failed(data: Path, taught_folder: Path, tmp_path: Path) -> None:
+    values = recipe(taught_folder, workers=2, arms=["full"], curve=None, held_out=[], seeds=[0])
     prepared, workplace = opened(values, tmp_path / "study", data)
     MeasureBaseline().perform(workplace)
     runner = choose_runner(prepared, workplace)

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,20 +21,46 @@ def locked(folder: Path) -> Iterator[None]:
     """Within, ``folder`` belongs to this process; the processes that it starts share it.
 
     The system lets go of the lock when the process ends, however it ends: a lock is never stale. Where the system or
-    the file system cannot lock, nothing is locked.
+    the file system cannot lock, nothing is locked. A folder in which nothing was left is gone afterwards.
 
     Raises:
         RunFolderError: another process has it; the error names its host and number.
         ResourceError: the folder cannot be written.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    file = _opened(folder)
     try:
-        _take(file, folder)
         yield
     finally:
-        os.close(file)  # the file stays: another process may be about to lock it
+        with suppress(OSError):  # it is gone already, or somebody else uses it by now
+            if os.listdir(folder) == [FILE]:
+                (folder / FILE).unlink()
+                for each in made:
+                    each.rmdir()
+        os.close(file)
+
+
+def _opened(folder: Path) -> int:
+    """The lock's file, locked: the one that lies in the folder, and not one that its last owner has just removed."""
+    while True:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _take(file, folder)
+            if _lies_in(folder, file):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _lies_in(folder: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(folder / FILE))
+    except FileNotFoundError:
+        return False
 
 
 def _take(file: int, folder: Path) -> None:

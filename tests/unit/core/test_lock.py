@@ -32,3 +32,13 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
         assert str(os.getpid()) in (folder / "lock").read_text()
     with locked(folder):
         pass
+
+
+def test_a_folder_in_which_nothing_was_left_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "train"
+    with locked(folder):
+        assert folder.is_dir()
+    assert not (tmp_path / "runs").exists()
+    with locked(folder):
+        (folder / "recipe.json").write_text("{}")
+    assert (folder / "recipe.json").is_file() and (folder / "lock").is_file()
