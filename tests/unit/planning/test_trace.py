@@ -17,7 +17,7 @@ from keeptune.planning.memory import Layout, Sizes, account
 from keeptune.planning.trace import Trace, _Watch, trace
 from keeptune.train.microbatch_autotune import running
 from keeptune.train.objective import Objective
-from keeptune.train.optim import MasterAdamW
+from keeptune.train.optim import MasterAdamW, optimizer_bytes
 from keeptune.train.step import batches_for
 from tiny_models import make
 
@@ -119,6 +119,8 @@ def test_what_the_optimiser_holds_is_exact_to_the_byte(name: str, dtype: torch.d
     found = account(sizes, traced, traced, Layout(), tokens=traced.tokens, overhead=0)
     assert {key: getattr(found, key) for key in held} == held
     assert found.weights == weights
+    own = 0 if sizes.low_precision else held["summed_gradients"]  # the gradient of a float32 weight is its own sum
+    assert optimizer_bytes(method.trainable(lm.model).values()) == sum(held.values()) - own
 
 
 def llama_activations(tokens: int, rows: int, targets: int, dtype: int = 2) -> int:
