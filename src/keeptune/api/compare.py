@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from keeptune.api.data import Data, source, sources
 from keeptune.api.results import Result
 from keeptune.core.errors import ConfigError
-from keeptune.recipe.begun import begin, begun_comparison
+from keeptune.recipe.begun import Begun, begin, begun_comparison
 from keeptune.recipe.files import named_entries, resolved, with_margins
 from keeptune.recipe.run_folder import run_folder
 from keeptune.report.html import write_report
@@ -70,56 +71,80 @@ def compare(
         >>> result.report()
     """
     _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
-    models = os.fspath(before), os.fspath(after)
-    suites = sources(retain, "retained")
-    settings: dict[str, object] = {
-        "margin": margin,
-        "limit": limit,
-        "precision": precision,
-        "metric": list(metric),
-        "cluster": cluster,
-    }
-    settings |= {"margins": dict(margins)} if margins else {}
+    models, suites = (os.fspath(before), os.fspath(after)), sources(retain, "retained")
     aim = None if target is None else source(target, "target")
-    entries = () if samples else with_margins(named_entries(suites, "drop", margin), dict(margins or {}))
-    entry: Entry | str | None = aim if samples or aim is None else _target(aim)
-    begun = begun_comparison(models, entries, entry, settings)
-    console = console or Console(quiet=quiet)
-    folder = run_folder(
-        begun, Path("runs/compare"), None if out is None else Path(out), overwrite=overwrite, console=console
-    )
-    comparison: Comparison
-    if samples:
+    asked = _Asked(models, suites, aim, margin, dict(margins or {}), limit, samples, list(metric), precision, cluster)
+    return asked.run(None if out is None else Path(out), overwrite, console or Console(quiet=quiet), command)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A comparison of two models, or of two sets of logs; the fields are arguments of `compare`."""
+
+    models: tuple[str, str]
+    suites: list[str]
+    target: str | None
+    margin: float | None
+    margins: dict[str, str]
+    limit: int | None
+    samples: bool
+    metric: list[str]
+    precision: Literal["auto", "bf16", "fp32"]
+    cluster: str | None
+
+    def run(self, out: Path | None, overwrite: bool, console: Console, command: str) -> Result:
+        """Compare, and write the records and the report into a run folder."""
+        begun = self._begun()
+        folder = run_folder(begun, Path("runs/compare"), out, overwrite=overwrite, console=console)
+        comparison = self._logs(command) if self.samples else self._models(console, command)
+        comparison.save(folder)
+        begin(folder, begun)
+        write_report(folder)
+        return Result(folder, comparison.summary)
+
+    def _begun(self) -> Begun:
+        settings: dict[str, object] = {
+            "margin": self.margin,
+            "limit": self.limit,
+            "precision": self.precision,
+            "metric": self.metric,
+            "cluster": self.cluster,
+        }
+        settings |= {"margins": self.margins} if self.margins else {}
+        if self.samples:
+            return begun_comparison(self.models, (), self.target, settings)
+        entries = with_margins(named_entries(self.suites, "drop", self.margin), self.margins)
+        target = None if self.target is None else _target(self.target)
+        return begun_comparison(self.models, entries, target, settings)
+
+    def _logs(self, command: str) -> Comparison:
         from keeptune.compare.samples import compare_samples
         from keeptune.evaluate.config import parse_margin
 
-        comparison = compare_samples(
-            *models,
-            metrics=metric,
-            margin=None if margin is None else margin / 100,
-            margins={task: parse_margin(text).value for task, text in (margins or {}).items()},
-            cluster=cluster,
-            target=aim,
+        return compare_samples(
+            *self.models,
+            metrics=self.metric,
+            margin=None if self.margin is None else self.margin / 100,
+            margins={task: parse_margin(text).value for task, text in self.margins.items()},
+            cluster=self.cluster,
+            target=self.target,
             command=command,
         )
-    else:
+
+    def _models(self, console: Console, command: str) -> Comparison:
         from keeptune.compare.models import compare_models  # imports torch: a wrong command is refused before
 
-        comparison = compare_models(
-            *models,
-            suites,
-            target=aim,
-            margin=margin,
-            margins=dict(margins or {}),
-            limit=limit,
-            precision=precision,
+        return compare_models(
+            *self.models,
+            self.suites,
+            target=self.target,
+            margin=self.margin,
+            margins=self.margins,
+            limit=self.limit,
+            precision=self.precision,
             console=console,
             command=command,
         )
-    comparison.save(folder)
-    begin(folder, begun)
-    write_report(folder)
-    return Result(folder, comparison.summary)
 
 
 def _check(

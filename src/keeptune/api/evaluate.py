@@ -64,27 +64,16 @@ def evaluate(
     Example:
         >>> evaluate("builtin", "builtin:addition", shots=[0, 4]).to_frame()
     """
-    values = {
-        "model": os.fspath(model),
-        "adapter": adapter,
-        "tasks": sources(task, "rows"),
-        "shots": (shots,) if isinstance(shots, int) else tuple(shots),
-        "draws": draws,
-        "part": part,
-        "limit": limit,
-        "template": template,
-        "on_leak": on_leak,
-        "fields": dict(fields) if fields else None,
-        "precision": precision,
-        "quantise": quantise,
-    }
+    numbers = (shots,) if isinstance(shots, int) else tuple(shots)
+    values: dict[str, object] = {"model": os.fspath(model), "adapter": adapter, "tasks": sources(task, "rows")}
+    values |= {"fields": dict(fields) if fields else None, "precision": precision, "quantise": quantise}
+    values |= {"shots": numbers, "draws": draws, "part": part, "limit": limit, "template": template, "on_leak": on_leak}
     settings = validate(ScoringConfig, values, source="keeptune evaluate")
     entries = named_entries(settings.tasks, settings.on_leak, fields=settings.fields)
     console, folder = console or Console(quiet=quiet), None
     if out is not None:
-        folder = run_folder(
-            begun_evaluation(settings, entries), Path(out), Path(out), overwrite=overwrite, console=console
-        )
+        begun = begun_evaluation(settings, entries)
+        folder = run_folder(begun, Path(out), Path(out), overwrite=overwrite, console=console)
     from keeptune.compare.scores import score_tasks  # imports torch: what is wrong with the request is said before
 
     return Scores(settings.model, tuple(score_tasks(settings, console, folder, command=command)))

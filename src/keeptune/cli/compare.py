@@ -4,31 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from keeptune.api.results import Result
+    from keeptune.core.records import Summary
+
+Margins = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="POINTS|SUITE=POINTS",
+        help="Points that a task may lose, or one suite: --margin 2 --margin addition=3. Default: its own, or 5 %"
+        " of what the base has above chance (1 to 3).",
+    ),
+]
+Retained = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="What must not get worse: a data file, a text file, a task's YAML, builtin:name. May be repeated."
+    ),
+]
+
 
 def compare(
     before: Annotated[str, typer.Argument(help="The base model; with --samples a sample log, or a folder of logs.")],
     after: Annotated[str, typer.Argument(help="The tuned model or its adapter; with --samples the logs of it.")],
-    retain: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What must not get worse: a data file, a text file, a task's YAML, builtin:name. May be repeated."
-        ),
-    ] = None,
+    retain: Retained = None,
     target: Annotated[str | None, typer.Option(help="The task that was trained for: reported, not judged.")] = None,
-    margin: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="POINTS|SUITE=POINTS",
-            help="Points that a task may lose, or one suite: --margin 2 --margin addition=3. Default: its own, or 5 %"
-            " of what the base has above chance (1 to 3).",
-        ),
-    ] = None,
+    margin: Margins = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many test items of each task.")] = None,
     samples: Annotated[bool, typer.Option(help="Compare two sets of lm-eval sample logs; no model is loaded.")] = False,
     metric: Annotated[
@@ -56,10 +65,6 @@ def compare(
     from keeptune.api import compare as api
     from keeptune.cli.command_line import command_line
     from keeptune.compare.gate import exit_code
-    from keeptune.core.files import write_whole
-    from keeptune.recommend.next_steps import next_steps
-    from keeptune.report.console import print_summary
-    from keeptune.report.gate import junit_xml, markdown_table
 
     console = progress_console(quiet, as_json)
     common, margins = read_margins(margin or ())
@@ -80,16 +85,30 @@ def compare(
         console=console,
         command=command_line(),
     )
-    print_summary(result.summary, console)
-    console.print(f"report: {result.folder / 'report.html'}", highlight=False)
-    for step in next_steps(result.summary, result.folder):
-        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
-    if junit is not None:
-        write_whole(junit, junit_xml(result.summary))
-    if markdown is not None:
-        write_whole(markdown, markdown_table(result.summary))
+    _show(result, console)
+    _write(result.summary, junit, markdown)
     print_decision(result.summary, result.folder, quiet, as_json)
     raise typer.Exit(exit_code(result.summary.arms[1].suites))
+
+
+def _show(result: Result, console: Console) -> None:
+    from keeptune.recommend.next_steps import next_steps
+    from keeptune.report.console import print_lines, print_summary
+
+    print_summary(result.summary, console)
+    console.print(f"report: {result.folder / 'report.html'}", highlight=False)
+    print_lines(next_steps(result.summary, result.folder), console)
+
+
+def _write(summary: Summary, junit: Path | None, markdown: Path | None) -> None:
+    """What other programs read, where a file is named for it."""
+    from keeptune.core.files import write_whole
+    from keeptune.report.gate import junit_xml, markdown_table
+
+    if junit is not None:
+        write_whole(junit, junit_xml(summary))
+    if markdown is not None:
+        write_whole(markdown, markdown_table(summary))
 
 
 def read_margins(texts: Sequence[str]) -> tuple[float | None, dict[str, str]]:

@@ -18,6 +18,7 @@ from rich.table import Table
 from keeptune import __version__
 from keeptune.core import allocator
 from keeptune.core.errors import ResourceError
+from keeptune.core.processes import cores
 from keeptune.core.units import human_bytes
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ def machine() -> dict[str, str]:
     lines = {
         "keeptune": f"{__version__}, {Path(__file__).parent.parent}",
         "Python": f"{platform.python_version()} on {platform.platform()}",
-        "CPU": f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
-        f"{_bf16_note()}",
+        "CPU": f"{cores()} cores{_bf16_note()}",
         "memory": _memory(),
         "allocator": allocator.state(),
         "disk": f"{human_bytes(shutil.disk_usage(Path.cwd()).free)} free here",

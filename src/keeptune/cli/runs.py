@@ -52,7 +52,7 @@ def show_command(run: Run, as_json: AsJson = False) -> None:
     from keeptune.core.units import human_bytes
     from keeptune.inspect.runs import SUMMARY, run_record
     from keeptune.recommend.next_steps import next_steps
-    from keeptune.report.console import print_summary
+    from keeptune.report.console import print_lines, print_summary
 
     record = run_record(run)
     if record.state != "finished" or not (run / SUMMARY).is_file():
@@ -76,11 +76,8 @@ def show_command(run: Run, as_json: AsJson = False) -> None:
         "tuned": str(run / "tuned") if (run / "tuned").exists() else "",
         "report": str(run / "report.html") if (run / "report.html").is_file() else "",
     }
-    for name, text in facts.items():
-        if text:
-            console.print(f"{name}: {text}", highlight=False, markup=False, soft_wrap=True)
-    for step in next_steps(summary, run):
-        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
+    print_lines((f"{name}: {text}" for name, text in facts.items() if text), console)
+    print_lines(next_steps(summary, run), console)
 
 
 @app.command("compare")
@@ -91,16 +88,15 @@ def compare_command(first: Run, second: Run, as_json: AsJson = False) -> None:
     from rich.table import Table
 
     from keeptune.inspect.runs import compare_runs
+    from keeptune.report.console import print_lines
 
     found = compare_runs(first, second)
     if as_json:
         print_json(found)
         return
     console = Console()
-    for folder, arm in zip(found.folders, found.arms, strict=True):
-        console.print(f"{folder}: {arm}", highlight=False, markup=False, soft_wrap=True)
-    for line in found.settings:
-        console.print(f"other {line}", highlight=False, markup=False, soft_wrap=True)
+    print_lines((f"{folder}: {arm}" for folder, arm in zip(found.folders, found.arms, strict=True)), console)
+    print_lines((f"other {line}" for line in found.settings), console)
     if not found.tasks:
         console.print("no task was scored by both")
         return

@@ -11,6 +11,13 @@ from keeptune.cli.data import FieldMap, field_map
 from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
 from keeptune.cli.ranks import Processes, main_process
 
+Searched = Annotated[
+    bool | None,
+    typer.Option(
+        "--search/--no-search", help="Search for an arm that keeps what is retained; default: where something is."
+    ),
+]
+
 
 def train(
     model: Annotated[str, typer.Option(help="Hub name, local folder, or 'builtin'.")],
@@ -23,12 +30,7 @@ def train(
         typer.Option(help="What must not get worse: a data file, a text file, a task's YAML file. May be repeated."),
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Points that a retained task may lose.")] = None,
-    search: Annotated[
-        bool | None,
-        typer.Option(
-            "--search/--no-search", help="Search for an arm that keeps what is retained; default: where something is."
-        ),
-    ] = None,
+    search: Searched = None,
     rate: Annotated[
         list[float] | None,
         typer.Option("--rate", "--lr", help="Peak learning rate; several are tried. Default: a grid of four."),

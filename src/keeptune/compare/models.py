@@ -67,24 +67,15 @@ def compare_models(
     if not retain:
         raise ConfigError("nothing to compare on", where="--retain", remedy="name a task, a data file or a text file")
     started, clock = datetime.now(UTC), time.monotonic()
-    # Nothing is trained here, so a copy in train harms nobody; the test parts are the same either way.
-    judged = Judged(divide_test=False)
-    entries = with_margins(named_entries(retain, "drop", margin), margins or {})
-    tasks = [build_entry(entry, judged=judged) for entry in entries]
-    aim = build_entry(named_entries([target], "drop")[0]) if target else None
+    tasks, aim = _tasks(retain, target, margin, margins or {})
     template = shared_template(base, tuned)
     for note in template.notes:
         console.print(Text(note, style="yellow"))
     both = _ask_both(base, tuned, template, tasks, aim, precision, _Answers(console, limit))
-    asked: dict[str, object] = {
-        "retain": list(retain),
-        "target": target,
-        "margin": margin,
-        "limit": limit,
-        "precision": precision,
-    }
-    asked |= {"margins": dict(margins)} if margins else {}
-    settings = {"base": base, "tuned": tuned, **asked, "layout": list(template.notes)}
+    settings: dict[str, object] = {"base": base, "tuned": tuned, "retain": list(retain), "target": target}
+    settings |= {"margin": margin, "limit": limit, "precision": precision}
+    settings |= {"margins": dict(margins)} if margins else {}
+    settings["layout"] = list(template.notes)
     return side_by_side(
         (short_name(base), short_name(tuned)),
         both.pairs,
@@ -94,6 +85,17 @@ def compare_models(
         same_weights=both.same_weights,
         notes=(*template.notes, *both.notes),
     )
+
+
+def _tasks(
+    retain: Sequence[str], target: str | None, margin: float | None, margins: Mapping[str, float | str]
+) -> tuple[list[Task], Task | None]:
+    """What is judged, and what was trained for."""
+    # Nothing is trained here, so a copy in train harms nobody; the test parts are the same either way.
+    judged = Judged(divide_test=False)
+    entries = with_margins(named_entries(retain, "drop", margin), margins)
+    aim = build_entry(named_entries([target], "drop")[0]) if target else None
+    return [build_entry(entry, judged=judged) for entry in entries], aim
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ from keeptune.core.quiet import quiet_libraries
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def be_a_worker() -> None:
     """Leave Ctrl-C to the process that started this one, and end with it: nobody will collect what is done then.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from keeptune.core.errors import KeeptuneError, ResourceError
+from keeptune.core.processes import cores
 from keeptune.launch.watch import GRACE, INTERVAL, Watch
 from keeptune.launch.world import ALONE, World
 
@@ -142,7 +143,7 @@ def start(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // processes)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -166,7 +167,3 @@ def start(processes: int, arguments: Sequence[str]) -> int:
     except SignalException as end:
         return 128 + int(end.sigval)
     return 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,6 +14,7 @@ from keeptune.models.language_model import LanguageModel
 from keeptune.models.quantise import NONE
 from keeptune.planning.heap import heap_bytes
 from keeptune.planning.trace import Trace
+from keeptune.train.optim import MASTER, MOMENTS, SUM
 
 BYTES_PER_WEIGHT = {"nf4": 4.127 / 8, "int8": 1.0}  # QLoRA's double quantisation (arXiv 2305.14314); one per row is 0
 
@@ -109,17 +110,11 @@ def account(
         base_beside: the base runs beside the tuned model, so that its copy is on the device.
     """
     share = layout.ranks if layout.sharded else 1
-    kept, peak = _at(small, large, tokens, "kept_bytes"), _at(small, large, tokens, "peak_bytes")
-    if layout.sharded or not sizes.low_precision:  # gradients leave as they are made
-        peak = _at(small, large, tokens, "peak_beside_gradients") + (4 * max(sizes.trained_tensors, default=0))
-    temporaries = max(peak - kept, 0) + 2 * sizes.widest
-    if layout.sharded and layout.ranks * (1 + layout.offload) > 1:
-        temporaries += sizes.beside_blocks + 3 * sizes.largest_block
     resident = {
         "weights": sizes.weights // share,
-        "masters": 4 * sizes.trained // share if sizes.low_precision else 0,
-        "moments": 8 * sizes.trained // share,
-        "summed_gradients": 4 * sizes.trained // share,
+        "masters": MASTER * sizes.trained // share if sizes.low_precision else 0,
+        "moments": MOMENTS * sizes.trained // share,
+        "summed_gradients": SUM * sizes.trained // share,
     }
     copied = sizes.copied if device == "cpu" or base_beside else 0
     host = sizes.copied - copied
@@ -130,13 +125,24 @@ def account(
     return MemoryAccount(
         **resident,
         base_copy=copied,
-        activations=kept,
-        temporaries=temporaries,
+        activations=_at(small, large, tokens, "kept_bytes"),
+        temporaries=_temporaries(sizes, small, large, layout, tokens),
         fragments=_fragments(sizes, large, batches) if alone else 0,
         kernels=kernels,
         overhead=overhead,
         host=host,
     )
+
+
+def _temporaries(sizes: Sizes, small: Trace, large: Trace, layout: Layout, tokens: int) -> int:
+    """What is alive at the peak for a short time only: gradients that were just made, and what is gathered."""
+    kept, peak = _at(small, large, tokens, "kept_bytes"), _at(small, large, tokens, "peak_bytes")
+    if layout.sharded or not sizes.low_precision:  # gradients leave as they are made
+        peak = _at(small, large, tokens, "peak_beside_gradients") + (4 * max(sizes.trained_tensors, default=0))
+    temporaries = max(peak - kept, 0) + 2 * sizes.widest
+    if layout.sharded and layout.ranks * (1 + layout.offload) > 1:
+        temporaries += sizes.beside_blocks + 3 * sizes.largest_block
+    return temporaries
 
 
 def kernel_bytes(small: Trace, large: Trace, sizes: int, each: int) -> int:

@@ -34,7 +34,6 @@ class Trace:
     tokens: int  # that the model computes; prefixes that rows share are computed once
     kept_bytes: int  # alive when the loss is known: what backward needs
     peak_bytes: int  # most that is alive at once
-    gradient_bytes: int  # of the parameters, left at the end
     peak_beside_gradients: int  # most that is alive at once, the parameters' gradients left out
     flops: float  # of the products that are run
     operations: int  # that read or write memory
@@ -61,7 +60,6 @@ def trace(
         loss.backward()  # type: ignore[no-untyped-call]
         del loss
     blocks = tuple(watch.blocks_of(parameter.grad) for parameter in trainable)
-    gradients = sum(p.grad.untyped_storage().nbytes() for p in trainable if p.grad is not None)
     for parameter in trainable:
         parameter.grad = None
     own = {block for found in blocks for block in found}
@@ -69,7 +67,6 @@ def trace(
         tokens=batch.computed,
         kept_bytes=kept,
         peak_bytes=watch.peak,
-        gradient_bytes=gradients,
         peak_beside_gradients=_peak((block, size) for block, size in watch.events if block not in own),
         flops=watch.flops,
         operations=watch.operations,

@@ -158,14 +158,19 @@ def recommend(
     gap = cache(validation.difference)  # the rule asks again under other costs and margins
     rule = Rule(replace(validation, difference=gap), indifference, requests, forgetting_matters)
     case = replace(_case(rule, arms, difference), price=price)
-    choice, rejected = case.choice, case.rejected
-    if choice is None:
-        reason = f"{rejected.label} was chosen and harmed a retained suite" if rejected else "every one lost too much"
-        return refuse(case, f"No arm is feasible: {reason if case.arms else 'none was run'}.", "")
+    if (choice := case.choice) is None:
+        return refuse(case, f"No arm is feasible: {_why_none(case)}.", "")
     floor = chance or 0.0
     if choice.target.interval.low <= floor or choice.target.mean <= floor + indifference:
         return _beaten_by_guessing(case, choice, floor)
     return take(_completed(case, rule, choice, matched), choice)
+
+
+def _why_none(case: Case) -> str:
+    if not case.arms:
+        return "none was run"
+    rejected = case.rejected
+    return f"{rejected.label} was chosen and harmed a retained suite" if rejected else "every one lost too much"
 
 
 def _case(rule: Rule, arms: Sequence[ArmSummary], difference: Difference) -> Case:

@@ -23,7 +23,7 @@ from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import Begun, begin, begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.recommend.next_steps import next_steps
-from keeptune.report.console import print_summary
+from keeptune.report.console import print_lines, print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
 from keeptune.study.curve import learning_curves
@@ -141,8 +141,7 @@ def _run(
     if (kept := link_tuned(folder, summary)) is not None:
         console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
     console.print(f"report: {page}", highlight=False)
-    for step in next_steps(summary, folder):
-        console.print(str(step), highlight=False, markup=False, soft_wrap=True)
+    print_lines(next_steps(summary, folder), console)
     return summary
 
 
@@ -189,8 +188,7 @@ def measure(
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
         watching.tested(prompting)
         if config.methods:
-            planned = plan(workplace, config, runner, clock)
-            work = follow(planned, prepared, workplace, runner, clock)
+            work = follow(plan(workplace, config, runner, clock), prepared, workplace, runner, clock)
         chosen = choose_rates(work, ledger, baseline)
         found = _search(work, workplace, chosen)
         curves = learning_curves(work, ledger, chosen)
@@ -202,9 +200,7 @@ def measure(
     finally:
         runner.close()
     left = work.recipe
-    if config.budget is not None and clock() > parse_duration(config.budget):
-        over = human_seconds(clock() - parse_duration(config.budget))
-        workplace.messages.warn(f"budget: the study took {over} longer than {config.budget}")
+    _say_overrun(config.budget, clock(), workplace.messages)
     measured = Measured(
         metrics={task.name: (task.metric.name, task.metric.kind) for task in prepared.targets},
         suites={suite.name: suite.suite() for suite in prepared.suites},
@@ -227,6 +223,13 @@ def measure(
         cards=[data_card(task, workplace.encoder) for task in prepared.targets],
     )
     return measured, left
+
+
+def _say_overrun(budget: str | None, seconds: float, messages: Messages) -> None:
+    """Warn where a study has taken longer than it was given."""
+    if budget is not None and seconds > parse_duration(budget):
+        over = human_seconds(seconds - parse_duration(budget))
+        messages.warn(f"budget: the study took {over} longer than {budget}")
 
 
 def _search(work: Work, workplace: Workplace, chosen: Chosen) -> Found | None:

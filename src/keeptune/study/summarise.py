@@ -128,7 +128,7 @@ def summarise(
         search=measured.search,
         plans=tuple(measured.plans),
         matched=compared,
-        samples=_samples(measured, everyone),
+        samples=_samples(everyone),
         cards=tuple(measured.cards),
         warnings=tuple(measured.warnings),
         undecided=_undecided(rows, recommendation),
@@ -335,7 +335,7 @@ def _held_out(measured: Measured) -> tuple[HeldOut, ...]:
     return tuple(found)
 
 
-def _samples(measured: Measured, arms: Mapping[str, ScoredArm]) -> tuple[SampleOutput, ...]:
+def _samples(arms: Mapping[str, ScoredArm]) -> tuple[SampleOutput, ...]:
     """Test items of the first task, drawn by their ids, which are hashes: nobody picked them."""
     tables = {
         name: {item.id: item for item in next(iter(arm.target.values()))} for name, arm in arms.items() if arm.target

@@ -12,8 +12,9 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.memory import used_bytes
-from keeptune.train.microbatch_autotune import DEFAULT, Planned, Probe, optimizer_bytes
+from keeptune.train.microbatch_autotune import DEFAULT, Planned, Probe
 from keeptune.train.objective import Objective
+from keeptune.train.optim import optimizer_bytes
 
 UPDATE = 2e-9  # seconds per trained weight and step: clipping, AdamW, rounding
 

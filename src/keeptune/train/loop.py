@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import time
@@ -17,7 +16,6 @@ from pydantic import Field
 
 from keeptune.batching.types import Batch
 from keeptune.core.config import Config, CountOrAuto
-from keeptune.core.errors import DataError
 from keeptune.core.records import EngineRecord, SkippedRecord, ValidationRecord
 from keeptune.core.stopping import finishing
 from keeptune.data.examples import Encoded
@@ -32,10 +30,10 @@ from keeptune.train.checkpoints.identity import identity
 from keeptune.train.checkpoints.keeper import Checkpoints, discard
 from keeptune.train.checkpoints.random import RandomState
 from keeptune.train.memory import release, reset_peak
-from keeptune.train.microbatch_autotune import MicrobatchMemory, Planned, optimizer_bytes, running, sharded_budget
+from keeptune.train.microbatch_autotune import MicrobatchMemory, Planned, running, sharded_budget
 from keeptune.train.objective import Objective
-from keeptune.train.optim import MasterAdamW
-from keeptune.train.order import Position, shuffled_epochs, validation_steps
+from keeptune.train.optim import MasterAdamW, optimizer_bytes
+from keeptune.train.order import Position, check_rows, shuffled_epochs, validation_steps
 from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
@@ -109,38 +107,35 @@ def fit(
     """Train ``lm`` by ``method`` with peak rate ``lr``, or go on with the same training where it was interrupted.
 
     Writes steps.jsonl, validation.jsonl, engine.json and the best checkpoint into ``folder``. ``lm`` is left adapted
-    and holding the checkpoint with the lowest validation loss, the base (step 0) included; give the base back with
-    ``lm.restore(method)``. Without validation rows the last step is kept. Steps whose loss or gradient is not finite
-    are skipped; several in a row end the run as diverged, with the best checkpoint so far; a checkpoint that a remedy
-    does not allow ends it, too.
+    and holding the checkpoint with the lowest validation loss, the base (step 0) included; ``lm.restore(method)`` gives
+    the base back. Without validation rows the last step is kept. Steps whose loss or gradient is not finite are
+    skipped; several in a row (diverged), or a checkpoint that a remedy does not allow, end the run at the best so far.
 
     Args:
         seed: decides the order of the rows, dropout and what the method draws, whatever ran before in the process.
         remedies: of each, `Remedy.method` is the caller's to ask.
         order: the row indices of every step where they are not shuffled epochs (a mixture draws them).
-        tier: says of the model as it is now how well it keeps what must be kept (0: all of it); a checkpoint of a
-            lower tier goes before one of a lower loss.
+        tier: says how well the model keeps what must be kept now, 0: all of it. A lower tier goes before a lower loss.
         name: the arm's, for callbacks.
         memory: token budgets that earlier trainings decided on.
-        key: what decides the result beside what is given here. Who gives one removes what the training would go on
-            from, by `checkpoints.keeper.discard`, once the result is saved; otherwise it is gone when `fit` returns.
+        key: what decides the result beside what is given here. Who gives one saves the result and then calls
+            `checkpoints.keeper.discard` for what the training would go on from; otherwise `fit` calls it.
         world: the processes that train together; each calls `fit` alike, and the main one writes. Which rows come at
             a step, and what the method begins with, is the same for any number; dropout is each process's own.
         sharding: spread the weights over the processes, where there are several.
 
     Raises:
-        DataError: no training rows, or a row longer than the model's context.
+        DataError: see `check_rows`.
 
     Example:
         >>> result = fit(lm, LoraConfig().build(), rows, rows, TrainConfig(epochs=2), folder, lr=1e-3)
         >>> result.steps, sorted(path.name for path in folder.iterdir())
         (2, ['adapter', 'engine.json', 'steps.jsonl', 'validation.jsonl'])
     """
-    _check_rows(lm, train, validation)
+    check_rows(lm, train, validation)
     say_what_routers_miss(lm)
     torch.manual_seed(seed)
-    lm.adapt(method)
-    with _restored_on_error(lm, method):
+    with _adapted(lm, method):
         steps = _steps(train, config, seed, order, remedies)
         run = Run(lm, method, folder, len(steps), name, lr, seed, config.model_dump(mode="json"))
         whole, memory = identity(run, steps, validation, remedies, key), memory or MicrobatchMemory()
@@ -355,32 +350,14 @@ class Trainer:
 
 
 @contextmanager
-def _restored_on_error(lm: LanguageModel, method: Method) -> Iterator[None]:
+def _adapted(lm: LanguageModel, method: Method) -> Iterator[None]:
     """Whatever ends a training, Ctrl-C too, nobody finds half-trained weights in the base's place."""
+    lm.adapt(method)
     try:
         yield
     except BaseException:
         lm.restore(method)
         raise
-
-
-def _check_rows(lm: LanguageModel, train: Sequence[Encoded], validation: Sequence[Encoded]) -> None:
-    if not train:
-        raise DataError("no training rows", remedy="check the split sizes with `keeptune data check`")
-    for row in itertools.chain(train, validation):
-        if len(row.prompt_ids) > lm.prompt_room(lm.fed(len(row.completion_ids))):
-            raise DataError(
-                f"a row of {len(row.prompt_ids)} and {len(row.completion_ids)} tokens does not fit the context of"
-                f" {lm.context}",
-                field=f"id {row.id}",
-                remedy="shorten it, or choose a policy for over-long rows",
-            )
-        if lm.encoder_decoder and not row.prompt_ids:
-            raise DataError(
-                "a row without a prompt has nothing for the encoder",
-                field=f"id {row.id}",
-                remedy="give rows of prompt and completion, or use a decoder-only model",
-            )
 
 
 def _validated(config: TrainConfig, steps: int, rows: int | None) -> set[int]:

@@ -26,6 +26,7 @@ from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.train.memory import available_bytes, peak_bytes, release, reset_peak, used_bytes
 from keeptune.train.objective import Objective
+from keeptune.train.optim import optimizer_bytes
 from keeptune.train.step import batches_for
 
 DEFAULT = 4096  # tokens of a batch that is not trained on
@@ -216,8 +217,3 @@ class Probe:
     def _drop_gradients(self) -> None:
         for parameter in self.trainable:
             parameter.grad = None
-
-
-def optimizer_bytes(parameters: Sequence[torch.nn.Parameter]) -> int:
-    """What `optim.MasterAdamW` will hold: moments, and for low precision masters and summed gradients."""
-    return sum(p.numel() * (8 if p.dtype == torch.float32 else 16) for p in parameters)

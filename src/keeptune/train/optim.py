@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from keeptune.launch.world import ALONE, World
 from keeptune.train.sharded import own_part, part_like, whole_like
 
+# Bytes that are kept for every trained weight: two moments, the summed gradient, the master of one in low precision.
+MOMENTS, SUM, MASTER = 8, 4, 4
 BUCKET = 2**24  # elements that are summed over processes at once: 64 MB
 
 
@@ -144,6 +146,16 @@ class MasterAdamW:
         """Every parameter of low precision is its master, rounded."""
         if self._low:
             torch._foreach_copy_([self._parts[i] for i in self._low], [self.masters[i] for i in self._low])
+
+
+def state_bytes(dtype: torch.dtype) -> int:
+    """What `MasterAdamW` holds for every weight of a dtype; the gradient of a float32 weight is its own sum."""
+    return MOMENTS if dtype == torch.float32 else MOMENTS + SUM + MASTER
+
+
+def optimizer_bytes(parameters: Iterable[nn.Parameter]) -> int:
+    """What `MasterAdamW` will hold for all of them."""
+    return sum(p.numel() * state_bytes(p.dtype) for p in parameters)
 
 
 def _map(name: str, tensor: Tensor, parameter: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

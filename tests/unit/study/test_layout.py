@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from keeptune.core.errors import ConfigError
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.schedule import layout
-from keeptune.study.schedule.layout import choose_layout, fits, sharding_of, stored_parameters, trainings
+from keeptune.study.schedule.layout import (
+    choose_layout,
+    fits,
+    sharding_of,
+    stored_parameters,
+    training_bytes,
+    trainings,
+)
 from keeptune.study.schedule.processes import worker_devices
 from keeptune.train.sharded import Sharding
 
@@ -38,8 +46,14 @@ def test_an_arm_each_where_it_fits_and_one_over_all_where_not(
     assert choose_layout(asked, fits=does_fit, trainings=4 if several else 1) == chosen
 
 
-def test_full_fine_tuning_needs_ten_times_the_weights_and_an_adapter_little_more_than_them() -> None:
-    memory = {"full": 4_700_000 * (4 + 18), "lora": 4_700_000 * 4}
+def test_bytes_of_full_fine_tuning_are_those_of_the_optimiser_and_a_gradient() -> None:
+    (full,) = recipe(arms=["full"]).training_arms
+    assert training_bytes(full, 10, torch.bfloat16) == 10 * (2 + 2 + 4 + 8 + 4)
+    assert training_bytes(full, 10, torch.float32) == 10 * (4 + 4 + 8)
+
+
+def test_full_fine_tuning_needs_four_times_the_weights_and_an_adapter_little_more_than_them() -> None:
+    memory = {"full": 4_700_000 * (4 + 4 + 8), "lora": 4_700_000 * 4}
     for method, needed in memory.items():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(layout, "device_bytes", lambda *_: 1.01 * needed / layout.ROOM)  # noqa: B023

@@ -35,7 +35,7 @@ from typing_extensions import override
 from keeptune import __version__
 from keeptune.core.errors import ResourceError
 from keeptune.core.files import whole, write_whole
-from keeptune.core.processes import be_a_worker
+from keeptune.core.processes import be_a_worker, cores
 from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import EncodedSet, Encoder
 from keeptune.data.encode.window import Overlong
@@ -80,7 +80,7 @@ def encoded(
         return encoder.encode_batch(rows)
     place = folder / "encoded" / cache_key(encoder, [key, len(rows)])
     try:
-        return _published(place) or _build(place, encoder, rows, processes or _processors(), progress)
+        return _published(place) or _build(place, encoder, rows, processes or cores(), progress)
     except (OSError, ResourceError) as error:  # the latter from `whole`
         told = error.message if isinstance(error, ResourceError) else error.strerror or error
         raise ResourceError(
@@ -110,10 +110,6 @@ def tokenizer_digest(tokenizer: Any) -> str:
                     data = json.dumps(content, sort_keys=True).encode()
                 found.append((path.name, hashlib.sha256(data).hexdigest()))
     return content_hash([type(tokenizer).__name__, found])
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _build(

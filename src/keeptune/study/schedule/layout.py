@@ -16,12 +16,12 @@ from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.search import AT_ONCE
 from keeptune.train.memory import total_bytes
+from keeptune.train.optim import state_bytes
 from keeptune.train.sharded import Sharding
 
 Layout = Literal["arms", "ddp", "fsdp"]
 
 ROOM = 0.8  # of a device's memory; the rest is for activations
-TRAINED = 18  # bytes of a trained bf16 weight beside itself: master, two moments, summed gradient and a fresh one
 
 
 def choose_layout(asked: Literal["auto", "arms", "ddp", "fsdp"], *, fits: bool, trainings: int) -> Layout:
@@ -78,15 +78,16 @@ def trainings(config: StudyConfig) -> int:
 def fits(config: StudyConfig, parameters: int, processes: int) -> bool:
     """Whether the largest training of a recipe fits on one of the devices that so many processes use."""
     device = pick_device(config.device)
-    weight = pick_dtype(config.precision, device).itemsize
+    dtype = pick_dtype(config.precision, device)
     arms = (*config.training_arms, *config.sequence_arms)
-    needed = max((training_bytes(arm, parameters, weight) for arm in arms), default=0)
+    needed = max((training_bytes(arm, parameters, dtype) for arm in arms), default=0)
     return needed <= ROOM * device_bytes(device, processes)
 
 
-def training_bytes(arm: Arm, parameters: int, weight: int) -> int:
-    """Bytes that a training of ``arm`` needs beside activations, for a model of so many weights of ``weight`` bytes."""
-    return parameters * (weight + (TRAINED if arm.method.copies_base else 0))
+def training_bytes(arm: Arm, parameters: int, dtype: torch.dtype) -> int:
+    """Bytes that a training of ``arm`` needs beside activations, for a model of so many weights."""
+    trained = dtype.itemsize + state_bytes(dtype)  # its gradient, and what the optimiser keeps
+    return parameters * (dtype.itemsize + (trained if arm.method.copies_base else 0))
 
 
 def device_bytes(device: torch.device, processes: int) -> float:
