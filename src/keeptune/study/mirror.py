@@ -208,7 +208,7 @@ class _Watched:
 
     def __init__(self, schedule: Schedule, mirror: Mirror) -> None:
         self._schedule, self._mirror = schedule, mirror
-        self.order, self.wants = schedule.order, schedule.wants
+        self.order, self.wants, self.search_ended = schedule.order, schedule.wants, schedule.search_ended
 
     @property
     def recipe(self) -> StudyConfig:

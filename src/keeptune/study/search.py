@@ -107,6 +107,7 @@ class Search:
                 break
             self._keep_weights(self._choice(self.models()))
             self._write(self.models())
+        self.work.schedule.search_ended(len(self.done))
         return self._write(self.models())
 
     def tried(self) -> list[Tried]:

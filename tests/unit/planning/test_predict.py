@@ -115,7 +115,8 @@ def test_assumed_rows() -> None:
 
 def test_a_plan_for_gpus_from_the_configuration_alone() -> None:
     lm = sketch("builtin", torch.bfloat16)
-    study = config(arms=["full", "lora", "lora+kl:0.5", "pissa", "search"])
+    retain = [{"task": "builtin:addition", "margin": 3}]
+    study = config(arms=["full", "lora", "lora+kl:0.5", "pissa", "search"], retain=retain)
     found, notes = forecasts(
         *(study, lm, assumed_steps("64x64", study.train, lm), Machine.on_paper(H100), tuple(layouts_for(2, "cuda"))),
         price=2.0,

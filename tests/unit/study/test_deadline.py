@@ -245,3 +245,19 @@ def test_a_search_that_is_cut_short_takes_nothing_away_that_was_trained(
     assert made.config.search.trainings < 12 and made.config.seeds == (0,)
     assert made.config.arms == before.arms
     assert made.config.method("full").learning_rates == before.method("full").learning_rates
+
+
+def test_a_search_that_asks_for_no_more_leaves_its_time_to_others(
+    unplanned: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"arms": [*ARMS, "search"], "search": {"trainings": 40, "longer": 1}, "seeds": [0, 1]}
+    made = unplanned(1000, recipe=recipe)
+    monkeypatch.setattr(Train, "perform", lambda job, study: study.train(job.trial))
+    InProcess(made).run(first(made.config), made.deadline)  # type: ignore[arg-type]
+    made.now = 900.0
+    left = made.deadline.rest(made.config)
+    assert left > 400
+    made.deadline.search_ended(2)
+    assert made.deadline.rest(made.config) < 100
+    assert made.deadline.wants(Train(Trial(made.config.training_arms[0], 1e-3, 1)))
+    assert made.config.seeds == (0, 1) and not made.warnings
