@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from keeptune.core.records import SearchSummary, Summary, read_json
 from keeptune.recipe.config import StudyConfig, with_search
 from keeptune.study.records import SearchRecord
 from keeptune.study.run import run_study
+from keeptune.study.search import Model, Search
 
 NOUNS, COLOURS = ("house", "dog", "apple", "room"), ("red", "blue", "green")
 
@@ -111,6 +113,28 @@ def test_no_choice_of_a_search_looks_at_test_scores(
         lines = [json.dumps({**item, "score": score}) for item, score in zip(items, scores, strict=True)]
         path.write_text("".join(line + "\n" for line in lines))
     assert searched(study(config(taught_folder), again, data)) == searched(summary)
+
+
+def test_a_study_that_is_run_again_keeps_the_weights_of_what_it_tested(
+    finished: tuple[Path, Summary], data: Path, taught_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is chosen in the end was not the best so far on the way there, so its weights were once removed."""
+    asked: list[Search] = []
+
+    def late(search: Search, models: Sequence[Model]) -> Model | None:
+        if search not in asked:  # when it asks which weights are to stay
+            asked.append(search)
+            return None
+        return next(model for model in models if model.training == 1 and model.alpha is None)
+
+    monkeypatch.setattr(Search, "_choice", late)
+    again = shutil.copytree(finished[0], tmp_path / "again", symlinks=True)
+    found = searched(study(config(taught_folder), again, data)).found
+    assert found is not None and (again / "arms" / found / "model").is_dir()
+    made = (again / "arms" / found / "trial.json").stat().st_mtime_ns
+    assert searched(study(config(taught_folder), again, data)).found == found
+    assert (again / "arms" / found / "model").is_dir()
+    assert (again / "arms" / found / "trial.json").stat().st_mtime_ns == made  # and it was not trained once more
 
 
 def test_a_recipe_without_search_gets_one(taught_folder: Path) -> None:

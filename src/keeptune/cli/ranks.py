@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from keeptune.core.errors import KeeptuneError
 from keeptune.launch.torchrun import joined, launched, start
 from keeptune.launch.world import ALONE, World
+from keeptune.recipe.run_folder import remove_run
 
 if TYPE_CHECKING:
     from keeptune.recipe.config import StudyConfig
 
+OVERWRITE = "--overwrite"  # see `options.Overwrite`
 Processes = Annotated[
     int, typer.Option("--nproc", min=1, help="Processes that train together, on this machine or --on a cluster.")
 ]
@@ -59,13 +62,18 @@ def main_process(
 
 
 def _start_on(on: str, processes: int, folder: Path) -> int:
-    """Run this command in so many workers of a cluster, which are one world; its exit code."""
+    """Run this command in so many workers of a cluster, which are one world; its exit code.
+
+    A run is written over once, here: workers that begin again go on with what those before them left.
+    """
     from keeptune.launch.ray import RayCluster
     from keeptune.study.schedule.cluster import check_nodes
 
     with RayCluster(on, show=True) as cluster:
+        if OVERWRITE in sys.argv:
+            remove_run(folder, Console(stderr=True))
         check_nodes(cluster, folder)
-        command = partial(_as_rank, Path.cwd(), sys.argv[1:])
+        command = partial(_as_rank, Path.cwd(), [each for each in sys.argv[1:] if each != OVERWRITE])
         return cluster.together(command, processes, folder.absolute() / "tmp")
 
 

@@ -219,6 +219,10 @@ def forecasts(
             notes.append(f"{arm.name}: cannot be planned without weights: {error}")
             continue
         found += [_forecast(config, arm, plans[key], layout, price) for layout in layouts]
+    if config.searches:
+        search = config.search
+        longer = f", of up to {search.longer} times the epochs" if search.longer > 1 else ""
+        notes.append(f"search: its trainings, {search.trainings} at most{longer}, are not in the table")
     return found, notes
 
 

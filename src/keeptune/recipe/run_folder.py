@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 
 from keeptune.core.errors import RunFolderError
+from keeptune.core.lock import FILE as LOCK
+from keeptune.core.lock import locked
 from keeptune.recipe.begun import FILE, Begun, another, held
 
 AGAIN = {
@@ -36,11 +38,11 @@ def run_folder(
         console: where the line goes.
 
     Raises:
-        RunFolderError: the folder that the user named holds another run.
+        RunFolderError: the folder that the user named holds another run, or a process that runs is in it.
     """
     console = console or Console()
     if overwrite:
-        _remove(given or default, console)
+        remove_run(given or default, console)
     reason = another(given or default, begun)
     if given is not None and reason is not None:
         raise RunFolderError(f"holds {reason}", where=str(given), remedy="name another --out, or say --overwrite")
@@ -53,8 +55,17 @@ def run_folder(
     return folder
 
 
-def _remove(folder: Path, console: Console) -> None:
-    """Remove a run of keeptune's; a folder that it did not begin is left alone, and refused later."""
+def remove_run(folder: Path, console: Console) -> None:
+    """Remove a run of keeptune's; a folder that it did not begin is left alone, and refused later.
+
+    Raises:
+        RunFolderError: another process is in it.
+    """
     if (folder / FILE).is_file() and held(folder):
-        shutil.rmtree(folder)
+        with locked(folder):
+            for path in folder.iterdir():
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
         console.print(f"removed the run in {folder}", highlight=False, soft_wrap=True)

@@ -52,6 +52,11 @@ class Baseline:
         return np.array([item.score for items in self.targets.values() for item in items])
 
     @property
+    def margins(self) -> dict[str, float]:
+        """Margin of every suite that can lose something."""
+        return {skill.suite.name: skill.suite.required_margin for skill in self.skills}
+
+    @property
     def target_clusters(self) -> list[str]:
         """Cluster of every validation item of the targets, in the same order."""
         return [f"{task}/{item.cluster}" for task, items in self.targets.items() for item in items]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from keeptune.core.units import content_hash
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.records import (
-    KeyedRecord,
     ScoredArm,
     SweepRecord,
     TrialRecord,
@@ -39,6 +38,11 @@ class Ledger:
     suites: Sequence[str]
     extras: Sequence[str]
     writes: bool = True  # False in a process that only helps to train what another one enters
+    measured: Mapping[str, float] | None = None  # suite that can lose something -> its margin; None: not known yet
+
+    def at_margins(self, margins: Mapping[str, float]) -> Ledger:
+        """The same books once the base is measured. Records hold the margins of their day; what is read has these."""
+        return replace(self, measured=margins)
 
     def key(self, *parts: Any) -> str:
         """Of what depends on ``parts`` and on what every training depends on."""
@@ -55,7 +59,7 @@ class Ledger:
             arm.settings(),
             config.remedy("self-replay").model_dump(mode="json") if arm.needs(Need.SELF_GENERATED_ROWS) else None,
             config.mixture.model_dump(mode="json") if config.mixture else None,
-            list(self.margins) if arm.needs(Need.MARGINS) else None,
+            list(self.margins) if arm.needs(Need.MARGINS) or config.checkpoints else None,  # they decide the best one
             trial.lr,
             trial.seed,
             trial.examples,
@@ -73,19 +77,24 @@ class Ledger:
 
     def trial(self, trial: Trial) -> TrialRecord:
         """The record of a training that is done."""
-        return required(self.trial_folder(trial) / "trial.json", TrialRecord, self.trial_key(trial))
+        record = required(self.trial_folder(trial) / "trial.json", TrialRecord, self.trial_key(trial))
+        return record if self.measured is None else record.at_margins(self.measured)
 
     def has_trial(self, trial: Trial) -> bool:
-        """Whether a training is done."""
-        return self._has(self.trial_folder(trial) / "trial.json", TrialRecord, self.trial_key(trial))
+        """Whether a training is done, and was scored on the suites that can lose something."""
+        record = finished(self.trial_folder(trial) / "trial.json", TrialRecord, self.trial_key(trial))
+        if record is None or self.measured is None:
+            return record is not None
+        return [suite.suite for suite in record.validation.suites] == list(self.measured)
 
     def sweep(self, trial: Trial) -> SweepRecord:
         """The points between the base and a training's model, where they were scored."""
-        return required(self.trial_folder(trial) / "sweep.json", SweepRecord, self.trial_key(trial))
+        record = required(self.trial_folder(trial) / "sweep.json", SweepRecord, self.trial_key(trial))
+        return record if self.measured is None else record.at_margins(self.measured)
 
     def has_sweep(self, trial: Trial) -> bool:
         """Whether these points were scored."""
-        return self._has(self.trial_folder(trial) / "sweep.json", SweepRecord, self.trial_key(trial))
+        return finished(self.trial_folder(trial) / "sweep.json", SweepRecord, self.trial_key(trial)) is not None
 
     def arm_key(self, trial: Trial) -> str:
         """Of a training's test scores."""
@@ -114,7 +123,3 @@ class Ledger:
     def prompting_key(self, shots: int) -> str:
         """Of the base's answers with so many demonstrations."""
         return self.test_key("prompt", shots, self.config.prompt.draws)
-
-    @staticmethod
-    def _has(path: Path, kind: type[KeyedRecord], key: str) -> bool:
-        return finished(path, kind, key) is not None

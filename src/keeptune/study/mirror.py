@@ -3,11 +3,15 @@
 The study itself works in its run folder. What changed there is copied whenever a job is done, by one thread beside the
 work, oldest files first: a record is the last thing that a job writes, so that where it is there is all that it speaks
 of. Temporary files, links and what `EXCLUDED` names are not copied.
+
+Run folders on several machines may take turns. The storage names the one that wrote there last, so that one which comes
+back takes over what changed meanwhile: a record from there beside weights from here would be about other weights.
 """
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,7 +26,14 @@ from keeptune.study.jobs.base import Job
 from keeptune.study.schedule.runner import Runner, Schedule
 
 FILE = "mirror.json"
-EXCLUDED = {FILE, "lock", "cache", "tmp"}  # of the run folder: what is this machine's alone, or can be made again
+OWNER = "mirror-owner.txt"  # in the storage: the run folder that wrote there last
+EXCLUDED = {
+    FILE,
+    OWNER,
+    "lock",
+    "cache",
+    "tmp",
+}  # this machine's alone, or can be made again
 
 Stamp = tuple[int, int]  # bytes, and nanoseconds when last changed
 
@@ -32,6 +43,7 @@ class MirrorRecord(Record):
 
     url: str
     files: dict[str, Stamp]  # as the files in the run folder were when they were copied
+    owner: str = ""  # what the storage calls this run folder
 
 
 class Mirror:
@@ -56,6 +68,8 @@ class Mirror:
         self._storage, self._root = _storage(url)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mirror")
         self._copying: Future[None] | None = None
+        self._owner = self._record().owner or uuid.uuid4().hex
+        self._claimed = False  # the storage names this run folder
 
     def __enter__(self) -> Mirror:
         return self
@@ -77,6 +91,8 @@ class Mirror:
     def fetch(self) -> int:
         """Copy to the run folder what the storage has and the folder never had; returns the number of files.
 
+        Where another run folder wrote there since, all of it, and what that one removed is removed here.
+
         Raises:
             ResourceError: the storage cannot be read.
             RunFolderError: both hold results, and neither is a copy of the other.
@@ -84,20 +100,28 @@ class Mirror:
         with self._reaching():
             self._storage.invalidate_cache()
             there = self._storage.find(self._root) if self._storage.exists(self._root) else []
-        names, copied = [path[len(self._root) :].lstrip("/") for path in there], self._copied()
+            names = [path[len(self._root) :].lstrip("/") for path in there]
+            owner = self._storage.cat_file(f"{self._root}/{OWNER}").decode() if OWNER in names else self._owner
+        names, copied = [name for name in names if name != OWNER], self._copied()
         if names and not copied and held(self.folder):
             raise RunFolderError(
                 f"holds a run, and so does {self.url}",
                 where=str(self.folder),
                 remedy="name another --mirror, or another --out to go on with what the mirror holds",
             )
-        missing = [name for name in names if name not in copied and not (self.folder / name).exists()]
+        behind = bool(copied) and owner != self._owner
+        missing = [name for name in names if behind or (name not in copied and not (self.folder / name).exists())]
         try:
+            for name in copied.keys() - set(names) if behind else ():
+                (self.folder / name).unlink(missing_ok=True)
+                del copied[name]
             for name in missing:
                 copied[name] = self._get(name)
         finally:
-            if missing:
+            if missing or behind:
                 self._write(copied)
+        if missing or behind:
+            self._claim()
         return len(missing)
 
     def update(self) -> None:
@@ -118,6 +142,8 @@ class Mirror:
         here, copied = dict(self._local()), self._copied()
         changed = sorted((name for name in here if copied.get(name) != here[name]), key=lambda name: here[name][1])
         gone = [name for name in copied if name not in here]
+        if changed or gone:
+            self._claim()
         try:
             for name in changed:
                 if self._put(name):
@@ -154,15 +180,29 @@ class Mirror:
                 return False
         return True
 
-    def _copied(self) -> dict[str, Stamp]:
+    def _claim(self) -> None:
+        """Have the storage name this run folder."""
+        if self._claimed:
+            return
+        with self._reaching():
+            self._storage.makedirs(self._root, exist_ok=True)
+            self._storage.pipe_file(f"{self._root}/{OWNER}", self._owner.encode())
+        self._claimed = True
+
+    def _record(self) -> MirrorRecord:
+        """What is known of the storage; nothing where the folder was never copied there."""
+        nothing = MirrorRecord(url=self.url, files={})
         try:
             record = read_json(self.folder / FILE, MirrorRecord)
         except DataError:
-            return {}
-        return dict(record.files) if record.url == self.url else {}
+            return nothing
+        return record if record.url == self.url else nothing
+
+    def _copied(self) -> dict[str, Stamp]:
+        return dict(self._record().files)
 
     def _write(self, copied: dict[str, Stamp]) -> None:
-        write_json(self.folder / FILE, MirrorRecord(url=self.url, files=copied))
+        write_json(self.folder / FILE, MirrorRecord(url=self.url, files=copied, owner=self._owner))
 
     def _local(self) -> Iterator[tuple[str, Stamp]]:
         for place, folders, names in os.walk(self.folder):
@@ -208,7 +248,7 @@ class _Watched:
 
     def __init__(self, schedule: Schedule, mirror: Mirror) -> None:
         self._schedule, self._mirror = schedule, mirror
-        self.order, self.wants = schedule.order, schedule.wants
+        self.order, self.wants, self.search_ended = schedule.order, schedule.wants, schedule.search_ended
 
     @property
     def recipe(self) -> StudyConfig:

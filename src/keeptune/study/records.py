@@ -97,6 +97,11 @@ class ValidationScores(Record):
         """Smallest change in margins: -1 is a loss of a whole margin; 0 without suites."""
         return min((suite.change / suite.margin for suite in self.suites), default=0.0)
 
+    def at_margins(self, margins: Mapping[str, float]) -> ValidationScores:
+        """The same scores where other losses are allowed, by suite."""
+        suites = (suite.model_copy(update={"margin": margins[suite.suite]}) for suite in self.suites)
+        return self.model_copy(update={"suites": tuple(suites)})
+
 
 class Checkpoint(Record):
     """A model on the way of a training."""
@@ -128,6 +133,18 @@ class TrialRecord(KeyedRecord):
     drift: Drift | None = None
     checkpoints: tuple[Checkpoint, ...] = ()  # on the way
 
+    def at_margins(self, margins: Mapping[str, float]) -> TrialRecord:
+        """The same training where other losses are allowed."""
+        return self.model_copy(
+            update={
+                "validation": self.validation.at_margins(margins),
+                "checkpoints": tuple(
+                    each.model_copy(update={"validation": each.validation.at_margins(margins)})
+                    for each in self.checkpoints
+                ),
+            }
+        )
+
 
 class SweepPoint(Record):
     """A model between the base and a tuned one, on validation items."""
@@ -142,6 +159,11 @@ class SweepRecord(KeyedRecord):
     """sweep.json: the way from the base to a trial's model."""
 
     points: tuple[SweepPoint, ...]
+
+    def at_margins(self, margins: Mapping[str, float]) -> SweepRecord:
+        """The same points where other losses are allowed."""
+        points = (p.model_copy(update={"validation": p.validation.at_margins(margins)}) for p in self.points)
+        return self.model_copy(update={"points": tuple(points)})
 
 
 class SearchRecord(KeyedRecord):

@@ -185,6 +185,7 @@ def measure(
         work.do(base_jobs(prepared))
         work.do([MeasureBaseline()])
         baseline = workplace.baseline
+        ledger = ledger.at_margins(baseline.margins)
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
         watching.tested(prompting)
         if config.methods:
@@ -241,7 +242,8 @@ def _search(work: Work, workplace: Workplace, chosen: Chosen) -> Found | None:
         Need.SELF_GENERATED_ROWS: not workplace.lm.encoder_decoder,
     }
     rows = [need for need, has in there.items() if has]
-    return Search(work, workplace.ledger, workplace.baseline, chosen, rows).run()
+    ledger = workplace.ledger.at_margins(workplace.baseline.margins)
+    return Search(work, ledger, workplace.baseline, chosen, rows).run()
 
 
 def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere = NOTHING) -> Runner:

@@ -7,7 +7,6 @@ done. Everything that it looks at are validation items; only what it chose sees 
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +30,7 @@ from keeptune.study.ledger import Ledger
 from keeptune.study.records import SearchRecord, Tuned, ValidationScores
 from keeptune.study.schedule.work import Work
 from keeptune.study.trial import Trial
-from keeptune.study.tuning import Chosen, first_trials
+from keeptune.study.tuning import Chosen, drop_weights, first_trials
 from keeptune.train.remedies.base import Need
 
 FILE = "search.json"
@@ -108,6 +107,7 @@ class Search:
                 break
             self._keep_weights(self._choice(self.models()))
             self._write(self.models())
+        self.work.schedule.search_ended(len(self.done))
         return self._write(self.models())
 
     def tried(self) -> list[Tried]:
@@ -222,10 +222,9 @@ class Search:
         return self.ledger.arm_folder(model.trial, model.alpha).name
 
     def _keep_weights(self, best: Model | None) -> None:
-        """Of the search's trainings only the best one's weights stay."""
-        for trial in self.done:
-            if trial not in self.chosen.values() and (best is None or trial != best.trial):
-                shutil.rmtree(self.ledger.weights(trial), ignore_errors=True)
+        """Of the search's trainings the best one's weights stay, and those of what was tested."""
+        kept = {*self.chosen.values(), *([best.trial] if best else [])}
+        drop_weights(self.ledger, [trial for trial in self.done if trial not in kept])
 
     def _write(self, models: Sequence[Model]) -> Found:
         """Choose among what was looked at so far, and write it down."""

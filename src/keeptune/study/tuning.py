@@ -54,10 +54,15 @@ def choose_rates(work: Work, ledger: Ledger, baseline: Baseline) -> Chosen:
     follow: list[Job] = [Interpolate(chosen[arm.trained]) for arm in arms if arm.interpolated]
     follow += [ScoreTest(chosen[arm], arm) for arm in arms if not arm.interpolated]
     work.do(follow)
-    for trial in tried:
-        if trial not in chosen.values():
-            shutil.rmtree(ledger.weights(trial), ignore_errors=True)
+    drop_weights(ledger, [trial for trial in tried if trial not in chosen.values()])
     return chosen
+
+
+def drop_weights(ledger: Ledger, trials: Sequence[Trial]) -> None:
+    """Remove the weights of trainings that were not chosen; what was tested keeps them, whatever chose it."""
+    for trial in trials:
+        if ledger.scored(trial) is None:
+            shutil.rmtree(ledger.weights(trial), ignore_errors=True)
 
 
 def finish_arms(work: Work, ledger: Ledger, baseline: Baseline, chosen: Chosen) -> list[Tuned]:

@@ -115,13 +115,15 @@ def test_assumed_rows() -> None:
 
 def test_a_plan_for_gpus_from_the_configuration_alone() -> None:
     lm = sketch("builtin", torch.bfloat16)
-    study = config(arms=["full", "lora", "lora+kl:0.5", "pissa"])
+    retain = [{"task": "builtin:addition", "margin": 3}]
+    study = config(arms=["full", "lora", "lora+kl:0.5", "pissa", "search"], retain=retain)
     found, notes = forecasts(
         *(study, lm, assumed_steps("64x64", study.train, lm), Machine.on_paper(H100), tuple(layouts_for(2, "cuda"))),
         price=2.0,
     )
     by = {(each.arm, each.ranks, each.layout): each for each in found}
-    assert len(notes) == 1 and notes[0].startswith("pissa: cannot be planned without weights")
+    assert notes[0].startswith("pissa: cannot be planned without weights")
+    assert notes[1:] == ["search: its trainings, 12 at most, of up to 3 times the epochs, are not in the table"]
     full, lora = (by[arm, 1, "one process"] for arm in ("full", "lora"))
     assert full.memory.moments > 10 * lora.memory.moments
     assert full.fits and full.trainings == len(study.method("full").learning_rates)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from keeptune.api.study import middle
 from keeptune.cli.main import app
 from keeptune.core.errors import KeeptuneError, RunFolderError
+from keeptune.core.lock import locked
 from keeptune.recipe.begun import begin, begun_study
 
 TRIED = (
@@ -89,6 +90,15 @@ def test_a_folder_is_written_over_only_where_that_is_said(command: Command) -> N
     Path("others/arms").mkdir(parents=True)
     _, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "others", "--overwrite")
     assert isinstance(error, RunFolderError) and Path("others/arms").is_dir()  # keeptune did not begin it
+
+
+def test_a_folder_in_which_a_process_runs_is_not_written_over(command: Command) -> None:
+    command("train", "--model", "builtin", "--data", "a.jsonl", "--out", "mine")
+    Path("mine/arms").mkdir()
+    with locked(Path("mine")):
+        _, error = command("train", "--model", "builtin", "--data", "b.jsonl", "--out", "mine", "--overwrite")
+    assert isinstance(error, RunFolderError) and "in use" in str(error)
+    assert Path("mine/arms").is_dir()
 
 
 def test_fewer_rates_are_those_in_the_middle(command: Command) -> None:

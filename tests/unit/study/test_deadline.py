@@ -11,9 +11,11 @@ import pytest
 from planned import config, estimates
 
 from keeptune.core.records import read_json, write_json
+from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs.base import Job
 from keeptune.study.jobs.baseline import ScoreBase
+from keeptune.study.jobs.explore import Explore
 from keeptune.study.jobs.sequence import TaskSequence
 from keeptune.study.jobs.train import Train
 from keeptune.study.schedule.deadline import Deadline
@@ -228,3 +230,34 @@ def test_sequences_lose_further_seeds(unplanned: Make) -> None:
     made.now = 1e6
     assert [made.deadline.wants(chain) for chain in ordered] == [True, True, False, False, False, False]
     assert made.config.seeds == (0,)
+
+
+def test_a_search_that_is_cut_short_takes_nothing_away_that_was_trained(
+    unplanned: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins when every rate of every arm is trained: to drop those saves nothing and loses what is there."""
+    made = unplanned(1000, recipe={"arms": [*ARMS, "search"], "search": {"trainings": 12, "longer": 1}})
+    before = made.config
+    monkeypatch.setattr(Train, "perform", lambda job, study: study.train(job.trial))
+    InProcess(made).run(first(before), made.deadline)  # type: ignore[arg-type]
+    made.now = 950.0
+    assert not made.deadline.wants(Explore(Trial(Arm.of("full+ewc:30", before), 1e-4, 0), 12))
+    assert made.config.search.trainings < 12 and made.config.seeds == (0,)
+    assert made.config.arms == before.arms
+    assert made.config.method("full").learning_rates == before.method("full").learning_rates
+
+
+def test_a_search_that_asks_for_no_more_leaves_its_time_to_others(
+    unplanned: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"arms": [*ARMS, "search"], "search": {"trainings": 40, "longer": 1}, "seeds": [0, 1]}
+    made = unplanned(1000, recipe=recipe)
+    monkeypatch.setattr(Train, "perform", lambda job, study: study.train(job.trial))
+    InProcess(made).run(first(made.config), made.deadline)  # type: ignore[arg-type]
+    made.now = 900.0
+    left = made.deadline.rest(made.config)
+    assert left > 400
+    made.deadline.search_ended(2)
+    assert made.deadline.rest(made.config) < 100
+    assert made.deadline.wants(Train(Trial(made.config.training_arms[0], 1e-3, 1)))
+    assert made.config.seeds == (0, 1) and not made.warnings

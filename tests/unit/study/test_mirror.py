@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from keeptune.core.errors import ConfigError, ResourceError, RunFolderError
-from keeptune.study.mirror import Mirror, Mirrored
+from keeptune.study.mirror import OWNER, Mirror, Mirrored
 from keeptune.study.schedule.runner import Everything, InProcess
 
 Found = Callable[[], dict[str, str]]
@@ -24,7 +24,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
     system, root = fsspec.url_to_fs(url)
 
     def found() -> dict[str, str]:
-        return {path[len(root) :].lstrip("/"): system.cat_file(path).decode() for path in system.find(root)}
+        files = {path[len(root) :].lstrip("/"): system.cat_file(path).decode() for path in system.find(root)}
+        return {name: text for name, text in files.items() if name != OWNER}
 
     yield url, found
     if request.param == "memory":
@@ -76,7 +77,23 @@ def test_a_run_goes_on_where_only_the_mirror_is(folder: Path, storage: tuple[str
         write(tmp_path / "other", {"summary.json": "done"})
     assert found() == held(tmp_path / "other")
     with mirror_of(folder, url) as mirror:
-        assert mirror.fetch() == 1 and held(folder)["summary.json"] == "done"
+        assert mirror.fetch() == 3 and held(folder) == held(tmp_path / "other")  # what was removed there goes here, too
+        assert mirror.fetch() == 0
+
+
+def test_a_machine_that_comes_back_has_the_weights_that_its_records_are_about(
+    folder: Path, storage: tuple[str, Found], tmp_path: Path
+) -> None:
+    """A training that was interrupted here was finished elsewhere: its record comes with its weights."""
+    (folder / "arms/lora/trial.json").unlink()
+    with mirror_of(folder, storage[0]):
+        pass
+    with mirror_of(tmp_path / "other", storage[0]) as mirror:
+        mirror.fetch()
+        write(tmp_path / "other", {"arms/lora/adapter/weights": "WEIGHTS", "arms/lora/trial.json": "trial"})
+    with mirror_of(folder, storage[0]) as mirror:
+        mirror.fetch()
+        assert held(folder)["arms/lora/adapter/weights"] == "WEIGHTS"
 
 
 def test_nothing_is_copied_twice(folder: Path, storage: tuple[str, Found], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +161,10 @@ def test_a_storage_that_fails_is_told_of_and_tried_again(folder: Path, monkeypat
         mirror.__exit__(None, KeyboardInterrupt(), None)  # an error of the study goes before
     assert said == 2 * [f"mirror: {mirror._copying.exception()}"] and "the key has expired" in said[0]
     mirror.copy()
-    assert len(mirror._storage.find("/shaky")) == 3
+    assert {path.rpartition("/")[2] for path in mirror._storage.find("/shaky")} == {
+        *("recipe.json", "trial.json", "weights"),
+        OWNER,
+    }
 
 
 @pytest.mark.parametrize(("url", "says"), [("nosuch://x", "nosuch"), ("gs://bucket/x", "gcsfs")])

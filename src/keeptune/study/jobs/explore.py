@@ -36,7 +36,7 @@ class Explore:
 
     def perform(self, workplace: Workplace) -> bool:
         """Train and score, unless that was done."""
-        trial, ledger = self.trial, workplace.ledger
+        trial, ledger = self.trial, workplace.ledger.at_margins(workplace.baseline.margins)
         swept = not trial.arm.method.weight_deltas or ledger.has_sweep(trial)
         there = not self.weights or ledger.weights(trial).is_dir()
         if there and swept and ledger.has_trial(trial):

@@ -177,6 +177,8 @@ class _Stage:
         workplace, lm, sequence = self.workplace, self.workplace.lm, self.sequence
         rows = workplace.data.target_rows(self.task, sequence.seed)
         method, remedies = self.arm.build(self.inputs)
+        if workplace.ledger.writes:  # its weights are gone, and half of a training is no result
+            (self._place(lr) / "tried.json").unlink(missing_ok=True)
         result = fit(
             lm,
             method,

@@ -57,7 +57,7 @@ class Train:
 
     def perform(self, workplace: Workplace) -> bool:
         """Train and score, unless that was done."""
-        trial, ledger = self.trial, workplace.ledger
+        trial, ledger = self.trial, workplace.ledger.at_margins(workplace.baseline.margins)
         folder = ledger.trial_folder(trial)
         there = not self.weights or ledger.weights(trial).is_dir()
         if there and ledger.has_trial(trial):
@@ -71,6 +71,7 @@ class Train:
             write_json(folder / "trial.json", done)
             sync_all(ledger.weights(trial), folder / "trial.json")  # from now on they are all there is
             discard(folder)
+        workplace.world.wait()  # whatever comes next, in this job too, reads the record
         workplace.messages.say(f"{trial.name}: target {100 * done.validation.score:.1f} on validation")
         return True
 

@@ -73,6 +73,16 @@ class Deadline:
             self._expected += expected
             self._taken += self.clock() - began
 
+    def search_ended(self, trainings: int) -> None:
+        """What the plan has for the rest of the search is there for others."""
+
+        def shorter(config: StudyConfig) -> StudyConfig:
+            left = min(trainings, config.search.trainings)
+            return config.model_copy(update={"search": config.search.model_copy(update={"trainings": left})})
+
+        self.recipe = shorter(self.recipe)
+        self._steps = [(shorter(config), what) for config, what in self._steps]
+
     @property
     def pace(self) -> float:
         """How many times as long as planned jobs take."""

@@ -6,9 +6,11 @@ comparison stays fair:
 
 1. further seeds, the last one first;
 2. sizes of the learning curve, the largest first;
-3. rates, from the highest and the lowest in turn, down to one;
-4. arms with remedies, the last one first, while an arm is left that trains;
-5. trainings of the search, half of them at a time, down to four.
+3. trainings of the search, half of them at a time, down to four;
+4. rates, from the highest and the lowest in turn, down to one;
+5. arms with remedies, the last one first, while an arm is left that trains.
+
+That is the reverse of the order in which they run: what is trained is not dropped for what is not.
 
 Whether what is kept turns out to take as long as planned is watched by `deadline`.
 """
@@ -186,6 +188,11 @@ def _smaller(config: StudyConfig) -> Iterator[tuple[StudyConfig, str]]:
         sizes = tuple(sorted(config.curve.sizes))
         config = config.model_copy(update={"curve": config.curve.model_copy(update={"sizes": sizes[:-1]})})
         yield config, f"{sizes[-1]} examples of the learning curve"
+    while config.searches and config.search.trainings > FEWEST:
+        trainings = max(config.search.trainings // 2, FEWEST)
+        what = f"{config.search.trainings - trainings} trainings of the search"
+        config = config.model_copy(update={"search": config.search.model_copy(update={"trainings": trainings})})
+        yield config, what
     highest = True
     while any(len(config.method(name).learning_rates) > 1 for name in config.methods):
         rates = {name: config.method(name).learning_rates for name in config.methods}
@@ -197,11 +204,6 @@ def _smaller(config: StudyConfig) -> Iterator[tuple[StudyConfig, str]]:
         last = next(arm for arm in reversed(config.training_arms) if not arm.plain)
         config = config.model_copy(update={"arms": tuple(arm for arm in config.arms if arm != last.name)})
         yield config, last.name
-    while config.searches and config.search.trainings > FEWEST:
-        trainings = max(config.search.trainings // 2, FEWEST)
-        what = f"{config.search.trainings - trainings} trainings of the search"
-        config = config.model_copy(update={"search": config.search.model_copy(update={"trainings": trainings})})
-        yield config, what
 
 
 def plan_table(plans: Sequence[ArmPlan]) -> Table:

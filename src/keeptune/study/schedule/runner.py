@@ -32,6 +32,10 @@ class Schedule(Protocol):
         """Take note that a job is done; ``newly_done``: its result was not there."""
         ...
 
+    def search_ended(self, trainings: int) -> None:
+        """Take note that the search asks for no more than so many trainings."""
+        ...
+
 
 class Everything:
     """All jobs, as they come."""
@@ -48,6 +52,9 @@ class Everything:
         return True
 
     def did(self, job: Job, newly_done: bool) -> None:
+        """Nothing to note."""
+
+    def search_ended(self, trainings: int) -> None:
         """Nothing to note."""
 
 
