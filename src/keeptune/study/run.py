@@ -184,8 +184,7 @@ def measure(
     try:
         work.do(base_jobs(prepared))
         work.do([MeasureBaseline()])
-        baseline = workplace.baseline
-        ledger = ledger.at_margins(baseline.margins)
+        baseline, ledger = workplace.baseline, ledger.at_margins(workplace.baseline.margins)
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
         watching.tested(prompting)
         if config.methods:
