@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Generic
 
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from keeptune.batching.deal import Work, deal
 from keeptune.data.examples import Encoded
 from keeptune.launch.world import World
+from keeptune.models.engines.around import EngineAround
 from keeptune.models.engines.base import ALL, B, Engine, Generation, Scores, Take
 from keeptune.models.generation.choose import Choose, Ints
 from keeptune.models.language_model import LanguageModel
@@ -41,45 +40,17 @@ def spread(lm: LanguageModel, world: World) -> Iterator[None]:
         yield
 
 
-class SpreadEngine(Generic[B]):
+class SpreadEngine(EngineAround[B]):
     """See `Engine`. An engine whose requests are dealt to the processes of a world."""
 
     def __init__(self, inner: Engine[B], world: World) -> None:
-        self.inner, self.world = inner, world
-        self.name = inner.name
+        super().__init__(inner)
+        self.world = world
 
     @property
     def reference(self) -> SpreadEngine[B]:
         """The same around the slow reference."""
         return self if self.inner.reference is self.inner else SpreadEngine(self.inner.reference, self.world)
-
-    def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
-        """As the inner engine: who trains deals by himself."""
-        return self.inner.work(lm, rows)
-
-    def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[B]:
-        """The same."""
-        return self.inner.train_batches(lm, rows, token_budget)
-
-    def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[B]:
-        """The same."""
-        return self.inner.score_batches(rows, token_budget)
-
-    def logits(self, lm: LoadedModel, batch: B) -> Tensor:
-        """The same."""
-        return self.inner.logits(lm, batch)
-
-    def logprobs(self, lm: LoadedModel, batch: B) -> Tensor:
-        """The same."""
-        return self.inner.logprobs(lm, batch)
-
-    def nll(self, lm: LoadedModel, batch: B, scale: float = 1.0) -> Tensor:
-        """The same."""
-        return self.inner.nll(lm, batch, scale)
-
-    def recomputing(self, lm: LoadedModel) -> AbstractContextManager[None]:
-        """The same."""
-        return self.inner.recomputing(lm)
 
     def score(
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL

@@ -3,57 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Generic
 
-from torch import Tensor
+from typing_extensions import override
 
 from keeptune.batching.deal import Work
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
+from keeptune.models.engines.around import EngineAround
 from keeptune.models.engines.base import ALL, B, Engine, Generation, Scores, Take
 from keeptune.models.loaded import LoadedModel
 
 
-class SoftPromptEngine(Generic[B]):
+class SoftPromptEngine(EngineAround[B]):
     """See `Engine`. Virtual tokens are ids behind the vocabulary, which the adapted model embeds.
 
     So they are a prefix like any other: all rows share it, and an engine that shares prefixes computes it once.
     """
 
     def __init__(self, inner: Engine[B], virtual: Sequence[int]) -> None:
-        self.inner, self.virtual = inner, tuple(virtual)
-        self.name = inner.name
+        super().__init__(inner)
+        self.virtual = tuple(virtual)
 
     @property
     def reference(self) -> SoftPromptEngine[B]:
         """The same in front of the slow reference."""
         return self if self.inner.reference is self.inner else SoftPromptEngine(self.inner.reference, self.virtual)
 
+    @override
     def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
         """Of the longer rows."""
         return self.inner.work(lm, [self._longer(row, lm) for row in rows])
 
+    @override
     def train_batches(self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int) -> list[B]:
         """Of the longer rows."""
         return self.inner.train_batches(lm, [self._longer(row, lm) for row in rows], token_budget)
 
+    @override
     def score_batches(self, rows: Sequence[Encoded], token_budget: int) -> Iterator[B]:
         """Of the longer rows."""
         return self.inner.score_batches([self._longer(row) for row in rows], token_budget)
-
-    def logits(self, lm: LoadedModel, batch: B) -> Tensor:
-        """By the inner engine, whose batches these are."""
-        return self.inner.logits(lm, batch)
-
-    def logprobs(self, lm: LoadedModel, batch: B) -> Tensor:
-        """The same."""
-        return self.inner.logprobs(lm, batch)
-
-    def nll(self, lm: LoadedModel, batch: B, scale: float = 1.0) -> Tensor:
-        """The same."""
-        return self.inner.nll(lm, batch, scale)
 
     def score(
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL
@@ -67,10 +57,6 @@ class SoftPromptEngine(Generic[B]):
         for prompt, limit in zip(prompts, asked.limits, strict=True):
             self._check(lm, len(prompt), limit, "a prompt and its answer")
         return self.inner.generate(lm, replace(asked, prompts=prompts))
-
-    def recomputing(self, lm: LoadedModel) -> AbstractContextManager[None]:
-        """As the inner engine does."""
-        return self.inner.recomputing(lm)
 
     def _longer(self, row: Encoded, lm: LoadedModel | None = None) -> Encoded:
         """The row behind the virtual tokens; a first token, which the base cannot predict, is not predicted here."""
