@@ -6,17 +6,15 @@ folder: ``mlflow ui --backend-store-uri sqlite:///runs/mlflow.db``.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from keeptune.core.errors import MissingExtra
 from keeptune.tracking.base import TRACKERS
 from keeptune.tracking.service import Opened, ServiceTracker
 
@@ -74,11 +72,7 @@ class MlflowRun:
 class Mlflow(ServiceTracker[MlflowRun]):
     """Runs of MLflow."""
 
-    @classmethod
-    @override
-    def check(cls) -> None:
-        if importlib.util.find_spec("mlflow") is None:
-            raise MissingExtra("mlflow", "mlflow")
+    package: ClassVar[str] = "mlflow"
 
     @override
     def open(self, wanted: Opened) -> MlflowRun:

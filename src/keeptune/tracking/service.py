@@ -8,15 +8,17 @@ to the runs that it began.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import tempfile
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from typing_extensions import override
 
+from keeptune.core.errors import MissingExtra
 from keeptune.core.files import write_whole
 from keeptune.core.records import StepRecord, Summary, ValidationRecord
 from keeptune.report.tables import Row, arm_rows, suite_rows
@@ -68,8 +70,16 @@ class ServiceTracker(Tracker, Generic[S]):
     suites retained/<suite>; verdicts are tags.
     """
 
+    package: ClassVar[str]  # that the service needs; keeptune has an extra of this name for it
+
     def __init__(self) -> None:
         self._training: S | None = None
+
+    @classmethod
+    @override
+    def check(cls) -> None:
+        if importlib.util.find_spec(cls.package) is None:
+            raise MissingExtra(cls.package, cls.package)
 
     @abstractmethod
     def open(self, wanted: Opened) -> S:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from keeptune.core.errors import MissingExtra
 from keeptune.report.tables import markdown_table
 from keeptune.tracking.base import TRACKERS
 from keeptune.tracking.service import Opened, ServiceTracker
@@ -56,11 +54,7 @@ class Events:
 class TensorBoard(ServiceTracker[Events]):
     """Event files."""
 
-    @classmethod
-    @override
-    def check(cls) -> None:
-        if importlib.util.find_spec("tensorboard") is None:
-            raise MissingExtra("tensorboard", "tensorboard")
+    package: ClassVar[str] = "tensorboard"
 
     @override
     def open(self, wanted: Opened) -> Events:

@@ -5,18 +5,16 @@ Trackio keeps them on this machine (`trackio show`), or in the Space that $TRACK
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from keeptune.core.errors import MissingExtra
 from keeptune.tracking.base import TRACKERS
 from keeptune.tracking.service import Opened, ServiceTracker
 
@@ -55,11 +53,7 @@ class TrackioRun:
 class Trackio(ServiceTracker[TrackioRun]):
     """Runs of Trackio."""
 
-    @classmethod
-    @override
-    def check(cls) -> None:
-        if importlib.util.find_spec("trackio") is None:
-            raise MissingExtra("trackio", "trackio")
+    package: ClassVar[str] = "trackio"
 
     @override
     def open(self, wanted: Opened) -> TrackioRun:

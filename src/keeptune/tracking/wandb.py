@@ -5,16 +5,14 @@ $WANDB_MODE=offline keeps them below ``wandb/`` in the run folder, for `wandb sy
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from keeptune.core.errors import MissingExtra
 from keeptune.tracking.base import TRACKERS
 from keeptune.tracking.service import Opened, ServiceTracker
 
@@ -60,11 +58,7 @@ class WandbRun:
 class Wandb(ServiceTracker[WandbRun]):
     """Runs of W&B."""
 
-    @classmethod
-    @override
-    def check(cls) -> None:
-        if importlib.util.find_spec("wandb") is None:
-            raise MissingExtra("wandb", "wandb")
+    package: ClassVar[str] = "wandb"
 
     @override
     def open(self, wanted: Opened) -> WandbRun:
