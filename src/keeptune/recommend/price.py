@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from keeptune.core.records import SearchPoint, SearchSummary, SuiteLoss
+from keeptune.core.records import SearchPoint, SearchSummary
 from keeptune.core.units import human_count, points
 
 WORTH = 0.5  # share of the best gain that a model must have to be named as the nearest
@@ -19,11 +19,6 @@ def front(models: Sequence[SearchPoint]) -> list[SearchPoint]:
         if not kept or each.target > kept[-1].target:
             kept.append(each)
     return kept
-
-
-def binding(point: SearchPoint, spare: float) -> SuiteLoss:
-    """The suite that needs the largest margin, in margins."""
-    return max(point.losses, key=lambda each: each.needed(spare) / each.margin)
 
 
 def needs(point: SearchPoint, spare: float) -> str:
@@ -61,7 +56,7 @@ def _result(search: SearchSummary, found: SearchPoint | None) -> list[str]:
         return ["Nothing was searched: no retained suite can be measured, or no plain method was run to start from."]
     if found is None:
         return ["The search found no model that is shown to have learned something and keeps every suite."]
-    suite = binding(found, search.spare)
+    suite = found.binding(search.spare)
     return [
         f"The search found {found.label}: {points(found.target)} on validation items, with every suite within its"
         f" margin{_spare(search.spare)}. What binds is {suite.suite}, which needs {_up(suite.needed(search.spare))} of"

@@ -32,6 +32,10 @@ class SearchPoint(Record):
     worst: float  # largest margin needed, in margins: up to 1 every suite is kept
     diverged: bool = False
 
+    def binding(self, spare: float) -> SuiteLoss:
+        """The suite that needs the largest margin, in margins."""
+        return max(self.losses, key=lambda each: each.needed(spare) / each.margin)
+
 
 class SearchSummary(Record):
     """search.json: what was tried, what was chosen, and why."""

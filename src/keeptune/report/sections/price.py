@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from keeptune.core.records import SearchPoint, SearchSummary, SuiteLoss, Summary
+from keeptune.core.records import SearchPoint, SearchSummary, Summary
 from keeptune.core.units import minus
 from keeptune.report.arms import target_axis
 from keeptune.report.formatting import metric_number, size_text
@@ -94,10 +94,6 @@ def _margins(point: SearchPoint) -> str:
 
 def _binding(search: SearchSummary, point: SearchPoint) -> str:
     """'category, 4.1 of 3 points': the suite that needs the largest margin, and how much of it."""
-
-    def ratio(loss: SuiteLoss) -> float:
-        return loss.needed(search.spare) / loss.margin
-
-    worst = max(point.losses, key=ratio)
+    worst = point.binding(search.spare)
     unit = "%" if worst.relative else "points"
     return f"{worst.suite}, {minus(size_text(worst.needed(search.spare)))} of {size_text(worst.margin)} {unit}"
