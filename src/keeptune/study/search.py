@@ -105,10 +105,9 @@ class Search:
             wanted = ask(self.tried(), space, min(AT_ONCE, left))
             if not wanted or not self._train(wanted):
                 break
-            self._keep_weights(self._choice(self.models()))
-            self._write(self.models())
+            self._keep_weights(self._write().model)
         self.work.schedule.search_ended(len(self.done))
-        return self._write(self.models())
+        return self._write()
 
     def tried(self) -> list[Tried]:
         """The history as the strategy reads it; an arm with a remedy without a dose has no place in it."""
@@ -226,8 +225,9 @@ class Search:
         kept = {*self.chosen.values(), *([best.trial] if best else [])}
         drop_weights(self.ledger, [trial for trial in self.done if trial not in kept])
 
-    def _write(self, models: Sequence[Model]) -> Found:
+    def _write(self) -> Found:
         """Choose among what was looked at so far, and write it down."""
+        models = self.models()
         choice = self._choice(models)
         summary = self.summary(models, choice)
         key = self.ledger.key("search", self.config.search.digest(), [trial.name for trial in self.done])
@@ -247,18 +247,15 @@ def finish_search(work: Work, ledger: Ledger, found: Found | None, tested: Seque
 
     Its further seeds are trained by now.
     """
-    trials = found_trials(work.recipe, found)
     if found is None or found.model is None:
         return []
-    model = found.model
+    model, trials = found.model, found_trials(work.recipe, found)
     if ledger.arm_folder(model.trial, model.alpha).name in {each.seeds[0].name for each in tested}:
         return []
     arm = _arm(model, work.recipe)
-    jobs: list[Job] = []
     if ledger.scored(model.trial, model.alpha) is None:
-        again = Explore(model.trial, model.training, weights=True) if model.training else Train(model.trial, True)
-        jobs = [again]
-    work.do(jobs)
+        again: Job = Explore(model.trial, model.training, weights=True) if model.training else Train(model.trial, True)
+        work.do([again])
     work.do([ScoreTest(trial, arm, model.alpha) for trial in trials])
     known = sum(ledger.trial(trial).costs.train_tokens or 0 for trial in first_trials(work.recipe))
     return [Tuned(arm, [ledger.arm(trial, model.alpha) for trial in trials], found.summary.tokens + known)]
