@@ -13,7 +13,7 @@ from pydantic import Field
 
 from keeptune.core.errors import DataError, RunFolderError
 from keeptune.core.records import ArmSummary, Interval, ItemRecord, Record, Score, Summary, read_json, read_records
-from keeptune.recipe.begun import FILE, Begun, held
+from keeptune.recipe.begun import Begun, begun_in, held
 from keeptune.retention.scores import difference, score
 
 SUMMARY = "summary.json"
@@ -79,14 +79,6 @@ def find_runs(root: Path) -> Iterator[Path]:
 def is_run(folder: Path) -> bool:
     """Whether keeptune has written a run there: records of a study, a comparison or an evaluation."""
     return begun_in(folder) is not None or (folder / SUMMARY).is_file()
-
-
-def begun_in(folder: Path) -> Begun | None:
-    """What the run in a folder was begun for; None where it does not say so."""
-    try:
-        return read_json(folder / FILE, Begun)
-    except DataError:
-        return None
 
 
 def run_record(folder: Path, now: float | None = None) -> RunRecord:

@@ -97,7 +97,7 @@ def begun_evaluation(config: ScoringConfig, tasks: tuple[Entry, ...]) -> Begun:
 
 def begin(folder: Path, begun: Begun) -> None:
     """Write down what a folder is for."""
-    before = _read(folder)
+    before = begun_in(folder)
     if before is not None and before.kind == begun.kind:
         begun = begun.model_copy(update={"settings": {**before.settings, **begun.settings}})
     write_json(folder / FILE, begun)
@@ -110,7 +110,7 @@ def another(folder: Path, begun: Begun) -> str | None:
     """
     if not held(folder):
         return None
-    before = _read(folder)
+    before = begun_in(folder)
     if before is None:
         return f"a run without {FILE}"
     if before.kind != begun.kind:
@@ -139,7 +139,8 @@ def place(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).exists() else name
 
 
-def _read(folder: Path) -> Begun | None:
+def begun_in(folder: Path) -> Begun | None:
+    """What the run in a folder was begun for; None where it does not say so."""
     try:
         return read_json(folder / FILE, Begun)
     except DataError:

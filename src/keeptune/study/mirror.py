@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from keeptune.core.errors import ConfigError, DataError, ResourceError, RunFolderError
+from keeptune.core.lock import FILE as LOCK
 from keeptune.core.records import Record, read_json, write_json
 from keeptune.recipe.begun import held
 from keeptune.recipe.config import StudyConfig
@@ -27,13 +28,7 @@ from keeptune.study.schedule.runner import Runner, Schedule
 
 FILE = "mirror.json"
 OWNER = "mirror-owner.txt"  # in the storage: the run folder that wrote there last
-EXCLUDED = {
-    FILE,
-    OWNER,
-    "lock",
-    "cache",
-    "tmp",
-}  # this machine's alone, or can be made again
+EXCLUDED = {FILE, OWNER, LOCK, "cache", "tmp"}  # this machine's alone, or can be made again
 
 Stamp = tuple[int, int]  # bytes, and nanoseconds when last changed
 

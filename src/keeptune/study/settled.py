@@ -7,7 +7,7 @@ otherwise, and would then train what the other does not find.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Record, read_json, write_json
@@ -44,24 +44,25 @@ def settle(config: StudyConfig, folder: Path, dtype: str) -> StudyConfig:
 
 def settle_engine(folder: Path, name: str) -> str:
     """The engine that the study began with; the one of this ``name``, which is then written down, where it begins."""
-    found = _read(folder)
-    if found is None:
-        return name
-    if found.engine is not None:
-        return found.engine
-    write_json(folder / FILE, found.model_copy(update={"engine": name}))
-    return name
+    engine: str = _settled_as(folder, "engine", name)
+    return engine
 
 
 def settle_workers(folder: Path, fitting: int) -> int:
     """The number of processes that the study began with; ``fitting``, which is then written down, where it begins."""
+    workers: int = _settled_as(folder, "workers", fitting)
+    return workers
+
+
+def _settled_as(folder: Path, field: str, value: Any) -> Any:
+    """What a field was settled as; ``value``, which is then written down, where it was not. Nothing else begins one."""
     found = _read(folder)
-    if found is None:
-        return fitting
-    if found.workers is not None:
-        return found.workers
-    write_json(folder / FILE, found.model_copy(update={"workers": fitting}))
-    return fitting
+    before = None if found is None else getattr(found, field)
+    if before is not None:
+        return before
+    if found is not None:
+        write_json(folder / FILE, found.model_copy(update={field: value}))
+    return value
 
 
 def _read(folder: Path) -> Settled | None:
