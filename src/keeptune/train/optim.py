@@ -186,9 +186,7 @@ def _clip(gradients: list[Tensor], clip: float, shards: World = ALONE) -> Tensor
     norm = nn.utils.get_total_norm(gradients)
     if shards.size > 1:
         norm = shards.sum(norm.square()).sqrt()
-    if not torch.isfinite(norm):
-        return norm
-    factor = (clip / (norm + 1e-6)).clamp(max=1.0)
+    factor = torch.where(torch.isfinite(norm), (clip / (norm + 1e-6)).clamp(max=1.0), 1.0)
     if factor.device.type != "cpu" or float(factor) != 1.0:
         torch._foreach_mul_(gradients, factor)
     return norm
