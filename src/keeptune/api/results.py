@@ -19,7 +19,7 @@ from keeptune.report.tables import Row, arm_rows, html_summary, html_tables, sui
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from keeptune.compare.scores import Row as ScoredTask
+    from keeptune.compare.scores import TaskShots
 
 HEIGHT = 640  # pixels of a page inside a notebook
 
@@ -99,9 +99,9 @@ class Scores:
     """What one model scored on tasks, without a verdict."""
 
     model: str
-    rows: tuple[ScoredTask, ...]
+    rows: tuple[TaskShots, ...]
 
-    def __iter__(self) -> Iterator[ScoredTask]:
+    def __iter__(self) -> Iterator[TaskShots]:
         return iter(self.rows)
 
     def __len__(self) -> int:
@@ -125,7 +125,7 @@ class Scores:
                 "score_low": row.score.interval.low,
                 "score_high": row.score.interval.high,
                 "n": row.score.n,
-                "tokens_per_request": row.evaluation.tokens_per_request,
+                "tokens_per_request": row.tokens_per_request,
             }
             for row in self.rows
         ]

@@ -57,7 +57,7 @@ def evaluate(
         command=command_line(),
     )
     if as_json:
-        print_json([row.record() for row in scores])
+        print_json(scores.rows)
         return
     from keeptune.compare.scores import scores_table
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from keeptune.core.files import cache_folder
 from keeptune.core.records import Record, Score, write_json, write_records
 from keeptune.core.units import points
 from keeptune.evaluate.cache import EvaluationCache
-from keeptune.evaluate.runner import Evaluation
 from keeptune.models.load import load
 from keeptune.recipe.begun import begin, begun_evaluation
 from keeptune.recipe.files import named_entries
@@ -34,40 +32,15 @@ class TaskShots(Record):
     task: str
     shots: int
     score: Score
-    precision: str
-    stored: str
-    tokens_per_request: float  # mean prompt tokens
-    window_share: float  # of the context window
-
-
-@dataclass(frozen=True)
-class Row:
-    """One task under one number of shots."""
-
-    task: str
-    shots: int
-    score: Score
     precision: str  # that the model computes in: 'float32'
     stored: str  # how its linear layers are stored: 'none', 'nf4'
-    evaluation: Evaluation  # of the first draw
-
-    def record(self) -> TaskShots:
-        """What of it can be written down."""
-        run = self.evaluation
-        return TaskShots(
-            task=self.task,
-            shots=self.shots,
-            score=self.score,
-            precision=self.precision,
-            stored=self.stored,
-            tokens_per_request=run.tokens_per_request,
-            window_share=run.window_share,
-        )
+    tokens_per_request: float  # mean prompt tokens, of the first draw
+    window_share: float  # of the context window
 
 
 def score_tasks(
     config: ScoringConfig, console: Console, out: Path | None = None, *, command: str = "keeptune evaluate"
-) -> list[Row]:
+) -> list[TaskShots]:
     """Score every task under every number of shots.
 
     Below ``out`` it writes item records, a manifest, and the same scores as files of lm-eval.
@@ -107,8 +80,16 @@ def score_tasks(
             items = mean_over_draws(runs)
             kind = "mean" if len(runs) > 1 and runs[0].kind == "binary" else runs[0].kind
             measured = score(items, runs[0].metric, kind)
-            precision = str(lm.dtype).removeprefix("torch.")
-            rows.append(Row(task.name, task.asked_shots(shots), measured, precision, config.quantise, runs[0]))
+            row = TaskShots(
+                task=task.name,
+                shots=task.asked_shots(shots),
+                score=measured,
+                precision=str(lm.dtype).removeprefix("torch."),
+                stored=config.quantise,
+                tokens_per_request=runs[0].tokens_per_request,
+                window_share=runs[0].window_share,
+            )
+            rows.append(row)
             scored.append(Scored(task.name, shots, measured, items))
             if out is not None:
                 write_records(out / f"{task.name}-{shots}shot.jsonl", items)
@@ -117,14 +98,14 @@ def score_tasks(
     return rows
 
 
-def scores_table(rows: Sequence[Row]) -> Table:
+def scores_table(rows: Sequence[TaskShots]) -> Table:
     """The scores as a table for the terminal."""
     scored = "; ".join(dict.fromkeys(scored_in(row.precision, row.stored) for row in rows))
     table = Table(title="Scores", caption=f"95 % intervals; tokens are those of the prompt; {scored}")
     for name in ("task", "shots", "metric", "score", "interval", "items", "tokens", "window"):
         table.add_column(name, justify="left" if name in ("task", "metric") else "right")
     for row in rows:
-        value, run = row.score, row.evaluation
+        value = row.score
 
         def shown(number: float, fraction: bool = value.higher_is_better) -> str:
             return points(number) if fraction else f"{number:.3f}"
@@ -136,7 +117,7 @@ def scores_table(rows: Sequence[Row]) -> Table:
             shown(value.mean),
             f"{shown(value.interval.low)} to {shown(value.interval.high)}",
             f"{value.n:,}",
-            f"{run.tokens_per_request:.0f}",
-            f"{100 * run.window_share:.0f} %",
+            f"{row.tokens_per_request:.0f}",
+            f"{100 * row.window_share:.0f} %",
         )
     return table

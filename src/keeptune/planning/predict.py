@@ -126,6 +126,7 @@ class MethodPlan:
         try:
             self.sizes = Sizes.of(lm, self._adapted, quantise=quantise, copies_base=settings.copies_base)
             self._batches = batches_for(lm, planned.largest, planned.budget)
+            self._largest = max(self._batches, key=lambda batch: batch.computed)
             self._sizes = planned.different_sizes(lm)
             for checkpointing in (False, True):
                 self._traces[checkpointing] = self._traced(checkpointing)
@@ -136,8 +137,7 @@ class MethodPlan:
 
     def _traced(self, checkpointing: bool) -> tuple[Trace, Trace]:
         """Of the largest micro-batch, and of one of about half its tokens before it."""
-        largest = max(self._batches, key=lambda batch: batch.computed)
-        rows = sorted(self.planned.largest, key=len)
+        rows, largest = sorted(self.planned.largest, key=len), self._largest
         fewer = batches_for(self.lm, rows[: max(1, len(rows) // 2)], max(1, largest.computed // 2))
         small = max(fewer, key=lambda batch: batch.computed)
         kind = self.machine.kind
@@ -153,8 +153,7 @@ class MethodPlan:
                 *(self.lm, self.settings, self.planned.typical, self.planned.budget, here, self.machine.clock)
             )
         assert self.machine.paper is not None
-        largest = max(self._batches, key=lambda batch: batch.computed)
-        return paper_rates(self.machine.paper, self._traces[False][1], largest.tokens)
+        return paper_rates(self.machine.paper, self._traces[False][1], self._largest.tokens)
 
     def micro_batch(self, layout: Layout) -> int:
         """Tokens that a rank computes at once at the most."""
