@@ -7,11 +7,13 @@ otherwise, and would then train what the other does not find.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from keeptune.core.errors import DataError
 from keeptune.core.records import Record, read_json, write_json
 from keeptune.recipe.config import StudyConfig
+
+T = TypeVar("T")
 
 FILE = "settled.json"
 NAMES: dict[str, Literal["bf16", "fp32"]] = {"torch.bfloat16": "bf16", "torch.float32": "fp32"}
@@ -44,24 +46,23 @@ def settle(config: StudyConfig, folder: Path, dtype: str) -> StudyConfig:
 
 def settle_engine(folder: Path, name: str) -> str:
     """The engine that the study began with; the one of this ``name``, which is then written down, where it begins."""
-    engine: str = _settled_as(folder, "engine", name)
-    return engine
+    return _settled_as(folder, "engine", name)
 
 
 def settle_workers(folder: Path, fitting: int) -> int:
     """The number of processes that the study began with; ``fitting``, which is then written down, where it begins."""
-    workers: int = _settled_as(folder, "workers", fitting)
-    return workers
+    return _settled_as(folder, "workers", fitting)
 
 
-def _settled_as(folder: Path, field: str, value: Any) -> Any:
-    """What a field was settled as; ``value``, which is then written down, where it was not. Nothing else begins one."""
+def _settled_as(folder: Path, field: str, value: T) -> T:
+    """What a field was settled as; where it was not, ``value``. That is written down if `settle` has begun a record."""
     found = _read(folder)
-    before = None if found is None else getattr(found, field)
+    if found is None:
+        return value
+    before: T | None = getattr(found, field)
     if before is not None:
         return before
-    if found is not None:
-        write_json(folder / FILE, found.model_copy(update={field: value}))
+    write_json(folder / FILE, found.model_copy(update={field: value}))
     return value
 
 
