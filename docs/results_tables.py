@@ -13,6 +13,7 @@ from keeptune.report.formatting import (
     MISSING,
     change_interval,
     change_text,
+    change_with_interval,
     interval_text,
     known,
     metric_number,
@@ -161,7 +162,7 @@ def suite_change(suite: SuiteVerdict) -> str:
     """'Harmed −40.2 (−43.1 to −37.2)'."""
     if suite.verdict == "Not measurable" or suite.interval is None:
         return suite.verdict
-    return f"{suite.verdict} {change_text(suite.change)} ({change_interval(suite.interval)})"
+    return f"{suite.verdict} {change_with_interval(suite.change, suite.interval)}"
 
 
 def _worst(arm: ArmSummary) -> str:

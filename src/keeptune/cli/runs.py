@@ -176,8 +176,8 @@ def _listed(found: Iterable[RunRecord]) -> Table:
 
 
 def _compared(task: TaskDifference) -> tuple[str, ...]:
-    from keeptune.report.formatting import change_interval, change_text, metric_number
+    from keeptune.report.formatting import change_with_interval, metric_number
 
     unit = "bits_per_byte" if task.change is None and not 0 <= max(task.before, task.after) <= 1 else ""
-    change = f"{change_text(task.change)} ({change_interval(task.interval)})" if task.change is not None else "\u2014"
+    change = change_with_interval(task.change, task.interval) if task.change is not None else "\u2014"
     return task.task, f"{task.n:,}", metric_number(task.before, unit), metric_number(task.after, unit), change

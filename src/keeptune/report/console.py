@@ -14,17 +14,17 @@ from keeptune.core.units import human_bytes, human_count, human_seconds
 from keeptune.report.arms import MANY, not_run
 from keeptune.report.formatting import (
     MISSING,
-    change_interval,
     change_text,
     change_unit,
+    change_with_interval,
     count,
     headline_text,
     interval_text,
     known,
+    margin_text,
     metric_name,
     metric_number,
     scored_in,
-    size_text,
 )
 from keeptune.report.sections.sequences import SequenceTable, sequences
 
@@ -264,8 +264,7 @@ def _suites(arm: ArmSummary) -> Table:
     table.add_column("verdict")
     for verdict in arm.suites:
         sides = (metric_number(value, verdict.metric) for value in (verdict.before, verdict.after))
-        change = f"{change_text(verdict.change)} ({change_interval(verdict.interval)})"
-        margin = f"{size_text(verdict.margin)} {change_unit(verdict)}"
+        change, margin = change_with_interval(verdict.change, verdict.interval), margin_text(verdict)
         table.add_row(Text(verdict.suite), *sides, change, margin, Text(verdict.verdict, style=STYLES[verdict.verdict]))
     return table
 

@@ -90,6 +90,16 @@ def change_unit(verdict: SuiteVerdict | SuiteLosses) -> str:
     return "%" if verdict.relative else "pt"
 
 
+def margin_text(verdict: SuiteVerdict) -> str:
+    """'3 pt', '1 %': what may be lost."""
+    return f"{size_text(verdict.margin)} {change_unit(verdict)}"
+
+
+def change_with_interval(value: float | None, interval: Interval | None) -> str:
+    """'−3.1 (−4.0 to −2.2)'."""
+    return f"{change_text(value)} ({change_interval(interval)})"
+
+
 def change_text(value: float | None) -> str:
     """A change with its sign, in points or per cent: '−3.1'."""
     if value is None or not math.isfinite(value):

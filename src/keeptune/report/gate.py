@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from keeptune.core.records import SuiteVerdict, Summary
-from keeptune.report.formatting import change_interval, change_text, change_unit, metric_number, size_text
+from keeptune.report.formatting import change_unit, change_with_interval, margin_text, metric_number
 
 MARKS = {"Retained": "✅", "Harmed": "❌", "Worse": "⚠️", "Inconclusive": "⚠️", "Not measurable": "⚠️"}
 
@@ -43,9 +43,8 @@ def markdown_table(summary: Summary) -> str:
     ]
     for verdict in judged(summary):
         sides = (metric_number(value, verdict.metric) for value in (verdict.before, verdict.after))
-        margin = f"{size_text(verdict.margin)} {change_unit(verdict)}"
         mark = f"{MARKS[verdict.verdict]} {verdict.verdict}"
-        cells = (mark, _cell(verdict.suite), *sides, _change(verdict), margin)
+        cells = (mark, _cell(verdict.suite), *sides, _change(verdict), margin_text(verdict))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"`{summary.manifest.command}`", ""])
 
@@ -56,7 +55,7 @@ def judged(summary: Summary) -> tuple[SuiteVerdict, ...]:
 
 
 def _change(verdict: SuiteVerdict) -> str:
-    return f"{change_text(verdict.change)} ({change_interval(verdict.interval)}) {change_unit(verdict)}"
+    return f"{change_with_interval(verdict.change, verdict.interval)} {change_unit(verdict)}"
 
 
 def _cell(text: str) -> str:

@@ -15,9 +15,9 @@ from keeptune.report.formatting import (
     change_text,
     change_unit,
     interval_text,
+    margin_text,
     metric_number,
     score_text,
-    size_text,
 )
 from keeptune.report.page import fragment
 
@@ -102,7 +102,7 @@ def shown_suites(summary: Summary, arms: Sequence[str] | None = None) -> list[Ro
             "after": metric_number(verdict.after, verdict.metric),
             "change": f"{change_text(verdict.change)} {change_unit(verdict)}",
             "95 % interval": change_interval(verdict.interval),
-            "margin": f"{size_text(verdict.margin)} {change_unit(verdict)}",
+            "margin": margin_text(verdict),
             "n": f"{verdict.n:,}",
         }
         for arm in summary.arms

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keeptune.core.records import Estimate, SequenceSummary, Summary
-from keeptune.report.formatting import MISSING, change_interval, change_text, known, metric_number
+from keeptune.report.formatting import MISSING, change_with_interval, known, metric_number
 
 SHADES = 7  # steps of the heat table, 0 is paper
 FRACTION = "accuracy"  # scores of the matrix are fractions, shown in points
@@ -79,4 +79,4 @@ def _level(estimate: Estimate) -> str:
 def _change(estimate: Estimate) -> str:
     if not known(estimate.mean):
         return MISSING
-    return f"{change_text(estimate.mean)} ({change_interval(estimate.interval)})"
+    return change_with_interval(estimate.mean, estimate.interval)
