@@ -129,6 +129,7 @@ def account(
         temporaries=_temporaries(sizes, small, large, layout, tokens),
         fragments=_fragments(sizes, large, batches) if alone else 0,
         kernels=kernels,
+        reading=sizes.dense if sizes.copied and device == "cpu" else 0,  # freed activations are kept meanwhile
         overhead=overhead,
         host=host,
     )
