@@ -57,9 +57,7 @@ def write_tasks(folder: Path, tasks: int, rows: int) -> list[dict[str, Any]]:
         path = folder / f"task{number}.jsonl"
         with path.open("w") as file:
             for _ in range(rows):
-                words = [
-                    f"{draw.choice('bdfgklmnprst')}{draw.choice('aeiou')}{draw.randrange(100)}" for _ in range(WORDS)
-                ]
+                words = draw.choices(vocabulary, k=WORDS)
                 file.write(json.dumps({"input": " ".join(words), "output": words[0]}) + "\n")
         entries.append({"data": str(path), "split": {"on_leak": "drop"}, "max_new_tokens": 8})
     return entries
