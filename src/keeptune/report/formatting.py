@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from keeptune.core.records import Interval, Score, SuiteLosses, SuiteVerdict
 from keeptune.core.units import minus, points
@@ -43,6 +44,12 @@ def known(value: float | None) -> bool:
 def metric_name(metric: str) -> str:
     """'rougeL' -> 'ROUGE-L'; an unknown name keeps its words."""
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def name_of(model: str) -> str:
+    """A model as people call it: of a path only the end, and not the 'tuned' of a run folder alone."""
+    parts = Path(model).parts
+    return model if len(parts) <= 2 and not model.startswith((".", "/")) else "/".join(parts[-2:])
 
 
 def sentence_case(text: str) -> str:
