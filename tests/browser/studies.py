@@ -40,9 +40,7 @@ def free_text() -> Summary:
 
     def told(arm: ArmSummary, mean: float) -> ArmSummary:
         interval = Interval(low=mean - 0.04, high=mean + 0.04)
-        target = Score(
-            metric="bits_per_byte", mean=mean, interval=interval, n=180, clusters=45, higher_is_better=False
-        )
+        target = Score(metric="bits_per_byte", mean=mean, interval=interval, n=180, clusters=45, higher_is_better=False)
         suites = (fixture.verdict("held-out prose", "Harmed", -0.043, 0.008, text=True),) if arm.suites else ()
         return arm.model_copy(update={"target": target, "suites": suites, "gain": None, "gain_mean": None})
 

@@ -62,6 +62,12 @@ def metric_unit(metric: str) -> str:
     return "bits per byte" if metric == "bits_per_byte" else "points"
 
 
+def metric_title(metric: str) -> str:
+    """'exact match, points': the title of an axis."""
+    name, unit = metric_name(metric), metric_unit(metric)
+    return name if name == unit else f"{name}, {unit}"
+
+
 def metric_number(value: float | None, metric: str, *, signed: bool = False) -> str:
     """A score in its own unit: '41.2' points, or '1.234' bits per byte."""
     if value is None or not math.isfinite(value):

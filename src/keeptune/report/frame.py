@@ -97,9 +97,9 @@ class Frame:
             for middle, text in self._numbers()
         ]
         scale = element("svg", *ticks, class_="scale", width=48, height=height, aria_hidden="true")
-        return Markup(
-            '<div class="{}"><p class="axis">↑ {}</p>{}{}<p class="axis under">{} →</p></div>'
-        ).format(class_, self.y_title, scale, plot, self.x_title)
+        return Markup('<div class="{}"><p class="axis">↑ {}</p>{}{}<p class="axis under">{} →</p></div>').format(
+            class_, self.y_title, scale, plot, self.x_title
+        )
 
     def _numbers(self) -> list[tuple[float, str]]:
         """(pixels from the top, text) along the y axis; the margin's name takes the place of numbers near it."""

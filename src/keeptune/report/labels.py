@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 Segment = tuple[float, float, float, float]  # from x, y to x, y in pixels
 
-CHARACTER = 7.3  # mean width of a character at the label's size, pixels
+CHARACTER = 8.0  # mean width of a bold character at the label's size, pixels
 LINE = 15.0  # height of a line of a label, pixels
 GAP = 9.0  # between the centre of a marker and its label
 SMALL = 6.6  # mean width of a character of the small labels in panels, pixels
@@ -35,33 +36,43 @@ def place(
         others: markers without a name.
     """
     markers: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in [*points, *others]]
-    wanted = [
-        _candidates(x, y, _size(name, CHARACTER), width, height) for (x, y), name in zip(points, names, strict=True)
-    ]
+    wanted = []
+    for (x, y), name in zip(points, names, strict=True):
+        boxes = _candidates(x, y, _size(name, CHARACTER), width, height)
+        wanted.append([(box, _covered(box, markers, lines)) for box in boxes])
     numbers = range(len(points))
     orders = (numbers, numbers[::-1], *(sorted(numbers, key=lambda n: points[n][axis]) for axis in (0, 1)))
-    return min((_greedy(points, wanted, order, markers, lines) for order in orders), key=lambda found: found[0])[1]
+    best: tuple[float, list[Box]] = (math.inf, [])
+    for order in orders:
+        best = min(best, _greedy(points, wanted, order), key=lambda found: found[0])
+        if best[0] == 0:
+            break
+    return best[1]
 
 
 def _greedy(
-    points: Sequence[tuple[float, float]],
-    wanted: Sequence[Sequence[Box]],
-    order: Sequence[int],
-    markers: Sequence[Box],
-    lines: Sequence[Segment],
+    points: Sequence[tuple[float, float]], wanted: Sequence[Sequence[tuple[Box, float]]], order: Sequence[int]
 ) -> tuple[float, list[Box]]:
-    """What the boxes cover that are chosen in this order, and the boxes, one per point."""
-    taken, crossed, total = list(markers), list(lines), 0.0
+    """What the boxes cover that are chosen in this order, and the boxes, one per point.
+
+    Args:
+        wanted: the places that are tried for every point, each with what it covers that is no label.
+    """
     found: dict[int, Box] = {}
+    ties: list[Segment] = []
+    total = 0.0
     for number in order:
-        at = points[number]
-        costs = [_covered(box, taken, crossed) + _tied(at, box, list(found.values())) for box in wanted[number]]
-        least = min(costs)
-        box = found[number] = wanted[number][costs.index(least)]
+        at, labels, least = points[number], list(found.values()), math.inf
+        for box, covered in wanted[number]:
+            if covered < least:
+                cost = covered + _covered(box, labels, ties) + _tied(at, box, labels)
+                if cost < least:
+                    least, found[number] = cost, box
+            if least == 0:
+                break
         total += least
-        taken.append(box)
-        if tie := leader(at, box):
-            crossed.append(tie)
+        if tie := leader(at, found[number]):
+            ties.append(tie)
     return total, [found[number] for number in range(len(points))]
 
 
@@ -117,7 +128,9 @@ def _candidates(
         places += [(x - length / 2, above), (x - length / 2, below), (x + 4, above), (x - 4 - length, above)]
         places += [(x + 4, below), (x - 4 - length, below)]
     for away in range(1, 5):
-        places += [(x + side, y + down * LINE) for side in (30 * away, -30 * away - length) for down in (-1, 1, -3, 3)]
+        places += [
+            (x + side, y + down * LINE) for side in (30 * away, -30 * away - length) for down in (-3, -1, 1, 3, 5, 7, 9)
+        ]
     boxes = []
     for left, top in places:
         left = min(max(left, 0.0), max(width - length, 0.0))

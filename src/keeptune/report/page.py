@@ -19,7 +19,7 @@ from keeptune.report import arms, formatting
 
 FILTERS = (
     "change_interval change_text change_unit clip count headline_text interval_text level_text metric_name "
-    "metric_number metric_unit name_of p_text rate_text score_text sentence_case share size_text"
+    "metric_number metric_title metric_unit name_of p_text rate_text score_text sentence_case share size_text"
 ).split()
 
 

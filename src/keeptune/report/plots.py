@@ -20,7 +20,8 @@ CHANGE = 20.0  # height of a strip in a table of verdicts, pixels
 PLOT = 300.0  # height of a scatter, pixels
 WIDE, NARROW = 456.0, 280.0  # a scatter has one of these widths, and names placed for it; style.css has them too
 NAME = 20  # characters in a line of a name
-TOGETHER = 5.0  # pixels
+TOGETHER = 5.0  # pixels between markers that share a label
+BESIDE = 8.0  # pixels from the centre of a marker to where a leader begins
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,9 @@ def change_axis_strip(axis: Axis, margin: float) -> Markup:
     left, right = axis.x(-margin), axis.x(0)
     at, anchor = (right, "end") if right > 50 else (left, "start")
     numbers = [label(axis.x(tick), 30, axis.write(tick)) for tick in axis.ticks]
-    return strip([_zone(axis, margin, 4, top=14), label(at, 11, "margin", "tick", anchor), *numbers], 34, class_="strip change")
+    return strip(
+        [_zone(axis, margin, 4, top=14), label(at, 11, "margin", "tick", anchor), *numbers], 34, class_="strip change"
+    )
 
 
 def _zone(axis: Axis, margin: float, height: float, top: float = 0.0) -> Markup:
@@ -219,5 +222,7 @@ def _leader(x: float, at: tuple[float, float], box: Box) -> Markup:
     tie = leader(at, box)
     if tie is None:
         return Markup("")
-    path = element("line", x1=0, y1=at[1], x2=tie[2] - at[0], y2=tie[3], class_="leader")
+    across, down = tie[2] - at[0], tie[3] - at[1]
+    start = BESIDE / math.hypot(across, down)
+    path = element("line", x1=start * across, y1=at[1] + start * down, x2=across, y2=tie[3], class_="leader")
     return element("svg", path, x=percent(x), y=0, width=1, height=1, overflow="visible")

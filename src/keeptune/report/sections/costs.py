@@ -10,10 +10,20 @@ from markupsafe import Markup
 from keeptune.core.records import Costs
 from keeptune.core.units import human_bytes, human_count, human_seconds
 from keeptune.report.arms import MANY, ArmView, ran, score_axis, scored
-from keeptune.report.formatting import MISSING, count, known, metric_name, metric_number, metric_unit, score_text, share
+from keeptune.report.formatting import (
+    MISSING,
+    count,
+    known,
+    metric_name,
+    metric_number,
+    metric_title,
+    score_text,
+    share,
+)
 from keeptune.report.frame import Frame
 from keeptune.report.plots import PLOT, Point, bar, interval_strip, scatter, spread
 from keeptune.report.svg import Axis
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -176,7 +186,7 @@ def shots(views: Sequence[ArmView], metric: str) -> Shots | None:
         score_axis(drawn, metric),
         PLOT,
         "prompt tokens per request",
-        f"{metric_name(metric)}, {metric_unit(metric)}",
+        metric_title(metric),
         8.0,
     )
     chart = scatter(

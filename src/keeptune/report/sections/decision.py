@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from keeptune.core.records import OPEN, UNSETTLED, ArmSummary, SuiteVerdict, Summary
-from keeptune.report.arms import ArmView, measurable, ran
+from keeptune.core.records import OPEN, UNSETTLED, ArmSummary, SequenceSummary, SuiteVerdict, Summary
+from keeptune.report.arms import ArmView, measurable, ran, worst
 from keeptune.report.formatting import (
     change_text,
     change_unit,
@@ -23,6 +23,7 @@ from keeptune.report.plots import spread
 
 Word = Literal["Keep", "Do not ship", "Undecided"]
 NAMED = 3  # suites that a sentence names
+FRACTION = "accuracy"  # scores of tasks learned in turn are fractions
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,27 @@ def decision(summary: Summary, views: Sequence[ArmView]) -> Decision:
     """Read off the recommendation and off the arm that it is about: the one to take, else the best that trained."""
     taken = next((v for v in views if v.chosen), None)
     about = taken if taken is not None and taken.trained else _best(summary, views)
+    base = "the best prompting" if any(v.arm.prompting for v in views) else "the model before"
+    if about is None and summary.sequences:
+        return _in_turn(summary.sequences, base)
     word = _word(summary, taken, about)
-    learned = sentence_case(_learned(summary, views, about))
-    return Decision(word, learned, _lost(summary, about), _to_do(word, taken, about), _base(views))
+    learned = sentence_case(_learned(summary, about, base))
+    return Decision(word, learned, _lost(summary, about), _to_do(word, taken, about, views), base)
+
+
+def _in_turn(sequences: Sequence[SequenceSummary], base: str) -> Decision:
+    """Of tasks learned one after another: what the order and arm with the best end learned and forgot."""
+    best = max(sequences, key=lambda one: one.average_accuracy.mean)
+    end, forgot = best.average_accuracy, best.forgetting
+    scored = f"{metric_number(end.mean, FRACTION)} ({interval_text(end.interval, FRACTION)})"
+    lost = f"{metric_number(forgot.mean, FRACTION)} ({interval_text(forgot.interval, FRACTION)})"
+    return Decision(
+        "Undecided",
+        sentence_case(f"{best.label} ends with {scored} points on average over {len(best.order)} tasks."),
+        f"It forgot {lost} points of the earlier tasks on average.",
+        "Choose among the tables of tasks learned in turn: nothing else was asked here.",
+        base,
+    )
 
 
 def _best(summary: Summary, views: Sequence[ArmView]) -> ArmView | None:
@@ -84,7 +103,7 @@ def _harmless(summary: Summary) -> bool:
     return summary.manifest.config.get("forgetting") == "harmless"
 
 
-def _learned(summary: Summary, views: Sequence[ArmView], about: ArmView | None) -> str:
+def _learned(summary: Summary, about: ArmView | None, base: str) -> str:
     """'LoRA r=16 scores 41.2 exact match on orders, +18.2 points over the best prompting (95 % +15.8 to +20.6).'"""
     if about is None:
         return "No model was trained."
@@ -95,7 +114,6 @@ def _learned(summary: Summary, views: Sequence[ArmView], about: ArmView | None) 
     gain = _gain(arm)
     if arm.gain is None or arm.gain_mean is None or gain is None:
         return f"{about.label} scores {score_text(arm.target)} {metric_name(metric)}{on}."
-    base = _base(views)
     change = f"{metric_number(arm.gain_mean, metric, signed=True)} {metric_unit(metric)}"
     interval = f"{level_text(arm.gain.level)} {interval_text(arm.gain, metric, signed=True)}"
     what = f"scores {metric_number(arm.target.mean, metric)} {metric_name(metric)}{on}"
@@ -105,17 +123,14 @@ def _learned(summary: Summary, views: Sequence[ArmView], about: ArmView | None) 
     return f"{about.label} {what}, {shown} {base}: {change} ({interval})."
 
 
-def _base(views: Sequence[ArmView]) -> str:
-    return "the best prompting" if any(v.arm.prompting for v in views) else "the model before"
-
-
 def _lost(summary: Summary, about: ArmView | None) -> str:
     """'More than the margin on 3 of 7 suites: addition (−31.0 points), odd one out (−8.2 points) and 1 more.'"""
     if about is None:
         return "Nothing: no weight was changed."
     suites = about.arm.suites
     if not suites:
-        return "Not measured: forgetting was declared harmless." if _harmless(summary) else "Not measured: no suite was."
+        why = "forgetting was declared harmless" if _harmless(summary) else "no retained suite was given"
+        return f"Not measured: {why}."
     seen = measurable(about.arm)
     harmed = [v for v in seen if v.verdict == "Harmed"]
     if harmed:
@@ -138,21 +153,35 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _to_do(word: Word, taken: ArmView | None, about: ArmView | None) -> str:
+def _to_do(word: Word, taken: ArmView | None, about: ArmView | None, views: Sequence[ArmView]) -> str:
     """What follows, in words that the records carry."""
     if word == "Keep":
-        return f"Take {taken.label}." if taken else ""
+        where = "; its model is in tuned/, in the run folder" if taken and taken.trained else ""
+        return f"Take {taken.label}{where}." if taken else ""
     suites = about.arm.suites if about else ()
     if word == "Undecided":
-        needed = max(((v.n_needed, v.suite) for v in suites if v.verdict in OPEN and v.n_needed), default=None)
-        if needed:
-            return f"Test more items before shipping: about {needed[0]:,} would settle {needed[1]}."
-        if not suites:
-            return "Before shipping, measure a suite that must not get worse."
-        return "Settle what is open before shipping: see what could not be told."
+        return _to_settle(suites)
     stay = f"take {taken.label}" if taken else "stay with the model as it was"
-    if about is not None and not any(v.verdict == "Harmed" for v in suites):
-        return f"Do not ship {about.label}; {stay}, and look at what it was trained on."
-    remedy = bool(about and about.arm.parts and about.arm.parts.remedies)
-    more = "a larger dose of what holds it back" if remedy else "a remedy against forgetting, replay first"
-    return f"Do not ship {about.label if about else 'it'}; {stay}, or train again with {more}."
+    if about is None or not any(v.verdict == "Harmed" for v in suites):
+        return f"Do not ship {about.label if about else 'it'}; {stay}, and look at what was trained on."
+    return f"Do not ship {about.label}; {stay}, or {_instead(about, views)}."
+
+
+def _to_settle(suites: Sequence[SuiteVerdict]) -> str:
+    needed = max(((v.n_needed, v.suite) for v in suites if v.verdict in OPEN and v.n_needed), default=None)
+    if needed:
+        return f"Test more items before shipping: about {needed[0]:,} would settle {needed[1]}."
+    if not suites:
+        return "Before shipping, measure a suite that must not get worse."
+    return "Settle what is open before shipping: see what could not be told."
+
+
+def _instead(about: ArmView, views: Sequence[ArmView]) -> str:
+    """Where no remedy was tried, to try one; else the arm that learned and lost least."""
+    if not any(v.arm.parts and v.arm.parts.remedies for v in views):
+        return "train again with a remedy against forgetting, replay first"
+    learned = [(low.change, v) for v in ran(views) if (low := worst(v.arm)) and (_gain(v.arm) or (0.0,))[0] > 0]
+    change, kept = max(learned, key=lambda pair: pair[0], default=(0.0, about))
+    if kept is about:
+        return "train again with a larger dose of what holds it back"
+    return f"start from {kept.label}, which lost least ({change_text(change)} at worst)"

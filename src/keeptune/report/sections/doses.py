@@ -18,7 +18,11 @@ from keeptune.report.arms import (
     target_axis,
     worst,
 )
-from keeptune.report.formatting import change_text, metric_name, metric_unit, score_text
+from keeptune.report.formatting import (
+    change_text,
+    metric_title,
+    score_text,
+)
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEIGHT, Panel, Spot, spots
 from keeptune.report.plots import spread
@@ -109,7 +113,7 @@ def _target_panel(
 ) -> Markup:
     targets = [d.view.arm.target for d in doses]
     values = [end for t in targets for end in (t.mean, *(spread(t.interval) or ()))]
-    title = f"{metric_name(metric)}, {metric_unit(metric)}"
+    title = metric_title(metric)
     frame = Frame(x_axis, target_axis(values, metric, wanted=4), HEIGHT, SHARE, title)
     parts, marks = frame.grid(upright=False), []
     for kind, series in _series(doses, kinds, shares):

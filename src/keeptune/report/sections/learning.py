@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from keeptune.core.records import CurvePoint, LearningCurve, Score, Summary
+from keeptune.core.records import CurvePoint, LearningCurve, Summary
 from keeptune.report.arms import target_axis
-from keeptune.report.formatting import known, metric_name, metric_number, metric_unit, score_text
+from keeptune.report.formatting import (
+    known,
+    metric_number,
+    metric_title,
+    score_text,
+)
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEAD, HEIGHT, Panel, Spot, band, spots, upright_mark
 from keeptune.report.plots import spread
@@ -35,7 +40,7 @@ def learning(summary: Summary) -> Learning | None:
     scores += [curve.prompting for curve, _ in curves if curve.prompting is not None]
     values = [end for s in scores for end in (s.mean, *(spread(s.interval) or ()))]
     y_axis = target_axis(values, summary.metric, wanted=4)
-    title = f"{metric_name(summary.metric)}, {metric_unit(summary.metric)}"
+    title = metric_title(summary.metric)
     panels = []
     for curve, points in curves:
         panels.append((Panel(curve.label, _caption(curve, points), _chart(curve, points, y_axis, title)), curve))

@@ -10,7 +10,11 @@ from markupsafe import Markup
 from keeptune.core.records import SearchPoint, SearchSummary, Summary
 from keeptune.core.units import minus
 from keeptune.report.arms import target_axis
-from keeptune.report.formatting import metric_name, metric_number, metric_unit, size_text
+from keeptune.report.formatting import (
+    metric_number,
+    metric_title,
+    size_text,
+)
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEAD, WIDTH, Spot, spots, upright_mark
 from keeptune.report.plots import PLOT
@@ -63,7 +67,7 @@ def price(summary: Summary) -> Price | None:
 def _chart(search: SearchSummary, shown: Sequence[SearchPoint], front: Sequence[SearchPoint], metric: str) -> Markup:
     x_axis = Axis.around([0.0, 1.0, *(point.worst for point in shown)], lambda value: minus(f"{value:.4g}"))
     y_axis = target_axis([search.base, *(point.target for point in shown)], metric)
-    title = f"{metric_name(metric)}, {metric_unit(metric)}"
+    title = metric_title(metric)
     frame = Frame(x_axis, y_axis, PLOT, "margin that a model needs, in margins", title, head=HEAD)
     way = [(point.worst, point.target) for point in front if point.worst <= SHOWN]
     parts = [*frame.grid(), *upright_mark(frame, 1.0, "your margins"), frame.join(way, "path")]

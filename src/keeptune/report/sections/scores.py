@@ -22,8 +22,7 @@ from keeptune.report.formatting import (
     change_interval,
     change_text,
     change_unit,
-    metric_name,
-    metric_unit,
+    metric_title,
     score_text,
 )
 from keeptune.report.frame import Frame
@@ -91,7 +90,7 @@ def retention_chart(summary: Summary, views: Sequence[ArmView]) -> Retention | N
         target_axis([x for p in points for x in (p.x, *(p.x_range or ()))], summary.metric),
         change_axis([-(margin or 0.0), *(y for p in points for y in (p.y, *(p.y_range or ())))]),
         PLOT,
-        f"{metric_name(summary.metric)}, {metric_unit(summary.metric)}",
+        metric_title(summary.metric),
         f"worst change of a retained suite, {_unit(placed)}",
         8.0,
         margin=margin,
