@@ -30,6 +30,7 @@ from keeptune.report.sections import (
     sequences,
     suites,
     transfer,
+    trouble,
 )
 
 CONFIG_LENGTH = 20_000  # characters of the resolved configuration that the page shows
@@ -50,6 +51,7 @@ SECTIONS = {
     "scores": Heading("Target score by arm", "Target score"),
     "retention": Heading("Gain against retention", "Gain against retention"),
     "suites": Heading("What was kept, suite by suite", "Suite by suite"),
+    "trouble": Heading("What went wrong in training", "What went wrong"),
     "lost": Heading("What was lost, and where", "What was lost"),
     "undecided": Heading("What could not be told", "What could not be told"),
     "sequences": Heading("Tasks learned one after another", "Sequences"),
@@ -114,6 +116,7 @@ def _content(summary: Summary, views: Sequence[arms.ArmView], run: Path) -> dict
         "scores": scores.scores(views, metric),
         "retention": scores.retention_chart(summary, views),
         "suites": suites.suites(views, run),
+        "trouble": trouble.trouble(views),
         "lost": lost.lost(views),
         "drift": suites.drifts(views),
         "matched": equal_score.matched(summary),

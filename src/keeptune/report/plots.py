@@ -187,7 +187,8 @@ def _names(frame: Frame, points: Sequence[Point], path: Sequence[tuple[float, fl
     names = ["\n".join(line for p in group for line in textwrap.wrap(p.name, NAME)) for group in groups]
     pixels = [frame.pixels(group[0].x, group[0].y, width) for group in groups]
     others = [frame.pixels(p.x, p.y, width) for group in groups for p in group[1:]]
-    boxes = place(pixels, names, width, frame.height, drawn, others)
+    bold = [_bold(group) for group in groups]
+    boxes = place(pixels, names, width, frame.height, drawn, others, bold)
     placed = list(zip(groups, names, pixels, boxes, strict=True))
     return [_leader(frame.at(group[0].x, group[0].y)[0], at, box) for group, _, at, box in placed] + [
         _name(frame, group, name, at, box) for group, name, at, box in placed
@@ -214,7 +215,12 @@ def _name(frame: Frame, group: Sequence[Point], name: str, at: tuple[float, floa
         element("tspan", text, x=x, dx=box[0] - at[0], y=box[1] + LINE * number + 11.5)
         for number, text in enumerate(name.split("\n"))
     ]
-    return element("text", *lines, class_="name chosen" if any("chosen" in p.class_ for p in group) else "name")
+    return element("text", *lines, class_="name chosen" if _bold(group) else "name")
+
+
+def _bold(group: Sequence[Point]) -> bool:
+    """The recommended arm's name stands out."""
+    return any("chosen" in p.class_ for p in group)
 
 
 def _leader(x: float, at: tuple[float, float], box: Box) -> Markup:

@@ -82,6 +82,9 @@ def test_a_training_that_gained_nothing_is_not_shipped() -> None:
         "95 % ", ""
     )
     assert found.to_do.endswith("look at what was trained on.")
+    blamed = arm.model_copy(update={"cause": "rate: too low"})
+    found = decided(fixture.study(arms=(*fixture.arms()[:4], blamed), recommendation=advised(None)))
+    assert found.to_do.endswith("likely cause of learning nothing: rate: too low.")
 
 
 def test_tasks_learned_in_turn_are_summed_up() -> None:

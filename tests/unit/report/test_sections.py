@@ -86,6 +86,12 @@ def test_a_search_without_anything_to_keep_is_said_and_not_drawn() -> None:
     assert "Nothing." in part and "<svg" not in part and "<table" not in part
 
 
+def test_rows_behind_a_spike_are_named_by_file_and_line(page: str) -> None:
+    text = text_of(section(page, "trouble"))
+    assert "140 5.210 1.320 orders.jsonl, line 1204 (9.40); orders.jsonl, line 7 (6.10); row c (1.10)" in text
+    assert "Likely cause: rate: the training loss stayed where it was." in text
+
+
 def test_what_was_lost_is_grouped_and_shown(page: str) -> None:
     lost = section(page, "lost")
     assert "all 8 measurable suites together: something was lost" in text_of(lost)

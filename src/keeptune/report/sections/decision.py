@@ -163,7 +163,9 @@ def _to_do(word: Word, taken: ArmView | None, about: ArmView | None, views: Sequ
         return _to_settle(suites)
     stay = f"take {taken.label}" if taken else "stay with the model as it was"
     if about is None or not any(v.verdict == "Harmed" for v in suites):
-        return f"Do not ship {about.label if about else 'it'}; {stay}, and look at what was trained on."
+        cause = about.arm.cause if about else None
+        look = f"likely cause of learning nothing: {cause}" if cause else "look at what was trained on"
+        return f"Do not ship {about.label if about else 'it'}; {stay}; {look}."
     return f"Do not ship {about.label}; {stay}, or {_instead(about, views)}."
 
 
