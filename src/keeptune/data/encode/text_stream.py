@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from keeptune.data.encode.token_texts import BROKEN, PENDING
 from keeptune.data.encode.texts import Texts
+from keeptune.data.encode.token_texts import BROKEN, PENDING
 
 
 class TextStream:
