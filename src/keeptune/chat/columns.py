@@ -36,6 +36,7 @@ class Column:
     source: str  # the run or model as it was named
     place: Place
     arm: ArmSummary | None = None  # what the run found out about it
+    target: str = ""  # of the run
     recommended: bool = False
     behind: Demonstrations = NOTHING  # what stands in front of a prompt
 
@@ -138,7 +139,7 @@ def _run(run: Path) -> Sources:
 
     def column(label: str, place: Place, arm: ArmSummary | None, behind: Demonstrations) -> Column:
         chosen = arm is not None and arm.name == summary.recommendation.arm
-        return Column(label, str(run), place, arm, chosen, behind)
+        return Column(label, str(run), place, arm, summary.target, chosen, behind)
 
     columns = [column(BASE, base, prompting.get(0), bare)]
     if best is not None and shots and behind is not None:

@@ -20,18 +20,20 @@ from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from keeptune.chat.access import Access
-from keeptune.chat.conversation import Conversation, Happened
 from keeptune.chat.kept import KeptRows
 from keeptune.chat.view import PageView
 from keeptune.core.errors import KeeptuneError, ResourceError
 from keeptune.core.records import Record
 from keeptune.report.page import fragment, style
+
+if TYPE_CHECKING:  # a page can be served without torch
+    from keeptune.chat.conversation import Conversation, Happened
 
 MOST = 2**20  # bytes of a request
 SILENCE = 60.0  # seconds that a client may take to send or to take something

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from keeptune.chat.columns import Column, Sources
 from keeptune.core.records import Record, SuiteVerdict
 from keeptune.core.records.verdicts import Verdict
 from keeptune.report.formatting import change_unit, change_with_interval, metric_name, score_text
+
+if TYPE_CHECKING:  # words alone need no torch
+    from keeptune.chat.columns import Column, Sources
 
 ORDER: tuple[Verdict, ...] = (
     "Harmed",
@@ -40,7 +43,7 @@ class ColumnView(Record):
 
     number: int  # as requests name it
     label: str
-    source: str
+    about: str  # which model or run it is of, where that is not clear
     recommended: bool
     score: str  # on the run's target; "" where there is none
     counts: tuple[CountView, ...] = ()
@@ -71,7 +74,7 @@ def page_view(sources: Sources, max_new_tokens: int, kept: str) -> PageView:
     names = list(dict.fromkeys(column.source for column in sources.columns))
     return PageView(
         title=" · ".join(names),
-        columns=tuple(_column(number, column) for number, column in enumerate(sources.columns)),
+        columns=tuple(_column(number, column, len(names) > 1) for number, column in enumerate(sources.columns)),
         suggestions=tuple(
             SuggestionView(of=each.of, prompt=each.prompt, references=each.references) for each in sources.suggestions
         ),
@@ -81,16 +84,18 @@ def page_view(sources: Sources, max_new_tokens: int, kept: str) -> PageView:
     )
 
 
-def _column(number: int, column: Column) -> ColumnView:
+def _column(number: int, column: Column, several: bool) -> ColumnView:
     arm = column.arm
     suites = sorted(arm.suites if arm else (), key=lambda suite: ORDER.index(suite.verdict))
-    scored = arm is not None and arm.target.n > 0
+    about = [column.place.model] if arm is None or arm.prompting else []
+    about += [column.source] if several else []
+    score = f"{column.target}: {score_text(arm.target)} {metric_name(arm.target.metric)}" if arm else ""
     return ColumnView(
         number=number,
         label=column.label,
-        source=column.source,
+        about=" · ".join(dict.fromkeys(each for each in about if each != column.label)),
         recommended=column.recommended,
-        score=f"{score_text(arm.target)} {metric_name(arm.target.metric)}" if arm is not None and scored else "",
+        score=score,
         counts=_counts(suites),
         suites=tuple(_suite(suite) for suite in suites),
     )

@@ -3,6 +3,7 @@
 
 const byId = (id) => document.getElementById(id);
 const [prompt, send, stop, suggestions, status] = ["prompt", "send", "stop", "suggestions", "status"].map(byId);
+const WAITING = { waiting: "waits …", loading: "reads its weights …" };
 const columns = new Map(); // number -> Column
 let reference = null; // {prompt, texts} of the suggestion in the prompt
 let running = null; // {id} of what is asked
@@ -20,9 +21,10 @@ class Column {
     this.label = told.label;
     this.asked = null; // the prompt of the answer that is shown
     this.ids = []; // its tokens
+    this.lead = ""; // the white space that it begins with, which belongs to it and is not shown
     this.element = byId("column").content.cloneNode(true).firstElementChild;
     this.find(".name").textContent = told.label;
-    this.find(".source").textContent = told.source;
+    this.find(".about").textContent = told.about;
     this.find(".score").textContent = told.score;
     this.find(".pick").hidden = !told.recommended;
     this.element.classList.toggle("recommended", told.recommended);
@@ -65,8 +67,9 @@ class Column {
 
   // What stands in the answer's place: nothing yet, text that is written, a whole answer, or why there is none.
   show(text, state) {
+    this.pending = state in WAITING || state === "writing";
     this.answer.textContent = text;
-    this.answer.dataset.empty = { idle: "", waiting: "waits …", loading: "reads its weights …", done: "(nothing)" }[state] ?? "";
+    this.answer.dataset.empty = state === "done" ? "(nothing)" : (WAITING[state] ?? "");
     this.answer.classList.toggle("writing", state === "writing");
     this.answer.classList.toggle("refused", state === "refused");
     const done = state === "done";
@@ -90,12 +93,13 @@ class Column {
   }
 
   add(text) {
-    this.answer.append(text);
+    this.answer.append(this.answer.textContent ? text : text.trimStart());
   }
 
   done({ text, ids, ended, seconds }) {
     this.ids = ids;
-    this.show(text, "done");
+    this.lead = text.slice(0, text.length - text.trimStart().length);
+    this.show(text.trimStart(), "done");
     const why = { end: "", limit: ", cut at the limit", stopped: ", stopped" }[ended];
     this.foot(`${ids.length} token${ids.length === 1 ? "" : "s"} in ${seconds.toFixed(1)} s${why}`);
     this.compare();
@@ -120,7 +124,7 @@ class Column {
     const button = this.find(".keep");
     button.disabled = true;
     try {
-      const row = { prompt: this.asked, completion: this.answer.textContent, column: this.number };
+      const row = { prompt: this.asked, completion: this.lead + this.answer.textContent, column: this.number };
       const { rows } = await (await post("keep", row)).json();
       this.said(`kept: ${rows} row${rows === 1 ? "" : "s"} in ${page.kept}`);
     } catch (error) {
@@ -190,7 +194,7 @@ async function ask() {
   } catch (error) {
     status.textContent = error.message;
   }
-  for (const column of chosen) if (column.answer.dataset.empty.endsWith("…") || column.answer.classList.contains("writing")) column.show("", "idle");
+  for (const column of chosen) if (column.pending) column.show("", "idle");
   working(false);
   running = null;
 }
@@ -201,7 +205,8 @@ function working(on) {
 }
 
 function suggest(told) {
-  const groups = Map.groupBy ? Map.groupBy(told, (each) => each.of) : told.reduce((m, each) => m.set(each.of, [...(m.get(each.of) ?? []), each]), new Map());
+  const groups = new Map();
+  for (const item of told) groups.set(item.of, [...(groups.get(item.of) ?? []), item]);
   suggestions.hidden = told.length === 0;
   suggestions.append(new Option("A prompt from the run …", ""));
   for (const [of, items] of groups) {
@@ -238,6 +243,9 @@ byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   ask();
 });
+addEventListener("click", ({ target }) => {
+  for (const open of document.querySelectorAll(".verdicts[open]")) if (!open.contains(target)) open.open = false;
+});
 stop.addEventListener("click", () => running?.id && post("stop", { id: running.id }).catch(() => {}));
 
 const page = await (await fetch("columns")).json();
@@ -245,9 +253,8 @@ document.title = `${page.title} · keeptune chat`;
 byId("title").textContent = page.title;
 byId("limits").textContent = `Greedy: always the likeliest token, at most ${page.max_new_tokens}. An answer can be corrected where it stands before it is kept in ${page.kept}. Ctrl + Enter asks.`;
 for (const note of page.notes) byId("notes").append(Object.assign(document.createElement("li"), { textContent: note }));
-const several = new Set(page.columns.map((each) => each.source)).size > 1;
 for (const told of page.columns) {
-  const column = new Column(several ? told : { ...told, source: "" });
+  const column = new Column(told);
   columns.set(told.number, column);
   byId("columns").append(column.element);
 }
