@@ -51,7 +51,8 @@ def test_a_column_answers_as_the_study_scored_it(
         pieces: list[str] = []
         began: list[Any] = []
         found = answer(models, column, item.prompt, 200, began=began.append, said=pieces.append, going=lambda: True)
-        assert "".join(pieces) == found.text and found.text.strip() == item.prediction
+        assert "".join(pieces) == found.text
+        assert item.prediction and found.text.strip().startswith(item.prediction)  # which the task's own limit cut
         assert began[0].shots == len(column.behind.examples)
 
 
