@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Models:
         if group not in self._there:
             for other in self._there.keys() - {self._first}:
                 del self._there[other]
+            gc.collect()  # modules and what peft wraps around them point at each other
             self._load(group)
         with self._there[group].using(place) as lm:
             yield lm, self._encoder(place, lm)
