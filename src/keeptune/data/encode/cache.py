@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import os
 from collections import deque
@@ -47,6 +48,8 @@ SMALL = 20_000  # rows below which neither files nor processes pay: they are enc
 SHARDS, SHARD_ROWS = 256, 2048  # at most so many shards, of at least so many rows
 INDEX = "index.json"
 _FORMAT = 2  # of the files
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 Parts = Mapping[Path, Sequence[Rendered]]  # rows of every shard
@@ -80,7 +83,10 @@ def encoded(
         return encoder.encode_batch(rows)
     place = folder / "encoded" / cache_key(encoder, [key, len(rows)])
     try:
-        return _published(place) or _build(place, encoder, rows, processes or cores(), progress)
+        if (kept := _published(place)) is not None:
+            log.info("%d encoded rows: read from %s", len(rows), place)
+            return kept
+        return _build(place, encoder, rows, processes or cores(), progress)
     except (OSError, ResourceError) as error:  # the latter from `whole`
         told = error.message if isinstance(error, ResourceError) else error.strerror or error
         raise ResourceError(
