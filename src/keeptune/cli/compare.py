@@ -39,6 +39,9 @@ def compare(
     target: Annotated[str | None, typer.Option(help="The task that was trained for: reported, not judged.")] = None,
     margin: Margins = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many test items of each task.")] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Ask items in blocks, and of each task no more than settles its verdict.")
+    ] = False,
     samples: Annotated[bool, typer.Option(help="Compare two sets of lm-eval sample logs; no model is loaded.")] = False,
     metric: Annotated[
         list[str] | None, typer.Option(help="With --samples: metric, or metric,filter; the first that a task has.")
@@ -76,6 +79,7 @@ def compare(
         margin=common,
         margins=margins,
         limit=limit,
+        fast=fast,
         samples=samples,
         metric=metric or (),
         precision=precision,
