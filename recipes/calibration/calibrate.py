@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -24,7 +24,8 @@ from keeptune.retention.sequential import LOOKS
 PAGE = Path(__file__).parents[2] / "docs" / "calibration.md"
 ARMS = (1, 2, 5, 10, 20)
 POWERS = (0.8, 0.95, 0.99, 0.999)
-CHOICES, STOPPED = "Choices", "Stopped when settled"
+CHOICES, STOPPED, REPLAYED = "Choices", "Stopped when settled", "Stopped when settled: studies"
+TITLES = [*SECTIONS, CHOICES, STOPPED, REPLAYED]
 
 
 def opening(draws: int) -> str:
@@ -43,11 +44,10 @@ def opening(draws: int) -> str:
 
 def section(title: str, draws: int) -> Iterator[str]:
     """A section of the page, block by block."""
-    yield f"## {title}"
     if title == CHOICES:
         yield from choices(draws // 4)
     elif title == STOPPED:
-        yield from stopped(draws // 6)
+        yield from stopped(draws // 8)
     else:
         found = SECTIONS[title](draws)
         yield table(found)
@@ -139,6 +139,19 @@ def stopped(draws: int) -> Iterator[str]:
     yield "\n".join(lines)
 
 
+def put(title: str, blocks: Iterable[str], head: str | None = None) -> None:
+    """Write a section into the page, in its place, and print it; `head` where what stands above is new too."""
+    old_head, *old = PAGE.read_text(encoding="utf-8").rstrip().split("\n\n## ")
+    kept = {text.partition("\n")[0]: text.partition("\n")[2].strip() for text in old}
+    written = []
+    for block in blocks:
+        written.append(block)
+        print(f"{block}\n", flush=True)
+    kept[title] = "\n\n".join(written)
+    sections = [f"## {each}\n\n{kept[each]}" for each in TITLES if each in kept]
+    PAGE.write_text("\n\n".join([head or old_head, *sections]) + "\n", encoding="utf-8")
+
+
 def share(value: float | None) -> str:
     """'5.2 %'."""
     return "" if value is None else f"{100 * value:.1f} %"
@@ -146,22 +159,12 @@ def share(value: float | None) -> str:
 
 def main() -> None:
     """Write the page, or some of its sections."""
-    titles = [*SECTIONS, CHOICES, STOPPED]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=4_000)
-    parser.add_argument("--only", choices=titles, help="this section alone; the others stay as they are")
+    parser.add_argument("--only", choices=TITLES[:-1], help="this section alone; the others stay as they are")
     asked, started = parser.parse_args(), time.monotonic()
-    head, *old = PAGE.read_text(encoding="utf-8").rstrip().split("\n\n## ")
-    kept = {text.partition("\n")[0]: f"## {text}" for text in old}
-    if asked.only is None:
-        head = opening(asked.draws)
-    for title in [asked.only] if asked.only else titles:
-        blocks = []
-        for block in section(title, asked.draws):
-            blocks.append(block)
-            print(f"{block}\n", flush=True)
-        kept[title] = "\n\n".join(blocks)
-    PAGE.write_text("\n\n".join([head, *(kept[title] for title in titles if title in kept)]) + "\n", encoding="utf-8")
+    for title in [asked.only] if asked.only else TITLES[:-1]:
+        put(title, section(title, asked.draws), None if asked.only else opening(asked.draws))
     print(f"{PAGE}: {human_seconds(time.monotonic() - started)}", file=sys.stderr)
 
 

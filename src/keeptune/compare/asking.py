@@ -1,4 +1,4 @@
-"""What two models are asked of a task: all of its test items, or as many as settle its verdict. No torch."""
+"""What two models are asked of a suite: all of its items, or as many as settle its verdict. No torch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from keeptune.core.records import ItemRecord
-from keeptune.evaluate.metrics.corpus import CorpusMetric
-from keeptune.evaluate.prompts import chosen_items
-from keeptune.evaluate.task import Task
-from keeptune.retention.pairs import pair
+from keeptune.data.examples import Example
+from keeptune.retention.pairs import Suite, pair
 from keeptune.retention.sequential import LOOKS, Stop, course, settled
 from keeptune.retention.skill import skill_of
 
 Items = tuple[ItemRecord, ...]
 Ask = Callable[[Collection[str]], "Answered"]
-"""Asks both models the test items with these ids."""
+"""Asks both models the items with these ids."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +41,32 @@ class Answered:
 
 
 def ask_until_settled(
-    task: Task, ask: Ask, validation: Sequence[ItemRecord], suites: int, limit: int | None, *, same_weights: bool
+    suite: Suite,
+    items: Sequence[Example | ItemRecord],
+    ask: Ask,
+    validation: Sequence[ItemRecord],
+    suites: int,
+    *,
+    whole: bool = False,
+    same_weights: bool = False,
 ) -> tuple[Answered, Stop]:
-    """Ask block after block of a task's test items until its verdict is settled (`retention.sequential`).
+    """Ask block after block of a suite's items until its verdict is settled (`retention.sequential`).
 
     One block settles what no item decides: that the base's validation items show no skill, and equal weights. All items
-    are one block where the base has no validation items, so that the judged ones say what it can do, and where the
-    metric is one of all answers together.
+    are one block where the base has no validation items: then the judged ones say what it can do.
 
     Args:
-        task: what is asked.
+        suite: what is judged.
+        items: all that can be asked, with their clusters.
         ask: asks both models.
         validation: the base's validation items.
         suites: number of suites that are judged together.
-        limit: of the test items, where there is one.
+        whole: scores of single items mean nothing: all are one block.
         same_weights: both are the same model.
     """
-    items = chosen_items(task, "test", limit)
-    looks = LOOKS if validation and not isinstance(task.metric, CorpusMetric) else 1
-    planned = course(task.name, [item.cluster for item in items], suites, looks)
-    skill = skill_of(task.suite(), validation) if validation else None
+    looks = 1 if whole or not validation else LOOKS
+    planned = course(suite.name, [item.cluster for item in items], suites, looks)
+    skill = skill_of(suite, validation) if validation else None
     seen = Answered((), ())
     for look, block in enumerate(planned.blocks):
         seen = seen.and_then(ask([items[position].id for position in block]))

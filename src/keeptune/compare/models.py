@@ -18,6 +18,8 @@ from keeptune.core.errors import ConfigError
 from keeptune.core.files import cache_folder
 from keeptune.core.records import ItemRecord, Part
 from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.metrics.corpus import CorpusMetric
+from keeptune.evaluate.prompts import chosen_items
 from keeptune.evaluate.task import Judged, Task
 from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters
@@ -131,7 +133,13 @@ class _Sides:
         if not fast:
             return self._pair(task, self._ask(task), able)
         seen, stop = ask_until_settled(
-            task, partial(self._ask, task), able, suites, self.answers.limit, same_weights=self.same_weights
+            task.suite(),
+            chosen_items(task, "test", self.answers.limit),
+            partial(self._ask, task),
+            able,
+            suites,
+            whole=isinstance(task.metric, CorpusMetric),
+            same_weights=self.same_weights,
         )
         return self._pair(task, seen, able, stop)
 

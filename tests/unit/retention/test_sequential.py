@@ -175,7 +175,11 @@ def test_bounds_p_values_and_mirror_images_agree(suite: Suite, scores: PairedSco
     assert found.mirrored.p_below(-low) == pytest.approx(0.025, abs=1e-4)
     assert found.mirrored.mirrored == found
     assert found.lower_bound() == pytest.approx(found.interval(0.9)[0])
-    assert (low, high) != change_of(suite, scores).interval()
+    nominal = change_of(suite, scores)
+    assert (low, high) != nominal.interval()
+    for value in (-0.03, -0.02, -0.01, 0.0, 0.01):
+        assert found.p_below(value) >= nominal.p_below(value)
+    assert low <= nominal.interval()[0] + 1e-6 and high >= nominal.interval()[1] - 1e-6
 
 
 def until_settled(suite: Suite, scores: PairedScores, suites: int = 1) -> tuple[PairedScores, Stop]:
