@@ -55,7 +55,10 @@ class Comparison:
         return self.summary.arms[1].suites
 
     def save(self, run: Path) -> None:
-        """Write summary.json and, laid out as a study's, the items that its verdicts can be recomputed from."""
+        """Write summary.json and, laid out as a study's, the items that its verdicts can be recomputed from.
+
+        Where suites were stopped, the looks before the last are not among them.
+        """
         for each in self.suites:
             for arm, items in ((BEFORE, each.before), (AFTER, each.after)):
                 write_records(run / "arms" / arm / "items" / f"{each.suite.name}.jsonl", items)

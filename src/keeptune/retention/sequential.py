@@ -9,8 +9,8 @@ Bonferroni's first step of Holm's procedure does, 5 % over the number of suites 
 
 What is then said of the change reckons with the looks before the last (stage-wise ordering: Tsiatis, Rosner & Mehta
 1984, Biometrics 40): its p values and limits are those of "as far from this value, or stopped on that side before". By
-that p values stay uniform under their hypothesis, Holm's procedure runs over them as over any others, and an interval
-covers as often as it says. With a single block everything is what it is without.
+that p values keep their level where the looks before were passed, Holm's procedure runs over them as over any others,
+and an interval covers at least as often as it says. With a single block everything is what it is without.
 
 The joint distribution of the statistics at the looks is that of Brownian motion: their correlation is the root of the
 ratio of the shares of clusters that they have seen. `change` gives every look's statistic by its own method, as a
