@@ -186,7 +186,7 @@ def course(suite: str, clusters: Sequence[str], suites: int, looks: int = LOOKS,
     Example:
         >>> found = course("addition", [f"item {number}" for number in range(200)], suites=3)
         >>> [len(block) for block in found.blocks]
-        [34, 33, 33, 33, 33, 34]
+        [34, 33, 33, 34, 33, 33]
     """
     order = sorted(set(clusters), key=lambda name: content_hash([suite, name]))
     looks = max(min(looks, len(order) // MIN_CLUSTERS), 1)
