@@ -121,13 +121,13 @@ def account(
     if layout.offload:
         host += sum(resident.values()) if device != "cpu" else 0
         resident = dict.fromkeys(resident, 0) if device != "cpu" else resident
-    alone = device == "cpu" and not layout.sharded and tokens == large.tokens
+    whole = device == "cpu" and not layout.sharded
     return MemoryAccount(
         **resident,
         base_copy=copied,
         activations=_at(small, large, tokens, "kept_bytes"),
         temporaries=_temporaries(sizes, small, large, layout, tokens),
-        fragments=_fragments(sizes, large, batches) if alone else 0,
+        fragments=_fragments(sizes, large, batches) if whole else 0,
         kernels=kernels,
         reading=sizes.dense if sizes.copied and device == "cpu" else 0,  # freed activations are kept meanwhile
         overhead=overhead,
