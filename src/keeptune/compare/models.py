@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.text import Text
 
 from keeptune.compare.shared_template import SharedTemplate, shared_template, short_name
 from keeptune.compare.side_by_side import Comparison, SuitePair, side_by_side
 from keeptune.core.errors import ConfigError
 from keeptune.core.files import cache_folder
+from keeptune.core.lines import print_line
 from keeptune.core.records import ItemRecord, Part
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.task import Judged, Task
@@ -70,7 +70,7 @@ def compare_models(
     tasks, aim = _tasks(retain, target, margin, margins or {})
     template = shared_template(base, tuned)
     for note in template.notes:
-        console.print(Text(note, style="yellow"))
+        print_line(note, console, "yellow")
     both = _ask_both(base, tuned, template, tasks, aim, precision, _Answers(console, limit))
     settings: dict[str, object] = {"base": base, "tuned": tuned, "retain": list(retain), "target": target}
     settings |= {"margin": margin, "limit": limit, "precision": precision}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -83,12 +83,6 @@ def print_summary(summary: Summary, console: Console) -> None:
     if found := sequences(summary):
         console.print()
         console.print(_in_turn(found), highlight=False)
-
-
-def print_lines(lines: Iterable[object], console: Console) -> None:
-    """Print each on a line of its own as it is: it may hold brackets, and commands that somebody copies."""
-    for line in lines:
-        console.print(str(line), highlight=False, markup=False, soft_wrap=True)
 
 
 def _trouble(summary: Summary) -> Iterator[Text]:

@@ -26,9 +26,13 @@ FILTERS = (
 def filled(template: str, **content: object) -> str:
     """The template as a page, style and script inlined. ``content`` names at least ``version``."""
     environment = _environment()
-    style = Markup(_text(environment, "style.css"))
-    script = Markup(_text(environment, "script.js"))
-    return environment.get_template(template).render(content, style=style, script=script, policy=_policy(style, script))
+    shown, script = Markup(style()), Markup(_text(environment, "script.js"))
+    return environment.get_template(template).render(content, style=shown, script=script, policy=_policy(shown, script))
+
+
+def style() -> str:
+    """The style sheet of all pages."""
+    return _text(_environment(), "style.css")
 
 
 def fragment(template: str, **content: object) -> Markup:
