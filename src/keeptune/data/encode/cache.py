@@ -16,6 +16,7 @@ The reference is `Encoder.encode_all`: the same rows, dropped rows and errors.
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 from collections import deque
@@ -45,6 +46,8 @@ SMALL = 20_000  # rows below which further processes do not pay: they are encode
 SHARDS, SHARD_ROWS = 256, 2048  # at most so many shards, of at least so many rows
 INDEX = "index.json"
 _FORMAT = 2  # of the files
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 Parts = Mapping[Path, Sequence[Rendered]]  # rows of every shard
@@ -77,7 +80,10 @@ def encoded(
     few = len(rows) < small
     place = folder / "encoded" / cache_key(encoder, [key, len(rows)])
     try:
-        found = _published(place) or _build(place, encoder, rows, 1 if few else processes or cores(), progress)
+        if (found := _published(place)) is not None:
+            log.info("%d encoded rows: read from %s", len(rows), place)
+        else:
+            found = _build(place, encoder, rows, 1 if few else processes or cores(), progress)
     except (OSError, ResourceError) as error:  # the latter from `whole`
         told = error.message if isinstance(error, ResourceError) else error.strerror or error
         raise ResourceError(
