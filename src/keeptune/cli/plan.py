@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json, progress_console
 from keeptune.cli.study import Overrides
 
 if TYPE_CHECKING:
@@ -29,20 +30,25 @@ def plan(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write everything to this JSON file, too.")] = None,
     overrides: Overrides = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Predict memory and time of every arm from the model's configuration alone: what fits, and what it costs.
 
     No weights are read. Times on this machine are measured by a probe; those of other devices are their makers' peak
     rates times a share.
     """
-    from rich.console import Console
-
     from keeptune.core.config import read_recipe
     from keeptune.core.records import write_json
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.recipe.named import check_named
+
+    check_named(recipe, overrides or (), None if assume else data)
+
+    from keeptune.recipe.config import StudyConfig  # imports torch, through the methods
 
     config = read_recipe(StudyConfig, recipe, overrides or ())
-    console = Console()
+    console = progress_console(quiet, as_json)
 
     from keeptune.planning.predict import forecast  # imports torch: what is wrong with the command is said before
 
@@ -50,28 +56,43 @@ def plan(
     print_forecast(record, console)
     if out is not None:
         write_json(out, record)
+    if as_json:
+        print_json(record)
+    elif quiet:
+        typer.echo("\n".join(_in_brief(record)))
 
 
 def print_forecast(record: ForecastRecord, console: Console) -> None:
     """The layouts of every arm, the account of the best one, and what to take."""
+    from keeptune.core.lines import print_line
     from keeptune.core.units import human_count, human_seconds
 
     tokens = f"{human_count(record.tokens)} tokens in {record.steps} steps a training"
-    console.print(f"{record.model} on {record.device}: {tokens}; {record.rates}", highlight=False, soft_wrap=True)
+    print_line(f"{record.model} on {record.device}: {tokens}; {record.rates}", console)
     for arm in dict.fromkeys(each.arm for each in record.forecasts):
         found = [each for each in record.forecasts if each.arm == arm]
         console.print(_table(arm, found))
         best = best_of(found)
         if best is None:
-            console.print(f"{arm}: nothing fits", style="yellow", highlight=False)
+            print_line(f"{arm}: nothing fits", console, "yellow")
             continue
         cost = "" if best.cost is None else f", costs {best.cost:.2f}"
         ranks = "one process" if best.ranks == 1 else f"{best.ranks} ranks, {best.layout}"
         time = human_seconds(best.seconds)
-        console.print(f"{arm}, cheapest that fits: {ranks}; {time}{cost}", highlight=False, soft_wrap=True)
-        console.print(f"  {account_line(best.memory)}", style="dim", highlight=False, soft_wrap=True)
+        print_line(f"{arm}, cheapest that fits: {ranks}; {time}{cost}", console)
+        print_line(f"  {account_line(best.memory)}", console, "dim")
     for note in record.notes:
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+        print_line(note, console, "yellow")
+
+
+def _in_brief(record: ForecastRecord) -> Iterator[str]:
+    """A line for every arm: what it takes at least."""
+    from keeptune.core.units import human_bytes, human_seconds
+
+    for arm in dict.fromkeys(each.arm for each in record.forecasts):
+        best = best_of([each for each in record.forecasts if each.arm == arm])
+        needs = "nothing fits" if best is None else f"{human_bytes(best.memory.total)}, {human_seconds(best.seconds)}"
+        yield f"{arm}: {needs}"
 
 
 def best_of(found: Sequence[Forecast]) -> Forecast | None:

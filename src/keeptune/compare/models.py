@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 
 from rich.console import Console
-from rich.text import Text
 
 from keeptune.compare.asking import Answered, ask_until_settled
 from keeptune.compare.shared_template import SharedTemplate, shared_template, short_name
 from keeptune.compare.side_by_side import Comparison, SuitePair, side_by_side
 from keeptune.core.errors import ConfigError
 from keeptune.core.files import cache_folder
+from keeptune.core.lines import print_line
 from keeptune.core.records import ItemRecord, Part
 from keeptune.evaluate.cache import EvaluationCache
 from keeptune.evaluate.metrics.corpus import CorpusMetric
@@ -77,7 +77,7 @@ def compare_models(
     tasks, aim = _tasks(retain, target, margin, margins or {})
     template = shared_template(base, tuned)
     for note in template.notes:
-        console.print(Text(note, style="yellow"))
+        print_line(note, console, "yellow")
     sides = _load_both(base, tuned, template, precision, _Answers(console, limit))
     asked = [sides.suite(task, len(tasks), fast=fast) for task in tasks] + ([sides.target(aim)] if aim else [])
     settings: dict[str, object] = {"base": base, "tuned": tuned, "retain": list(retain), "target": target}

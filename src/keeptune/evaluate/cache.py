@@ -58,7 +58,9 @@ class EvaluationCache:
             settings["only"] = sorted(only)
         path = self._path(lm, task, part, encoder, settings)
         result = self._read(path) if path is not None else None
-        if result is None:
+        if result is not None:
+            log.info("%s on %s, %s, %d-shot: read from %s", lm.name, task.name, part, shots, path)
+        else:
             result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
             if path is not None and self.world.is_main:
                 write_json(path, result)
