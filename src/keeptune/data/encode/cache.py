@@ -80,10 +80,10 @@ def encoded(
     few = len(rows) < small
     place = folder / "encoded" / cache_key(encoder, [key, len(rows)])
     try:
-        if (kept := _published(place)) is not None:
+        if (found := _published(place)) is not None:
             log.info("%d encoded rows: read from %s", len(rows), place)
-            return kept
-        return _build(place, encoder, rows, 1 if few else processes or cores(), progress)
+        else:
+            found = _build(place, encoder, rows, 1 if few else processes or cores(), progress)
     except (OSError, ResourceError) as error:  # the latter from `whole`
         told = error.message if isinstance(error, ResourceError) else error.strerror or error
         raise ResourceError(
