@@ -39,6 +39,9 @@ def compare(
     target: Annotated[str | None, typer.Option(help="The task that was trained for: reported, not judged.")] = None,
     margin: Margins = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many test items of each task.")] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Ask items in blocks, and of each task no more than settles its verdict.")
+    ] = False,
     samples: Annotated[
         bool,
         typer.Option(help="Compare logs of lm-eval, Inspect or InvarLock; no model is loaded."),
@@ -80,6 +83,7 @@ def compare(
         margin=common,
         margins=margins,
         limit=limit,
+        fast=fast,
         samples=samples,
         metric=metric or (),
         precision=precision,

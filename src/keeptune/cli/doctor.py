@@ -8,7 +8,6 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +77,8 @@ def find_packages() -> Iterator[Package]:
     Raises:
         ResourceError: keeptune runs from a folder and is not installed, so its requirements are unknown.
     """
+    from importlib import metadata
+
     from packaging.requirements import Requirement
 
     try:
@@ -101,6 +102,8 @@ def _belongs(requirement: Requirement, extra: str | None) -> bool:
 
 
 def _look_up(requirement: Requirement, extra: str | None) -> Package:
+    from importlib import metadata
+
     try:
         installed = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

@@ -63,26 +63,35 @@ def plan(
 
 
 def print_forecast(record: ForecastRecord, console: Console) -> None:
-    """The layouts of every arm, the account of the best one, and what to take."""
+    """The layouts of every arm, what to take, what that is made of, and what all arms take together."""
     from keeptune.core.lines import print_line
-    from keeptune.core.units import human_count, human_seconds
+    from keeptune.core.units import human_count
+
+    def say(line: str, style: str = "") -> None:
+        print_line(line, console, style)
 
     tokens = f"{human_count(record.tokens)} tokens in {record.steps} steps a training"
-    print_line(f"{record.model} on {record.device}: {tokens}; {record.rates}", console)
+    say(f"{record.model} on {record.device}: {tokens}; {record.rates}")
+    accounts: dict[str, list[Forecast]] = {}  # arms by what their memory is made of
     for arm in dict.fromkeys(each.arm for each in record.forecasts):
         found = [each for each in record.forecasts if each.arm == arm]
-        console.print(_table(arm, found))
         best = best_of(found)
+        console.print()
+        console.print(_table(found, best), highlight=False)
         if best is None:
-            print_line(f"{arm}: nothing fits", console, "yellow")
+            say(f"{arm}: nothing fits", "yellow")
             continue
-        cost = "" if best.cost is None else f", costs {best.cost:.2f}"
-        ranks = "one process" if best.ranks == 1 else f"{best.ranks} ranks, {best.layout}"
-        time = human_seconds(best.seconds)
-        print_line(f"{arm}, cheapest that fits: {ranks}; {time}{cost}", console)
-        print_line(f"  {account_line(best.memory)}", console, "dim")
+        ranks = best.layout if best.ranks == 1 else f"{best.ranks} ranks, {best.layout}"
+        say(f"{arm}, cheapest that fits: {ranks}; {_time([best])}")
+        accounts.setdefault(account_line(best.memory), []).append(best)
+    console.print()
+    for account, arms in accounts.items():
+        say(f"{', '.join(each.arm for each in arms)}: {account}", "dim")
+    taken = [each for arms in accounts.values() for each in arms]
+    if len(taken) > 1:
+        say(f"all of these, one after another: {_time(taken)}")
     for note in record.notes:
-        print_line(note, console, "yellow")
+        say(note, "yellow")
 
 
 def _in_brief(record: ForecastRecord) -> Iterator[str]:
@@ -111,22 +120,35 @@ def account_line(memory: MemoryAccount) -> str:
     return f"{parts} = {human_bytes(memory.total)} a process{host}"
 
 
-def _table(arm: str, found: Sequence[Forecast]) -> Table:
+def _time(taken: Sequence[Forecast]) -> str:
+    from keeptune.core.units import human_seconds
+
+    costs = [each.cost for each in taken if each.cost is not None]
+    cost = f", costs {sum(costs):.2f}" if costs else ""
+    return human_seconds(sum(each.seconds for each in taken)) + cost
+
+
+def _table(found: Sequence[Forecast], best: Forecast | None) -> Table:
+    """A row for every layout, the best one bold; columns that say nothing are left out."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from keeptune.core.units import human_bytes, human_seconds
 
-    table = Table(title=f"{arm}, {found[0].trainings} trainings")
-    for name in ("ranks", "layout", "memory a rank", "time", "network", "cost"):
+    trainings = f"{found[0].trainings} training{'s' * (found[0].trainings != 1)}"
+    table = Table(title=f"{found[0].arm}, {trainings}", title_justify="left", title_style="bold")
+    table.box, table.show_edge, table.pad_edge, table.padding = SIMPLE_HEAD, False, False, (0, 1, 0, 0)
+    cells = {
+        "ranks": [str(each.ranks) for each in found] if any(each.ranks > 1 for each in found) else None,
+        "layout": [each.layout for each in found],
+        "memory a rank": [human_bytes(each.memory.total) + ("" if each.fits else ", too much") for each in found],
+        "time": [human_seconds(each.seconds) for each in found],
+        "network": [f"{each.network_share:.0%}" for each in found] if any(e.network_share for e in found) else None,
+        "cost": [f"{each.cost:.2f}" for each in found if each.cost is not None] or None,
+    }
+    shown = {name: column for name, column in cells.items() if column is not None}
+    for name in shown:
         table.add_column(name, justify="left" if name == "layout" else "right")
-    for each in found:
-        memory = human_bytes(each.memory.total)
-        table.add_row(
-            str(each.ranks),
-            each.layout,
-            memory if each.fits else f"{memory}, does not fit",
-            human_seconds(each.seconds),
-            f"{each.network_share:.0%}",
-            "" if each.cost is None else f"{each.cost:.2f}",
-        )
+    for each, row in zip(found, zip(*shown.values(), strict=True), strict=True):
+        table.add_row(*row, style="bold" if each is best else "")
     return table

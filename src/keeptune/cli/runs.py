@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -132,20 +133,20 @@ def remove_command(
     verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove runs, their models and records included. Asks first; a folder that holds no run is refused."""
+    """Remove runs, their models and records included. Asks first; refuses what is no run, or is in use."""
+    from keeptune.core.lock import locked
     from keeptune.core.units import human_bytes
     from keeptune.inspect.runs import run_record
 
     records = [run_record(run) for run in runs]  # all are runs, or none is removed
-    removed = []
-    for record in records:
-        freed = human_bytes(record.size_bytes)
-        what = f"{record.folder} ({record.kind}, {record.state}, {freed}, {age(record.age_seconds)} old)"
-        if yes or typer.confirm(f"remove {what}?", err=as_json):
+    removed = [record for record in records if yes or typer.confirm(f"remove {_described(record)}?", err=as_json)]
+    with ExitStack() as held:
+        for record in removed:  # all are free, or none is removed
+            held.enter_context(locked(Path(record.folder), remedy="stop it, or wait until it has finished"))
+        for record in removed:
             shutil.rmtree(record.folder)
-            removed.append(record)
             if not (quiet or as_json):
-                typer.echo(f"removed {record.folder}, {freed}")
+                typer.echo(f"removed {record.folder}, {human_bytes(record.size_bytes)}")
     if as_json:
         print_json(removed)
 
@@ -156,6 +157,13 @@ def age(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
     return f"{int(seconds)} s"
+
+
+def _described(record: RunRecord) -> str:
+    from keeptune.core.units import human_bytes
+
+    freed = human_bytes(record.size_bytes)
+    return f"{record.folder} ({record.kind}, {record.state}, {freed}, {age(record.age_seconds)} old)"
 
 
 def _show_other(record: RunRecord, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from keeptune.report.formatting import (
     scored_in,
 )
 from keeptune.report.sections.sequences import SequenceTable, sequences
+from keeptune.report.sections.trouble import spike_rows
 
 STYLES = {
     "Retained": "green",
@@ -72,6 +73,8 @@ def print_summary(summary: Summary, console: Console) -> None:
             if arm.suites and arm.not_run is None:
                 console.print()
                 console.print(_suites(arm), highlight=False)
+    for line in _trouble(summary):
+        console.print(line, highlight=False)
     if (planned := _against_plan(summary)) is not None:
         console.print(planned, highlight=False)
     if summary.search is not None:
@@ -80,6 +83,17 @@ def print_summary(summary: Summary, console: Console) -> None:
     if found := sequences(summary):
         console.print()
         console.print(_in_turn(found), highlight=False)
+
+
+def _trouble(summary: Summary) -> Iterator[Text]:
+    """Why a training learned nothing, and the rows behind losses that stood out."""
+    for arm in summary.arms:
+        if arm.cause is not None:
+            yield Text(f"{arm.label} learned nothing; likely cause: {arm.cause}", style="yellow")
+        for spike in spike_rows(arm):
+            yield Text(
+                f"{arm.label}, step {spike.step}: loss {spike.loss} after {spike.usual}; {'; '.join(spike.rows)}"
+            )
 
 
 def _against_plan(summary: Summary) -> Text | None:

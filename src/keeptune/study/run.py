@@ -59,6 +59,7 @@ from keeptune.study.schedule.worker import Start
 from keeptune.study.search import Found, Search, finish_search, found_trials
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
+from keeptune.study.trouble import course
 from keeptune.study.tuning import Chosen, choose_rates, finish_arms, further_trials
 from keeptune.study.watching import Watching
 from keeptune.study.workplace import Workplace
@@ -212,6 +213,7 @@ def measure(
         watching.tested(arm for each in tuned for arm in each.seeds)
     left = work.recipe
     _say_overrun(config.budget, clock(), workplace.messages)
+    points = frontier_points(left, ledger, baseline, chosen)
     measured = Measured(
         metrics={task.name: (task.metric.name, task.metric.kind) for task in prepared.targets},
         suites={suite.name: suite.suite() for suite in prepared.suites},
@@ -221,7 +223,7 @@ def measure(
         prompting=prompting,
         best_prompting=best,
         tuned=tuned,
-        frontier=frontier_points(left, ledger, baseline, chosen),
+        frontier=points,
         validation=validation_results(left, ledger, baseline, chosen, asked, found),
         search=found.summary if found else None,
         base_validation=baseline.validation,
@@ -233,6 +235,10 @@ def measure(
         warnings=workplace.messages.warnings,
         cards=[data_card(task, workplace.encoder) for task in prepared.targets],
         rehearsal=rehearsal_cards(workplace.rehearsal, prepared.drawing_on, config.seeds[0]),
+        trainings={
+            each.seeds[0].name: course(each.seeds[0], [p.lr for p in points if p.arm == each.arm.name], prepared.tasks)
+            for each in tuned
+        },
     )
     return measured, left
 
