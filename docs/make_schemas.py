@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from keeptune.cli.chat import Serving
 from keeptune.cli.ci import Workflow
 from keeptune.cli.doctor import Diagnosis
 from keeptune.compare.scores import TaskShots
@@ -38,11 +39,13 @@ DOCUMENTS: dict[str, Any] = {  # name of the schema -> what is printed
     "runs-compared": RunsCompared,
     "scores": list[TaskShots],
     "section": Section,
+    "serving": Serving,
     "summaries": list[Summary],
     "summary": Summary,
     "workflow": Workflow,
 }
 COMMANDS = {  # command -> name of the schema
+    "chat": "serving",
     "ci init": "workflow",
     "compare": "summary",
     "data check": "check",
