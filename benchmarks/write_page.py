@@ -278,6 +278,33 @@ def leaks(report: Report) -> Iterator[str]:
     yield table(head, iter([row]))
 
 
+def startup(report: Report) -> Iterator[str]:
+    """What is waited for before anything is computed."""
+    found, options = report["result"], report["options"]
+    yield (
+        f"{caption(report)}. Processor seconds; the workers are those of {options['tasks']} tasks of"
+        f" {options['rows']:,} rows."
+    )
+
+    def rows() -> Iterator[list[str]]:
+        yield ["`keeptune --help`", seconds(found["help_seconds"])]
+        yield ["a study with one arm: tasks and base are there", seconds(found["begun_seconds"])]
+        yield ["the same: the first training step is taken", seconds(found["first_step_seconds"])]
+        copied = max(each["copied_from"] for each in found["workers"])
+        if copied:
+            yield ["the process that workers are copies of, once", f"{copied:.2f}"]
+        for name, each in zip(("first", "second"), found["workers"], strict=True):
+            yield [f"the {name} worker: the base is there", f"{each['base']:.2f}"]
+            yield [f"the {name} worker: the rows of a training are there", f"{each['rows']:.2f}"]
+
+    yield table("until | seconds", rows())
+
+
+def seconds(figure: Report) -> str:
+    """A time with its range."""
+    return f"{figure['median']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
 SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "train": train,
     "score": score,
@@ -289,6 +316,7 @@ SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "encode": encode,
     "large": large,
     "leaks": leaks,
+    "startup": startup,
 }
 
 

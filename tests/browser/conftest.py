@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+for folder in (Path(__file__).parent, Path(__file__).parents[1] / "unit" / "report"):  # studies.py; its summaries
+    sys.path.insert(0, str(folder))
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 Scheme = Literal["light", "dark"]

@@ -22,6 +22,7 @@ from keeptune.models.load import load
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.entries import Entry
 from keeptune.recipe.files import check_files, resolved
+from keeptune.recipe.search import SEARCH
 from keeptune.recipe.tasks import build_entry, drops_leaks
 from keeptune.study import standard
 from keeptune.study.baseline import FOLDER as BASE
@@ -70,19 +71,17 @@ class Prepared:
         return (*self.targets, *self.suites, *self.held_out)
 
     @property
-    def suites_have_rows(self) -> bool:
-        """Whether there are train rows of something that is retained."""
-        return any(suite.splits.train for suite in self.suites)
+    def with_rows(self) -> int:
+        """How many of the retained suites have train rows."""
+        return sum(bool(suite.splits.train) for suite in self.suites)
 
     def drawing_on(self, source: Need) -> list[str]:
         """The arms that draw on a source of rows; those of a sequence have the tasks before in place of suites."""
-        config = self.config
-        drawn = {
-            arm.name: drawn_on(arm, self.suites_have_rows) for arm in (*config.training_arms, *config.searched_arms)
-        }
-        for arm in config.sequence_arms:
-            drawn[arm.name] = drawn.get(arm.name, set()) | drawn_on(arm.without(Need.REHEARSAL_ROWS), False)
-        return [name for name, sources in drawn.items() if source in sources]
+        config, having = self.config, (self.with_rows, len(self.suites))
+        drawn = [(arm.name, drawn_on(arm, *having)) for arm in config.training_arms]
+        drawn += [(SEARCH, drawn_on(arm, *having)) for arm in config.searched_arms]
+        drawn += [(arm.name, drawn_on(arm.without(Need.REHEARSAL_ROWS), 0, 0)) for arm in config.sequence_arms]
+        return list(dict.fromkeys(name for name, sources in drawn if source in sources))
 
     @property
     def extras(self) -> tuple[ExtraEvaluation, ...]:
@@ -180,7 +179,7 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
     suites = {task.name: task for task in prepared.suites}
     data = TrainingData(encoder, targets, suites, config.train, config.mixture, prepared.cache, messages)
     own = OwnTexts(lm, lm.hash, encoder, config.rehearsal, folder / BASE, prepared.cache, messages)
-    rehearsal = Rehearsal(SuiteRows(data), own, TextPieces(prepared.text, encoder, config.rehearsal))
+    rehearsal = Rehearsal(SuiteRows(data, own), own, TextPieces(prepared.text, encoder, config.rehearsal))
     config = with_seeds(config, data, lm.parameters)
     scorer = Scorer(
         lm=lm,
@@ -253,8 +252,8 @@ def _check_pairs(prepared: Prepared) -> None:
             raise ConfigError(
                 f"{arm.method.name} is for decoder-only models", where=arm.name, remedy=f"leave it out, {only}"
             )
-        has_rows = prepared.suites_have_rows or arm not in config.training_arms  # a search leaves out what has none
-        if drawn_on(arm, has_rows) & {Need.SELF_GENERATED_ROWS, Need.TEXT_ROWS}:
+        rows = prepared.with_rows or int(arm not in config.training_arms)  # a search leaves out what has none
+        if drawn_on(arm, rows, rows) & {Need.SELF_GENERATED_ROWS, Need.TEXT_ROWS}:
             raise ConfigError(
                 "an encoder-decoder neither writes nor reads free text: there is nothing for a remedy to draw on",
                 where=arm.name,

@@ -1,5 +1,7 @@
 """Where old rows come from: train rows of retained suites, texts that the base writes, or a file of unlabelled text.
 
+Where only some suites have train rows, texts of the base's own stand for the others: what no row speaks for is lost.
+
 One object for each, whatever draws on it: replay, Fisher information, a remedy of another package.
 """
 
@@ -51,21 +53,6 @@ class RowSource(Protocol):
     def key(self) -> Any:
         """What a training that draws on them depends on, beside the model and the tasks of its study."""
         ...
-
-
-@dataclass(frozen=True)
-class SuiteRows:
-    """Train rows of the retained suites."""
-
-    data: TrainingData
-
-    def rows(self, seed: int) -> Pools:
-        """By suite; none where no suite has train rows."""
-        return self.data.rehearsal_rows(seed)
-
-    def key(self) -> Any:
-        """Nothing: the suites are part of the study."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -129,6 +116,24 @@ class OwnTexts:
 
 
 @dataclass(frozen=True)
+class SuiteRows:
+    """Train rows of the retained suites, and texts of the base's own where some of the suites have none."""
+
+    data: TrainingData
+    own: OwnTexts
+
+    def rows(self, seed: int) -> Pools:
+        """By suite; none where no suite has train rows."""
+        found = self.data.rehearsal_rows(seed)
+        lacking = 0 < len(found) < len(self.data.suites) and not self.own.lm.encoder_decoder
+        return {**found, **self.own.rows(seed)} if lacking else found
+
+    def key(self) -> Any:
+        """Nothing: the suites are part of the study, and the texts are a source of their own."""
+        return None
+
+
+@dataclass(frozen=True)
 class TextPieces:
     """Pieces of the recipe's unlabelled text, each behind the token where a text starts."""
 
@@ -181,16 +186,17 @@ class Rehearsal:
 
     def shared(self, world: World) -> Rehearsal:
         """The same where the processes of ``world`` do every job together."""
-        return replace(self, own=replace(self.own, world=world))
+        own = replace(self.own, world=world)
+        return replace(self, own=own, suites=replace(self.suites, own=own))
 
 
-def drawn_on(arm: Arm, suites_have_rows: bool) -> set[Need]:
-    """The sources that the remedies of an arm draw on: suites first, and something else where those have no rows."""
+def drawn_on(arm: Arm, with_rows: int, suites: int) -> set[Need]:
+    """The sources that the remedies of an arm draw on, where so many of the retained suites have train rows."""
     found: set[Need] = set()
     for remedy in arm.remedies:
-        if suites_have_rows and Need.REHEARSAL_ROWS in remedy.needs:
-            found.add(Need.REHEARSAL_ROWS)
-        else:
+        from_suites = {Need.REHEARSAL_ROWS} & remedy.needs if with_rows else set()
+        found |= from_suites
+        if not from_suites or with_rows < suites:
             found |= remedy.needs & {Need.SELF_GENERATED_ROWS, Need.TEXT_ROWS}
     return found
 

@@ -23,10 +23,20 @@ from keeptune.recipe.config import RehearsalConfig
 from keeptune.study import rehearsal
 from keeptune.study.ledger import Ledger
 from keeptune.study.messages import Messages
-from keeptune.study.rehearsal import OwnTexts, TextPieces, blocks_of, check_apart, check_room, drawn_on, text_of
+from keeptune.study.rehearsal import (
+    OwnTexts,
+    SuiteRows,
+    TextPieces,
+    blocks_of,
+    check_apart,
+    check_room,
+    drawn_on,
+    text_of,
+)
 from keeptune.study.trial import Trial
 from keeptune.train.remedies.base import REMEDIES, Need, RemedyInputs
 
+BOTH = {Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS}
 SMALL = RehearsalConfig(rows=12, tokens=9)
 WORDS = ("river", "mole", "rat", "toad", "badger", "otter", "wood", "road", "boat", "house")
 
@@ -148,18 +158,35 @@ def test_a_recipe_names_the_text_that_its_arms_draw_on(arm: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arm", "where_suites_have_rows", "where_they_have_none"),
+    ("arm", "all_have_rows", "some_have", "none_has"),
     [
-        ("full", set(), set()),
-        ("full+replay:5%", {Need.REHEARSAL_ROWS}, {Need.SELF_GENERATED_ROWS}),
-        ("lora+ewc", {Need.REHEARSAL_ROWS}, {Need.SELF_GENERATED_ROWS}),
-        ("full+self-ewc+text-replay:5%", *[{Need.SELF_GENERATED_ROWS, Need.TEXT_ROWS}] * 2),
+        ("full", set(), set(), set()),
+        ("full+replay:5%", {Need.REHEARSAL_ROWS}, BOTH, {Need.SELF_GENERATED_ROWS}),
+        ("lora+ewc", {Need.REHEARSAL_ROWS}, BOTH, {Need.SELF_GENERATED_ROWS}),
+        ("full+self-ewc+text-replay:5%", *[{Need.SELF_GENERATED_ROWS, Need.TEXT_ROWS}] * 3),
     ],
 )
-def test_what_an_arm_draws_on(arm: str, where_suites_have_rows: set[Need], where_they_have_none: set[Need]) -> None:
+def test_what_an_arm_draws_on(arm: str, all_have_rows: set[Need], some_have: set[Need], none_has: set[Need]) -> None:
     made = Arm.of(arm, config(rehearsal={"text": "book.txt"}))
-    assert drawn_on(made, suites_have_rows=True) == where_suites_have_rows
-    assert drawn_on(made, suites_have_rows=False) == where_they_have_none
+    assert [drawn_on(made, with_rows, suites=3) for with_rows in (3, 2, 0)] == [all_have_rows, some_have, none_has]
+
+
+def test_texts_stand_for_suites_without_rows(own: OwnTexts) -> None:
+    class Data:
+        suites = ("with rows", "also", "without")
+
+        def __init__(self, *names: str) -> None:
+            self.found: dict[str, Any] = {name: ["row"] for name in names}
+
+        def rehearsal_rows(self, seed: int) -> dict[str, Any]:
+            return self.found
+
+    def pools(*names: str) -> list[str]:
+        return list(SuiteRows(Data(*names), own).rows(0))  # type: ignore[arg-type]
+
+    assert pools("with rows", "also") == ["with rows", "also", "self"]
+    assert pools("with rows", "also", "without") == ["with rows", "also", "without"]
+    assert pools() == []  # whose remedies draw on the texts alone
 
 
 @pytest.mark.parametrize("kind", ["replay", "ewc"])
