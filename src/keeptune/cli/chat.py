@@ -44,7 +44,7 @@ def chat(
     from keeptune.chat.columns import read_sources
     from keeptune.chat.kept import KeptRows
 
-    sources, kept = read_sources(names), KeptRows(keep)
+    kept, sources = KeptRows(keep), read_sources(names)
     for note in sources.notes:
         typer.echo(f"note: {note}", err=True)
 
