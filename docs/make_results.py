@@ -6,8 +6,8 @@ No number is typed by hand.
     python docs/make_results.py check RUN NAME # does a run say what docs/results/NAME.json says? Exit code 1 if not
     python docs/make_results.py                # write all pages, and the tables in README.md and docs/study.md
 
-The order of the studies stands in docs/results/order.json, the origin of data in sources.json. What is to be said before
-a study's numbers stands in NAME.md above the markers, and is left as it is. Of a run's summary.json everything is kept
+The order of the studies stands in docs/results/order.json, the origin of data in sources.json. What is to be said
+before a study's numbers stands in NAME.md above the markers, and is left as it is. Of a run's summary.json all is kept
 but texts: answers and examples belong to the data sets.
 """
 
@@ -138,8 +138,8 @@ def overview(found: dict[str, Summary]) -> str:
     head = ["study", "base", "target, n", "best prompting", "trained arm that scores best", "its suites", "decision"]
     parts = [
         "# Results",
-        "Every number here and on the pages of the studies was written by `docs/make_results.py` from the records of a run"
-        " (`docs/results/`). Intervals are 95 %; n is the number of test items.",
+        "Every number here and on the pages of the studies was written by `docs/make_results.py` from the records of a"
+        " run (`docs/results/`). Intervals are 95 %; n is the number of test items.",
         table(head, (overview_row(name, summary) for name, summary in found.items())),
         "What a verdict means: [Verdicts](verdicts.md). Ten questions put to the built-in model: [Laws](laws.md).",
     ]
