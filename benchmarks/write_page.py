@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md and the README's from the kept reports. No number is typed by hand.
+"""Write the tables of docs/performance.md, docs/comparison.md and the README from the kept reports. No number is typed by hand.
 
     python benchmarks/write_page.py
 
@@ -17,7 +17,9 @@ from typing import Any
 from keeptune.core.units import human_bytes
 
 HERE = Path(__file__).parent
-PAGE, README = HERE.parent / "docs" / "performance.md", HERE.parent / "README.md"
+DOCS, README = HERE.parent / "docs", HERE.parent / "README.md"
+PAGE, TOOLS = DOCS / "performance.md", DOCS / "comparison.md"
+PEERS = {"trl": "TRL", "lm_eval": "lm-eval", "transformers": "transformers"}
 NOTHING_SHARED = 1.05  # tokens per distinct prefix token
 Report = dict[str, Any]
 
@@ -324,6 +326,59 @@ def headline() -> str:
     return caption(many) + "\n\n" + table("what | shared | times as fast | as", iter(rows))
 
 
+def versions(report: Report, *names: str) -> str:
+    """'TRL 1.16.0' of every peer of a report."""
+    return ", ".join(f"{PEERS[name]} {report['versions'][name]}" for name in names)
+
+
+def tools() -> str:
+    """A line for every comparison with another tool: what, its version and setting, and how many times as fast."""
+
+    def rows() -> Iterator[list[str]]:
+        for report in reports("train"):
+            for method, found in report["methods"].items():
+                if "peer" in found:
+                    ratios = [each["ratio"]["median"] for each in found["sets"]]
+                    sets = f"{len(ratios)} set{'s' if len(ratios) > 1 else ''}"
+                    span = f"{statistics.median(ratios):.2f}" + (
+                        f" ({min(ratios):.2f} to {max(ratios):.2f} by set)" if len(ratios) > 1 else ""
+                    )
+                    yield [
+                        f"training, {'LoRA r=16' if method == 'lora' else 'full fine-tuning'}, {report['model']}, {sets}",
+                        f"{versions(report, 'trl')}, its fastest setting here, `{found['peer']}`",
+                        span,
+                        where(report),
+                    ]
+        for report in reports("score"):
+            found = report["result"][report["options"]["precision"][0]]
+            for kind in ("two_or_more_tokens", "one_token"):
+                if "ratio" in found.get(kind, {}):
+                    yield [
+                        f"scoring choices of {kind.replace('_', ' ')}, {report['model']}",
+                        f"{versions(report, 'lm_eval')}, its Hugging Face backend",
+                        times(found[kind]["ratio"]),
+                        where(report),
+                    ]
+        for report in reports("generate"):
+            found = report["result"][report["options"]["precision"][0]]
+            if "ratio" in found:
+                yield [
+                    f"greedy generation, {report['model']}",
+                    f"{versions(report, 'transformers')}, `generate`",
+                    times(found["ratio"]),
+                    where(report),
+                ]
+        for report in reports("encode"):
+            yield ["encoding rows", f"{versions(report, 'trl')}", times(report["times_as_fast"]), where(report)]
+
+    return table("what | beside | keeptune is so many times as fast | machine", rows())
+
+
+def where(report: Report) -> str:
+    """Hardware, threads and date."""
+    return f"{report['hardware']}, {report['threads']} thread{'s' if report['threads'] != 1 else ''}, {report['date']}"
+
+
 def fill(page: str, name: str, parts: dict[str, str], writer: str = "write_page") -> str:
     """The page with fresh tables between its markers."""
     for what, text in parts.items():
@@ -346,7 +401,7 @@ def sections() -> dict[str, str]:
 
 def main() -> None:
     """Rewrite both in place."""
-    for path, parts in ((PAGE, sections()), (README, {"speed": headline()})):
+    for path, parts in ((PAGE, sections()), (TOOLS, {"tools": tools()}), (README, {"speed": headline()})):
         path.write_text(fill(path.read_text(encoding="utf-8"), path.name, parts), encoding="utf-8")
 
 

@@ -1,10 +1,10 @@
-"""Write docs/results.md, a page per study and the tables of README.md and docs/study.md from the records of runs.
+"""Write docs/results.md, a page per study and the tables of README.md and docs/methods.md from the records of runs.
 
 No number is typed by hand.
 
     python docs/make_results.py add RUN NAME   # keep the numbers of a run as docs/results/NAME.json
     python docs/make_results.py check RUN NAME # does a run say what docs/results/NAME.json says? Exit code 1 if not
-    python docs/make_results.py                # write all pages, and the tables in README.md and docs/study.md
+    python docs/make_results.py                # write all pages, and the tables in README.md and docs/methods.md
 
 The order of the studies stands in docs/results/order.json, the origin of data in sources.json. What is to be said
 before a study's numbers stands in NAME.md above the markers, and is left as it is. Of a run's summary.json all is kept
@@ -31,7 +31,7 @@ from keeptune.report.formatting import score_text
 from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables, target_text
 
 DOCS = Path(__file__).parent
-README, GUIDE = DOCS.parent / "README.md", DOCS / "study.md"
+README, GUIDE = DOCS.parent / "README.md", DOCS / "methods.md"
 README_ROWS = 8
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 BUILTIN = "builtin:"
@@ -273,7 +273,7 @@ def with_tables(readme: str) -> str:
 
 
 def with_methods(guide: str) -> str:
-    """docs/study.md with a fresh table of methods."""
+    """docs/methods.md with a fresh table of methods."""
     return between(guide, METHODS, methods_table.study_table(stored(METHODS)))
 
 

@@ -1,6 +1,7 @@
 """Lay out the site's pages below build/pages, from where `zensical build` makes the site that mkdocs.yml describes.
 
-    python docs/make_site.py
+    python docs/make_site.py         # lay them out
+    python docs/make_site.py check   # name the links that lead nowhere; exit code 1 where there is one
 
 Pages of the repository name each other and other files by relative paths. On the site they keep their places (README.md
 is its first page), so that the same links lead to the same pages in both.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +36,23 @@ def links(page: Path) -> list[str]:
     return [link for link in found if "://" not in link]
 
 
+def anchors(page: Path) -> set[str]:
+    """Anchors as GitHub makes them from headings."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(page: Path) -> list[str]:
+    """A line for every link of a page that leads to no file, or to no heading of one."""
+    found = []
+    for link in links(page):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        if not target.is_file() or (anchor and anchor not in anchors(target)):
+            found.append(f"{page.relative_to(ROOT)}: {link}")
+    return found
+
+
 def linked_files(page: Path) -> set[Path]:
     """The files that a page names."""
     names = (link.partition("#")[0] for link in links(page))
@@ -51,4 +70,6 @@ def lay_out(into: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["check"]:
+        sys.exit("\n".join(line for page in pages() for line in broken(page)) or None)
     lay_out(SITE_PAGES)

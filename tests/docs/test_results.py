@@ -97,7 +97,7 @@ def test_what_is_said_above_the_numbers_of_a_page_is_kept(tmp_path: Path, monkey
 
 
 def test_the_tables_of_other_pages_are_written_from_the_records() -> None:
-    readme, guide = (path.read_text(encoding="utf-8") for path in (DOCS.parent / "README.md", DOCS / "study.md"))
+    readme, guide = (path.read_text(encoding="utf-8") for path in (DOCS.parent / "README.md", DOCS / "methods.md"))
     assert readme == make_results.with_tables(readme)
     assert guide == make_results.with_methods(guide)
 
