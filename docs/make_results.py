@@ -31,12 +31,14 @@ from keeptune.report.formatting import score_text
 from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables, target_text
 
 DOCS = Path(__file__).parent
-README, GUIDE = DOCS.parent / "README.md", DOCS / "methods.md"
+README, GUIDE, FIRST = DOCS.parent / "README.md", DOCS / "methods.md", DOCS / "tutorial.md"
 README_ROWS = 8
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 BUILTIN = "builtin:"
 RESULTS = "results"
 STUDY = "study"
+TUTORIAL, BOOKS = "tutorial", "books"
+TUTORIAL_PAGE = "Every suite of it: [its page](results/{}.md)."
 METHODS = "methods"  # also the name of the stored study that they were measured in
 
 
@@ -244,13 +246,17 @@ def readme_table() -> str:
     """The plain arms of the first stored study, as the README shows them."""
     summary = next(iter(results().values()))
     shown = [arm for arm in summary.arms if plain_arm(arm)][:README_ROWS]
+    more = len(summary.arms) - len(shown)
+    return short_table(summary, shown) + (f" {more} more arms: [docs/results.md](docs/results.md)." if more else "")
+
+
+def short_table(summary: Summary, shown: Sequence[ArmSummary]) -> str:
+    """What the arms scored and kept, and below it which study this was and what it decided."""
     rows = [[arm.label, scored(arm), gain(arm), kept(arm), f"{arm.costs.tokens_per_request:.0f}"] for arm in shown]
     lines = table(["arm", "target score", "over the best prompting", "retained skills", "tokens per request"], rows)
-    more = len(summary.arms) - len(shown)
     caption = (
         f"`{summary.manifest.command}`, {summary.date}, {summary.manifest.device};"
         f" {summary.metric}, {shown[0].target.n:,} test items, 95 % intervals. {summary.recommendation.headline}"
-        + (f" {more} more arms: [docs/results.md](docs/results.md)." if more else "")
     )
     return f"{lines}\n\n{caption}"
 
@@ -277,6 +283,12 @@ def with_methods(guide: str) -> str:
     return between(guide, METHODS, methods_table.study_table(stored(METHODS)))
 
 
+def with_tutorial(page: str) -> str:
+    """docs/tutorial.md with the table of its study."""
+    summary = stored(BOOKS)
+    return between(page, TUTORIAL, f"\n{short_table(summary, tested(summary))}\n\n{TUTORIAL_PAGE.format(BOOKS)}\n")
+
+
 def main(arguments: list[str]) -> None:
     """See the module's docstring."""
     if arguments[:1] == ["add"]:
@@ -289,7 +301,7 @@ def main(arguments: list[str]) -> None:
         return
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
-    for path, fresh in ((README, with_tables), (GUIDE, with_methods)):
+    for path, fresh in ((README, with_tables), (GUIDE, with_methods), (FIRST, with_tutorial)):
         path.write_text(fresh(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 

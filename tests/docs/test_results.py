@@ -100,6 +100,8 @@ def test_the_tables_of_other_pages_are_written_from_the_records() -> None:
     readme, guide = (path.read_text(encoding="utf-8") for path in (DOCS.parent / "README.md", DOCS / "methods.md"))
     assert readme == make_results.with_tables(readme)
     assert guide == make_results.with_methods(guide)
+    first = make_results.FIRST.read_text(encoding="utf-8")
+    assert first == make_results.with_tutorial(first)
 
 
 def test_no_text_of_a_data_set_is_stored() -> None:
