@@ -41,7 +41,9 @@ def run(line: str) -> str:
     program, *words = shlex.split(line.partition("  #")[0])
     if program != "keeptune":
         python = shlex.quote(sys.executable)
-        done = subprocess.run(re.sub("^python ", f"{python} ", line), shell=True, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            re.sub("^python ", f"{python} ", line), shell=True, capture_output=True, text=True, check=True
+        )
         return done.stdout
     result = CliRunner().invoke(app, [*words, *SMALL.get(words[0], [])])
     assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
@@ -55,7 +57,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("examples", "recipes"):
         (tmp_path / name).symlink_to(ROOT / name)
-    sums = [{"instruction": "Add.", "input": f"{i} + {j} =", "output": f"{i + j}"} for i in range(16) for j in range(10)]
+    sums = [
+        {"instruction": "Add.", "input": f"{i} + {j} =", "output": f"{i + j}"} for i in range(16) for j in range(10)
+    ]
     words = ["heron", "otter", "newt", "crane", "pike", "toad", "swan", "teal", "vole", "rudd", "lynx", "hare", "mole"]
     kept = [{"prompt": f"Say {a} after {b}.", "completion": f" {a}"} for a in words for b in words if a != b]
     for name, rows in (("rows.jsonl", sums), ("kept.jsonl", kept)):

@@ -62,7 +62,11 @@ def test_the_site_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     make_site.lay_out(tmp_path / "build" / "pages")
     done = subprocess.run(
-        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "zensical", "build", "--strict"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     site = tmp_path / "build" / "site"
@@ -82,5 +86,7 @@ def test_the_site_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path
             assert target.is_file(), f"{path.relative_to(site)}: {link}"
             if parts.fragment and target in parsed:
                 assert unquote(parts.fragment) in parsed[target].ids, f"{path.relative_to(site)}: {link}"
-    loaded = {link for links in parsed.values() for link in links.links if re.match(r"https?://.*\.(js|css|woff2?)", link)}
+    loaded = {
+        link for links in parsed.values() for link in links.links if re.match(r"https?://.*\.(js|css|woff2?)", link)
+    }
     assert not loaded, "nothing is loaded from elsewhere"
