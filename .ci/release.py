@@ -1,4 +1,4 @@
-"""A release names one version: that of its tag is that of the package, of CITATION.cff and of a dated part of CHANGELOG.md.
+"""The version of a tag is that of the package, of CITATION.cff and of a dated part of CHANGELOG.md.
 
 python .ci/release.py v0.1.0
 """

@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md, docs/comparison.md and the README from the kept reports. No number is typed by hand.
+"""Write the tables of docs/performance.md, docs/comparison.md and the README from the kept reports: none by hand.
 
     python benchmarks/write_page.py
 
@@ -326,9 +326,9 @@ def headline() -> str:
     return caption(many) + "\n\n" + table("what | shared | times as fast | as", iter(rows))
 
 
-def versions(report: Report, *names: str) -> str:
-    """'TRL 1.16.0' of every peer of a report."""
-    return ", ".join(f"{PEERS[name]} {report['versions'][name]}" for name in names)
+def peer(report: Report, name: str) -> str:
+    """'TRL 1.16.0'."""
+    return f"{PEERS[name]} {report['versions'][name]}"
 
 
 def tools() -> str:
@@ -336,40 +336,28 @@ def tools() -> str:
 
     def rows() -> Iterator[list[str]]:
         for report in reports("train"):
-            for method, found in report["methods"].items():
-                if "peer" in found:
-                    ratios = [each["ratio"]["median"] for each in found["sets"]]
-                    sets = f"{len(ratios)} set{'s' if len(ratios) > 1 else ''}"
-                    span = f"{statistics.median(ratios):.2f}" + (
-                        f" ({min(ratios):.2f} to {max(ratios):.2f} by set)" if len(ratios) > 1 else ""
-                    )
-                    yield [
-                        f"training, {'LoRA r=16' if method == 'lora' else 'full fine-tuning'}, {report['model']}, {sets}",
-                        f"{versions(report, 'trl')}, its fastest setting here, `{found['peer']}`",
-                        span,
-                        where(report),
-                    ]
-        for report in reports("score"):
-            found = report["result"][report["options"]["precision"][0]]
-            for kind in ("two_or_more_tokens", "one_token"):
-                if "ratio" in found.get(kind, {}):
-                    yield [
-                        f"scoring choices of {kind.replace('_', ' ')}, {report['model']}",
-                        f"{versions(report, 'lm_eval')}, its Hugging Face backend",
-                        times(found[kind]["ratio"]),
-                        where(report),
-                    ]
-        for report in reports("generate"):
-            found = report["result"][report["options"]["precision"][0]]
-            if "ratio" in found:
+            for method, found in (each for each in report["methods"].items() if "peer" in each[1]):
+                ratios = [each["ratio"]["median"] for each in found["sets"]]
+                trained = "LoRA r=16" if method == "lora" else "full fine-tuning"
+                span = f"median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f} by set"
                 yield [
-                    f"greedy generation, {report['model']}",
-                    f"{versions(report, 'transformers')}, `generate`",
-                    times(found["ratio"]),
+                    f"training, {trained}, {report['model']}",
+                    f"{peer(report, 'trl')}, its fastest setting here, `{found['peer']}`",
+                    span if len(ratios) > 1 else times(found["sets"][0]["ratio"]),
                     where(report),
                 ]
+        for report in reports("score"):
+            found = report["result"][report["options"]["precision"][0]]
+            for kind in (kind for kind in ("two_or_more_tokens", "one_token") if "ratio" in found.get(kind, {})):
+                what = f"scoring choices of {kind.replace('_', ' ')}, {report['model']}"
+                beside = f"{peer(report, 'lm_eval')}, its Hugging Face backend"
+                yield [what, beside, times(found[kind]["ratio"]), where(report)]
+        for report in reports("generate"):
+            ratio = report["result"][report["options"]["precision"][0]]["ratio"]
+            what, beside = f"greedy generation, {report['model']}", f"{peer(report, 'transformers')}, `generate`"
+            yield [what, beside, times(ratio), where(report)]
         for report in reports("encode"):
-            yield ["encoding rows", f"{versions(report, 'trl')}", times(report["times_as_fast"]), where(report)]
+            yield ["encoding rows", peer(report, "trl"), times(report["times_as_fast"]), where(report)]
 
     return table("what | beside | keeptune is so many times as fast | machine", rows())
 

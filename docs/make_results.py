@@ -56,7 +56,9 @@ def keep(run: Path, name: str) -> None:
         )
         for card in summary.cards
     )
-    write_json(DOCS / "results" / f"{name}.json", summary.model_copy(update={"samples": (), "cards": cards}))
+    drawn = tuple(card.model_copy(update={"example": ""}) for card in summary.rehearsal)
+    without = {"samples": (), "cards": cards, "rehearsal": drawn}
+    write_json(DOCS / "results" / f"{name}.json", summary.model_copy(update=without))
     if summary.metric in ROUGE:
         found = {arm.label: rouge(run / arm.folder / "items" / f"{summary.target}.jsonl") for arm in tested(summary)}
         (DOCS / "results" / f"{name}.rouge.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -52,7 +52,7 @@ def folded_if(many: bool, title: str, body: str) -> str:
 
 def tables(summary: Summary) -> Iterator[str]:
     """All of a study's numbers."""
-    parts = (arms, tasks, suites, drift, matched, curves, wordings, held_out, sequences)
+    parts = (arms, tasks, suites, drift, matched, curves, wordings, held_out, sequences, drawn_on)
     return chain.from_iterable(part(summary) for part in parts)
 
 
@@ -307,6 +307,18 @@ def sequences(summary: Summary) -> Iterator[str]:
         ),
     )
     yield folded("Score after every stage", "\n\n".join(_matrices(summary)))
+
+
+def drawn_on(summary: Summary) -> Iterator[str]:
+    """Where the rows came from that remedies drew on."""
+    if not summary.rehearsal:
+        return
+    yield "**What remedies drew on.**"
+    rows = (
+        [card.source, ", ".join(card.arms), f"{sum(card.rows.values()):,}", f"`{card.sha256[:16]}`"]
+        for card in summary.rehearsal
+    )
+    yield table(["source", "arms", "rows", "SHA-256 of their tokens"], rows)
 
 
 def _order(order: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The commands of the guides run in their order, on small budgets, in a folder where each finds what the page speaks of."""
+"""The commands of the guides run in their order, on small budgets, in a folder that has what the pages speak of."""
 
 from __future__ import annotations
 

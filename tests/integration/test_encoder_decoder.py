@@ -85,7 +85,9 @@ def test_a_few_steps_of_bart(
     ("changes", "why"),
     [
         ({"retain": [{"text": "prose.txt", "margin": "5%", "block_bytes": 64}]}, "free text has no likelihood"),
-        ({"arms": ["full+self-replay"]}, "writes no texts of its own to replay"),
+        ({"arms": ["full+self-replay"]}, "neither writes nor reads free text"),
+        ({"arms": ["full+text-ewc"], "rehearsal": {"text": "prose.txt"}}, "neither writes nor reads free text"),
+        ({"arms": ["full+replay"], "retain": "none"}, "nothing for a remedy to draw on"),
         ({"arms": ["prefix-tuning:4"]}, "prefix-tuning is for decoder-only models"),
     ],
 )

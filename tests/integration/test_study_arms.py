@@ -306,6 +306,35 @@ def test_rows_to_replay_are_not_those_that_another_task_asks(
     assert {row.id for row in workplace.data.rehearsal_rows(0)["kept"]} == {row.id for row in left}
 
 
+def test_remedies_draw_on_texts_of_the_base_and_on_a_file(data: Path, taught_folder: Path, tmp_path: Path) -> None:
+    arms = ["full", "full+replay:20%", "full+self-replay:20%", "full+self-ewc", "full+text-replay:20%+text-ewc"]
+    (tmp_path / "book.txt").write_text("an apple a day, said the dog in the room. " * 40)
+    changes = {
+        "arms": arms,
+        "rehearsal": {"text": str(tmp_path / "book.txt"), "rows": 20, "tokens": 12},
+        "train": {"epochs": 1, "max_steps": 2, "global_batch": 32},
+        "full": {"learning_rates": [1e-3]},
+        "seeds": [0],
+        "curve": None,
+        "held_out": [],
+        "checkpoints": False,
+    }
+    summary = run(recipe(taught_folder, **changes), tmp_path / "run", data)
+    assert {card.source: card.arms for card in summary.rehearsal} == {
+        "train rows of what is to be kept": ("full+replay:20%",),
+        "texts that the base writes": ("full+self-replay:20%", "full+self-ewc"),
+        "a file of unlabelled text": ("full+text-ewc+text-replay:20%",),
+    }
+    suites, own, text = summary.rehearsal
+    assert suites.rows.keys() == {"kept"} and own.rows == {"self": 20} and text.rows == {"text": 20}
+    assert text.example.removeprefix("<s>").startswith("an apple a day")
+    assert (tmp_path / "run" / "base" / "texts.json").is_file()
+    drift = {arm.arm: arm.drift.kl for arm in summary.arms if arm.drift}
+    assert len(set(drift.values())) == len(arms)  # every source makes another training of it
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "What remedies drew on: texts that the base writes" in report
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

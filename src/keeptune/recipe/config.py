@@ -48,6 +48,17 @@ class CostsConfig(Config):
     """Price of a demonstration's token, where a fresh token costs 1."""
 
 
+class RehearsalConfig(Config):
+    """Where old rows come from where the base's own training data are not at hand."""
+
+    text: str | None = None
+    """A file, a folder or a glob pattern of unlabelled text, for text-replay and text-ewc."""
+    rows: int = Field(512, ge=1)
+    """Texts that the base writes, and pieces that are taken of the unlabelled text, evenly."""
+    tokens: int = Field(64, ge=1)
+    """Longest of them, in tokens."""
+
+
 def key_of(name: str) -> str:
     """The key of a registered name in a recipe: self-replay is self_replay there."""
     return name.replace("-", "_")
@@ -133,6 +144,8 @@ class StudyConfig(MethodSettings):
     """How every arm is trained."""
     remedies: RemedySettings = RemedySettings()
     """Settings of the remedies against forgetting, each under its name."""
+    rehearsal: RehearsalConfig = RehearsalConfig()
+    """Where the rows of remedies come from that draw on no suite: texts of the base's own, or a file."""
     mixture: MixtureConfig | None = None
     """How several targets are mixed; by default every row comes once per epoch."""
     search: SearchConfig = SearchConfig()
@@ -251,7 +264,15 @@ class StudyConfig(MethodSettings):
                 raise ValueError("packed weights cannot be sharded: leave out quantise, or use parallel: ddp")
         if self.searches:
             self._check_search()
+        self._check_text()
         return self
+
+    def _check_text(self) -> None:
+        """Refuse a remedy that draws on a text where the recipe names none."""
+        for arm in self.every_arm:
+            needing = arm.needs(Need.TEXT_ROWS)
+            if needing and self.rehearsal.text is None:
+                raise ValueError(f"'{arm.name}': {needing[0]} draws on a text: name it, rehearsal: {{text: FILE}}")
 
     def _check_search(self) -> None:
         """Refuse a search that has nothing to start from, nothing to keep or nothing to try."""
@@ -306,6 +327,11 @@ class StudyConfig(MethodSettings):
     def sequence_arms(self) -> tuple[Arm, ...]:
         """The arms that learn the targets one after another."""
         return tuple(Arm.of(arm, self) for arm in self.sequence.arms) if self.sequence else ()
+
+    @property
+    def every_arm(self) -> tuple[Arm, ...]:
+        """All arms that train somewhere."""
+        return (*self.training_arms, *self.searched_arms, *self.sequence_arms)
 
     @property
     def methods(self) -> tuple[str, ...]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keeptune.core.records import DataCard
+from keeptune.core.records import DataCard, RehearsalCard
+from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.encode.token_texts import excerpt, row_tokens
 from keeptune.data.encode.turns import PLAIN_NOTE
@@ -16,6 +17,8 @@ from keeptune.evaluate.prompts import chosen_items
 from keeptune.evaluate.task import Task
 from keeptune.retention.precheck import margin_warning
 from keeptune.study.messages import Messages
+from keeptune.study.rehearsal import Rehearsal
+from keeptune.train.remedies.base import Need
 
 CARD_TOKENS = 400  # of the example in a data card
 
@@ -84,6 +87,25 @@ def data_card(task: Task, encoder: Encoder) -> DataCard:
         example_completion=first.completion,
         example_tokens=_example_tokens(encoder, first),
     )
+
+
+def rehearsal_cards(rehearsal: Rehearsal, drawing_on: Callable[[Need], list[str]], seed: int) -> list[RehearsalCard]:
+    """What the remedies of a study drew on, a card for every source; ``drawing_on`` names the arms."""
+    found = []
+    for need, source in rehearsal.sources.items():
+        if arms := drawing_on(need):
+            pools = source.rows(seed)
+            rows = [row for pool in pools.values() for row in pool]
+            first = (*rows[0].prompt_ids, *rows[0].completion_ids) if rows else ()
+            card = RehearsalCard(
+                source=need.value,
+                arms=tuple(arms),
+                rows={name: len(pool) for name, pool in pools.items()},
+                sha256=content_hash([(row.prompt_ids, row.completion_ids) for row in rows], length=64),
+                example=rehearsal.own.encoder.tokenizer.decode(first),
+            )
+            found.append(card)
+    return found
 
 
 def _example_tokens(encoder: Encoder, rendered: Rendered) -> tuple[tuple[str, str], ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from keeptune.core.units import content_hash
+from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.records import (
     ScoredArm,
@@ -38,6 +39,7 @@ class Ledger:
     suites: Sequence[str]
     extras: Sequence[str]
     writes: bool = True  # False in a process that only helps to train what another one enters
+    rehearsal: Mapping[Need, Any] = field(default_factory=dict)  # content of the rows that are of no task, by need
     measured: Mapping[str, float] | None = None  # suite that can lose something -> its margin; None: not known yet
 
     def at_margins(self, margins: Mapping[str, float]) -> Ledger:
@@ -57,7 +59,7 @@ class Ledger:
         arm, config = trial.arm, self.config
         return self.key(
             arm.settings(),
-            config.remedy("self-replay").model_dump(mode="json") if arm.needs(Need.SELF_GENERATED_ROWS) else None,
+            self.drawn_on(arm),
             config.mixture.model_dump(mode="json") if config.mixture else None,
             list(self.margins) if arm.needs(Need.MARGINS) or config.checkpoints else None,  # they decide the best one
             trial.lr,
@@ -66,6 +68,10 @@ class Ledger:
             config.train.times(trial.longer).digest(),
             config.checkpoints,
         )
+
+    def drawn_on(self, arm: Arm) -> list[Any]:
+        """Content of the rows that are of no task and that an arm's remedies may draw on."""
+        return [content for need, content in self.rehearsal.items() if arm.needs(need)]
 
     def trial_folder(self, trial: Trial) -> Path:
         """Where a training leaves its records and weights."""

@@ -10,6 +10,7 @@ from keeptune import __version__
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.files import cache_folder
 from keeptune.data.encode.encoder import Encoder
+from keeptune.data.examples import Example
 from keeptune.data.load import write_quarantine
 from keeptune.data.splits.leakage import asked_elsewhere
 from keeptune.data.splits.split import freeze
@@ -20,19 +21,31 @@ from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.entries import Entry
-from keeptune.recipe.files import check_files
+from keeptune.recipe.files import check_files, resolved
 from keeptune.recipe.tasks import build_entry, drops_leaks
 from keeptune.study import standard
+from keeptune.study.baseline import FOLDER as BASE
 from keeptune.study.data import TrainingData
 from keeptune.study.jobs.sequence import check_order
 from keeptune.study.ledger import Ledger
 from keeptune.study.messages import Messages
 from keeptune.study.records import ExtraEvaluation
+from keeptune.study.rehearsal import (
+    OwnTexts,
+    Rehearsal,
+    SuiteRows,
+    TextPieces,
+    blocks_of,
+    check_apart,
+    check_room,
+    drawn_on,
+    text_of,
+)
 from keeptune.study.scorer import Scorer
 from keeptune.study.seeds import with_seeds
 from keeptune.study.settled import settle, settle_engine, settled
 from keeptune.study.suited import suited_tasks, without
-from keeptune.study.workplace import NO_TEXTS, Workplace
+from keeptune.study.workplace import Workplace
 from keeptune.tracking.base import TRACKERS
 from keeptune.tracking.guarded import Guarded
 from keeptune.train.microbatch_autotune import MicrobatchMemory
@@ -49,11 +62,28 @@ class Prepared:
     suites: tuple[Task, ...]
     held_out: tuple[Task, ...]  # scored before and after, and in no training
     cache: Path  # of base scores and encoded rows
+    text: tuple[Example, ...] = ()  # blocks of the recipe's unlabelled text
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         """Targets, suites and tasks held out."""
         return (*self.targets, *self.suites, *self.held_out)
+
+    @property
+    def with_rows(self) -> int:
+        """How many of the retained suites have train rows."""
+        return sum(bool(suite.splits.train) for suite in self.suites)
+
+    def drawing_on(self, source: Need) -> list[str]:
+        """The arms that draw on a source of rows; those of a sequence have the tasks before in place of suites."""
+        config = self.config
+        drawn = {
+            arm.name: drawn_on(arm, self.with_rows, len(self.suites))
+            for arm in (*config.training_arms, *config.searched_arms)
+        }
+        for arm in config.sequence_arms:
+            drawn[arm.name] = drawn.get(arm.name, set()) | drawn_on(arm.without(Need.REHEARSAL_ROWS), 0, 0)
+        return [name for name, sources in drawn.items() if source in sources]
 
     @property
     def extras(self) -> tuple[ExtraEvaluation, ...]:
@@ -80,7 +110,8 @@ def prepare(
     Raises:
         KeeptuneError: whatever is wrong with recipe or data, before a model is loaded.
     """
-    check_files((*config.target, *config.retain, *config.held_out), data_root)
+    text = text_of(config)
+    check_files((*config.target, *config.retain, *config.held_out, *text), data_root)
     for name in config.trackers:
         TRACKERS[name].check()
     targets = [build_entry(entry, data_root, target=True) for entry in config.target]
@@ -94,9 +125,11 @@ def prepare(
             messages.warn(line)
     held_out = [build_entry(entry, data_root) for entry in config.held_out]
     _check(config, targets, suites, held_out)
+    blocks = [block for each in text for block in blocks_of(resolved(each, data_root), config.rehearsal)]
+    check_apart(blocks, suites)
     targets, suites = _apart(config, targets, suites, held_out, messages)
     tasks = (tuple(targets), tuple(suites), tuple(held_out))
-    return Prepared(settled(config, folder), folder, *tasks, cache or cache_folder())
+    return Prepared(settled(config, folder), folder, *tasks, cache or cache_folder(), tuple(blocks))
 
 
 def load_base(prepared: Prepared) -> LanguageModel:
@@ -124,6 +157,8 @@ def suit(prepared: Prepared, lm: LanguageModel, messages: Messages) -> Prepared:
     if lm.encoder_decoder:
         _check_pairs(prepared)
     encoder = encoder_of(prepared.config, lm)
+    if prepared.drawing_on(Need.SELF_GENERATED_ROWS):
+        check_room(prepared.config.rehearsal, encoder)
     (targets, suites, held_out), unsuited = suited_tasks(encoder, prepared.targets, prepared.suites, prepared.held_out)
     for line in unsuited:
         messages.warn(line)
@@ -145,6 +180,8 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
     targets = {task.name: task for task in prepared.targets}
     suites = {task.name: task for task in prepared.suites}
     data = TrainingData(encoder, targets, suites, config.train, config.mixture, prepared.cache, messages)
+    own = OwnTexts(lm, lm.hash, encoder, config.rehearsal, folder / BASE, prepared.cache, messages)
+    rehearsal = Rehearsal(SuiteRows(data, own), own, TextPieces(prepared.text, encoder, config.rehearsal))
     config = with_seeds(config, data, lm.parameters)
     scorer = Scorer(
         lm=lm,
@@ -171,10 +208,11 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         targets=tuple(targets),
         suites=tuple(suites),
         extras=tuple(extra.name for extra in prepared.extras),
+        rehearsal={need: source.key() for need, source in rehearsal.sources.items() if need is not Need.REHEARSAL_ROWS},
     )
     trackers = tuple(Guarded(TRACKERS[name], messages.warn) for name in config.trackers)
     memory = MicrobatchMemory(folder / "engines")
-    return Workplace(config, ledger, lm, lm.parameters, encoder, data, scorer, messages, memory, trackers)
+    return Workplace(config, ledger, lm, lm.parameters, encoder, data, rehearsal, scorer, messages, memory, trackers)
 
 
 def _check(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task], held_out: Sequence[Task]) -> None:
@@ -210,13 +248,19 @@ def _check_pairs(prepared: Prepared) -> None:
         if task.request == "text" or task.adapter is not None:
             why = NO_LIKELIHOOD if task.request == "text" else "suites of lm-eval are asked of decoder-only models"
             raise ConfigError(why, where=task.name, remedy=f"leave it out, {only}")
-    for arm in (*prepared.config.training_arms, *prepared.config.searched_arms):
+    config = prepared.config
+    for arm in (*config.training_arms, *config.searched_arms):
         if not arm.method.encoder_decoders:
             raise ConfigError(
                 f"{arm.method.name} is for decoder-only models", where=arm.name, remedy=f"leave it out, {only}"
             )
-        if arm.without(Need.REHEARSAL_ROWS).needs(Need.SELF_GENERATED_ROWS):
-            raise ConfigError(NO_TEXTS, where=arm.name, remedy=f"use replay, {only}")
+        rows = prepared.with_rows or int(arm not in config.training_arms)  # a search leaves out what has none
+        if drawn_on(arm, rows, rows) & {Need.SELF_GENERATED_ROWS, Need.TEXT_ROWS}:
+            raise ConfigError(
+                "an encoder-decoder neither writes nor reads free text: there is nothing for a remedy to draw on",
+                where=arm.name,
+                remedy=f"retain suites that have train rows and use replay, {only}",
+            )
 
 
 def _apart(

@@ -25,12 +25,12 @@ from keeptune.recipe.config import StudyConfig
 from keeptune.recommend.next_steps import next_steps
 from keeptune.report.console import print_lines, print_summary
 from keeptune.report.html import write_report
-from keeptune.study.cards import chance_of, data_card, margin_warnings, say_formats
+from keeptune.study.cards import chance_of, data_card, margin_warnings, rehearsal_cards, say_formats
 from keeptune.study.curve import learning_curves
 from keeptune.study.elsewhere import NOTHING, Elsewhere, reaching
 from keeptune.study.frontier import frontier_points, validation_results
 from keeptune.study.jobs.base import Job
-from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase
+from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase, WriteTexts
 from keeptune.study.jobs.sequence import read_sequence, sequence_jobs
 from keeptune.study.jobs.train import Train
 from keeptune.study.manifest import engines, manifest_of
@@ -221,6 +221,7 @@ def measure(
         cached_token_price=config.costs.cached_token_price,
         warnings=workplace.messages.warnings,
         cards=[data_card(task, workplace.encoder) for task in prepared.targets],
+        rehearsal=rehearsal_cards(workplace.rehearsal, prepared.drawing_on, config.seeds[0]),
     )
     return measured, left
 
@@ -300,6 +301,8 @@ def base_jobs(prepared: Prepared) -> list[Job]:
         jobs += [ScoreBase(suite, part) for suite in suites]
         jobs += [ScoreBase(task, "validation") for task in targets if part == "validation"]
     jobs += [ScoreBase(extra.task, "test", wording=extra.wording) for extra in prepared.extras]
+    if prepared.drawing_on(Need.SELF_GENERATED_ROWS):
+        jobs.append(WriteTexts())
     return list(dict.fromkeys(jobs))
 
 

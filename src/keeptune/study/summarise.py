@@ -22,6 +22,7 @@ from keeptune.core.records import (
     Manifest,
     Matched,
     Recommendation,
+    RehearsalCard,
     SampleOutput,
     Score,
     SearchSummary,
@@ -70,6 +71,7 @@ class Measured:
     plans: Sequence[ArmPlan] = ()
     warnings: Sequence[str] = ()
     cards: Sequence[DataCard] = ()
+    rehearsal: Sequence[RehearsalCard] = ()
     cached_token_price: float = 1.0
 
     @property
@@ -130,6 +132,7 @@ def summarise(
         matched=compared,
         samples=_samples(everyone),
         cards=tuple(measured.cards),
+        rehearsal=tuple(measured.rehearsal),
         warnings=tuple(measured.warnings),
         undecided=_undecided(rows, recommendation),
         manifest=manifest,

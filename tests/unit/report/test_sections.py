@@ -249,6 +249,7 @@ def test_unknown_numbers_leave_no_trace() -> None:
         ({}, ("lora", "", 0.0)),
         ({"replay": 0.05}, ("lora", "replay", 5.0)),
         ({"self-replay": 0.025}, ("lora", "self-replay", 2.5)),
+        ({"text-replay": 0.3}, ("lora", "text-replay", 30.0)),
         ({"kl": 0.1, "replay": 0.07}, ("lora+kl:0.1", "replay", 7.0)),
     ],
 )

@@ -125,6 +125,16 @@ class DataCard(Record):
     example_tokens: tuple[tuple[str, str], ...] = ()  # (text, look as `core.tokens` names it), around the border
 
 
+class RehearsalCard(Record):
+    """A source of rows that remedies drew on."""
+
+    source: str  # "train rows of what is to be kept", "texts that the base writes"
+    arms: tuple[str, ...]  # that drew on it
+    rows: dict[str, int]  # by suite or text
+    sha256: str  # of the token ids of all rows
+    example: str  # the first of them, as the model sees it
+
+
 class Summary(Record):
     """Everything that the report and the console table say (summary.json)."""
 
@@ -147,6 +157,7 @@ class Summary(Record):
     matched: tuple[Matched, ...] = ()
     samples: tuple[SampleOutput, ...] = ()
     cards: tuple[DataCard, ...] = ()
+    rehearsal: tuple[RehearsalCard, ...] = ()
     warnings: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()  # what the numbers could not tell
     manifest: Manifest

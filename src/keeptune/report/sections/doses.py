@@ -24,7 +24,7 @@ from keeptune.report.panels import HEIGHT, Panel, Spot, spots
 from keeptune.report.plots import spread
 from keeptune.report.svg import Axis
 
-KINDS = ("replay", "self-replay")  # remedies whose doses are shares of old rows
+KINDS = ("replay", "self-replay", "text-replay")  # remedies whose doses are shares of old rows
 ASIDE = 0.09  # kinds of replay stand beside each other, in steps of the x axis
 
 
@@ -33,7 +33,7 @@ class Dose:
     """One arm as a point of a dose-response curve."""
 
     share: float  # per cent of the trained tokens
-    kind: str  # "replay" or "self-replay"
+    kind: str  # of `KINDS`
     view: ArmView
 
 
@@ -94,13 +94,13 @@ def _series(
 
 
 def _mark(kind: str, view: ArmView) -> tuple[str, str]:
-    """Shape and class: self-replay is a hollow triangle."""
-    chosen = " chosen" if view.chosen else ""
-    return ("triangle", f"dot open{chosen}") if kind == "self-replay" else ("circle", f"dot{chosen}")
+    """Shape and class: a hollow triangle for texts of the base's own, a hollow square for unlabelled text."""
+    shape = {"self-replay": "triangle", "text-replay": "square"}.get(kind, "circle")
+    return shape, ("dot" if shape == "circle" else "dot open") + (" chosen" if view.chosen else "")
 
 
 def _line(kind: str) -> str:
-    return "path" if kind == "self-replay" else "curve"
+    return "curve" if kind == "replay" else "path"
 
 
 def _target_panel(

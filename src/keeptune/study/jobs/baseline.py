@@ -33,6 +33,18 @@ class ScoreBase(Unplanned):
 
 
 @dataclass(frozen=True)
+class WriteTexts(Unplanned):
+    """The texts that remedies draw on and that the base writes, before anything is trained on them."""
+
+    name = "texts of the base's own"
+
+    def perform(self, workplace: Workplace) -> bool:
+        """Write them, unless they were written once for this base."""
+        workplace.rehearsal.own.rows(workplace.config.seeds[0])
+        return True
+
+
+@dataclass(frozen=True)
 class MeasureBaseline(Unplanned):
     """Everything that later models are compared with: `baseline.measure`."""
 

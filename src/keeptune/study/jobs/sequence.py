@@ -11,8 +11,8 @@ was: the weights that a stage chose stay on disk until the last one is done.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.files import sync_all
 from keeptune.core.records import ItemRecord, SequenceSummary, read_records, write_json, write_records
 from keeptune.core.units import content_hash
-from keeptune.data.examples import Encoded
 from keeptune.inference.score import row_nats
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
@@ -35,7 +34,7 @@ from keeptune.study.workplace import Workplace
 from keeptune.tracking.console import Progress
 from keeptune.train.checkpoints.keeper import discard
 from keeptune.train.loop import fit
-from keeptune.train.remedies.base import Need, RemedyInputs
+from keeptune.train.remedies.base import Need
 
 Row = dict[str, tuple[ItemRecord, ...]]  # task -> its test items after a stage
 
@@ -92,7 +91,8 @@ class TaskSequence(Unplanned):
     def key(self, ledger: Ledger) -> str:
         """Content hash of everything that it depends on."""
         settings, train = self.arm.settings(), ledger.config.train.digest()
-        return ledger.test_key("sequence", self.order, settings, self.learning_rates, self.seed, train)
+        rows = ledger.drawn_on(self.arm)
+        return ledger.test_key("sequence", self.order, settings, rows, self.learning_rates, self.seed, train)
 
     def perform(self, workplace: Workplace) -> bool:
         """Go through the tasks, unless that was done; the model is the base again afterwards."""
@@ -106,12 +106,10 @@ class TaskSequence(Unplanned):
             write_json(folder / "begun.json", KeyedRecord(key=key))
         workplace.world.wait()
         _score(workplace, folder, 0, self.order)
-        writes = self.arm.without(Need.REHEARSAL_ROWS).needs(Need.SELF_GENERATED_ROWS)
-        texts = workplace.self_generated_rows(self.seed) if writes else {}
         stages = []
         with workplace.lm.changing():
             for stage, task in enumerate(self.order, 1):
-                stages.append(_Stage(self, workplace, texts, stage, task).learn())
+                stages.append(_Stage(self, workplace, stage, task).learn())
                 _score(workplace, folder, stage, self.order)
         record = SequenceRecord(
             key=key,
@@ -130,21 +128,14 @@ class TaskSequence(Unplanned):
 class _Stage:
     """One task to be learned from the model as it is."""
 
-    def __init__(
-        self,
-        sequence: TaskSequence,
-        workplace: Workplace,
-        texts: Mapping[str, Sequence[Encoded]],
-        number: int,
-        task: str,
-    ) -> None:
+    def __init__(self, sequence: TaskSequence, workplace: Workplace, number: int, task: str) -> None:
         self.sequence, self.workplace, self.number, self.task = sequence, workplace, number, task
         self.folder = sequence.folder(workplace.ledger) / f"stage-{number}"
         data, seed = workplace.data, sequence.seed
         before = {each: data.target_rows(each, seed).train for each in sequence.order[: number - 1]}
         # where nothing was learned before, nothing could be kept
         self.arm = sequence.arm if before else sequence.arm.without(Need.REHEARSAL_ROWS)
-        self.inputs = RemedyInputs(rehearsal_rows=lambda: before, self_generated_rows=lambda: texts)
+        self.inputs = replace(workplace.rehearsal.inputs(seed), rehearsal_rows=lambda: before)
 
     def learn(self) -> _Learned:
         """Try the rates that were not tried; the model then holds what was learned at the best of them."""

@@ -26,7 +26,6 @@ from keeptune.tracking.console import Progress
 from keeptune.train.checkpoints.keeper import discard
 from keeptune.train.drift import drift
 from keeptune.train.loop import fit
-from keeptune.train.remedies.base import RemedyInputs
 from keeptune.train.tally import FitResult
 
 
@@ -81,13 +80,7 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
     config, ledger, lm, baseline = workplace.config, workplace.ledger, workplace.lm, workplace.baseline
     train, rows = config.train.times(trial.longer), workplace.data.rows(trial.seed, trial.examples, trial.longer)
     watch = _Watch(workplace.scorer, baseline, checkpoints=config.checkpoints)
-    method, remedies = trial.arm.build(
-        RemedyInputs(
-            rehearsal_rows=lambda: workplace.data.rehearsal_rows(trial.seed),
-            self_generated_rows=lambda: workplace.self_generated_rows(trial.seed),
-            within_margins=watch.within_margins,
-        )
-    )
+    method, remedies = trial.arm.build(workplace.rehearsal.inputs(trial.seed, watch.within_margins))
     result = fit(
         lm,
         method,

@@ -25,6 +25,7 @@ class Need(Enum):
     SUITES = "retained suites"
     REHEARSAL_ROWS = "train rows of what is to be kept"
     SELF_GENERATED_ROWS = "texts that the base writes"
+    TEXT_ROWS = "a file of unlabelled text"
     MARGINS = "the margins of retained suites"
     WEIGHT_DELTAS = "a method that adds to the base's weights"
     PLAIN_WEIGHTS = "weights that are not quantised"
@@ -38,6 +39,7 @@ class RemedyInputs:
 
     rehearsal_rows: Rows = dict  # rows of what is to be kept, by suite or task
     self_generated_rows: Rows = dict  # texts that the base wrote
+    text_rows: Rows = dict  # pieces of the recipe's unlabelled text
     within_margins: Callable[[LanguageModel], bool] = lambda lm: True  # nothing lost more, on validation items
 
 

@@ -21,6 +21,8 @@ from keeptune.train.objective import Forward, Term
 from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, Remedy, RemedyConfig, RemedyInputs
 from keeptune.train.step import batches_for
 
+MEASURED = frozenset({Need.WEIGHT_DELTAS, Need.PLAIN_WEIGHTS, Need.WHOLE_WEIGHTS})  # what Fisher information is of
+
 
 @REMEDIES.register("ewc")
 class EwcConfig(RemedyConfig):
@@ -28,9 +30,7 @@ class EwcConfig(RemedyConfig):
 
     dose: ClassVar[str] = "strength"
     searched: ClassVar[DoseRange] = DoseRange(low=0.1, high=10_000.0)
-    needs: ClassVar[frozenset[Need]] = frozenset(
-        {Need.SUITES, Need.REHEARSAL_ROWS, Need.WEIGHT_DELTAS, Need.PLAIN_WEIGHTS, Need.WHOLE_WEIGHTS}
-    )
+    needs: ClassVar[frozenset[Need]] = MEASURED | {Need.SUITES, Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS}
 
     strength: float = Field(1.0, gt=0)
     """Nats per trained token and unit of the quadratic form."""
@@ -39,7 +39,7 @@ class EwcConfig(RemedyConfig):
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Ewc:
-        return Ewc(self, inputs.rehearsal_rows())
+        return Ewc(self, inputs.rehearsal_rows() or inputs.self_generated_rows())
 
 
 class Ewc(Remedy):
@@ -67,7 +67,7 @@ class Ewc(Remedy):
 
     @override
     def describe(self) -> str:
-        return f"EWC {self.config.strength:g}"
+        return f"{self.config.name.replace('ewc', 'EWC')} {self.config.strength:g}"
 
     @override
     def terms(self, lm: LanguageModel, method: Method) -> Sequence[Term]:

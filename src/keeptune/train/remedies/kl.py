@@ -47,6 +47,9 @@ class Kl(Remedy):
     `drift` reports. It is dear where the tuned model no longer predicts what the base did, which is what is meant by
     forgetting; the reverse is dear where it predicts something new, which is what it is trained to do.
 
+    An anchor that moves with the model is no other remedy: a share s of the current prediction in the base's (the idea
+    of arXiv 2605.04468) has at every step the gradient of 1 - s times this divergence.
+
     Every supervised position of every example counts once, as it does in the likelihood: where examples share a
     prefix, or a whole row, the divergence there counts as often as examples go through it. It costs a forward pass of
     the base without gradients, in evaluation mode, and for full fine-tuning the base once more where it was copied

@@ -35,7 +35,7 @@ def replayed_share(value: Any) -> float:
 
 @REMEDIES.register("replay")
 class ReplayConfig(RemedyConfig):
-    """Train rows of the retained suites are replayed, or texts that the base wrote where there are none."""
+    """Train rows of the retained suites are replayed, and texts that the base wrote for suites that have none."""
 
     dose: ClassVar[str] = "share"
     searched: ClassVar[DoseRange] = DoseRange(low=0.02, high=0.7, share=True)
@@ -60,9 +60,10 @@ class Replay(Remedy):
     within half a row of share / (1 - share) times the other tokens up to there: what is owed is carried from step to
     step, so that a share below one row per step is right on average.
 
-    Several sources give equal numbers of trained tokens, to within a row: the next row is from the one that gave the
-    fewest. Rows of a source come shuffled, each once before any of them comes again. Which rows come and in which
-    order is decided by the seed alone; the share and the other rows decide only when.
+    Several sources take turns, a row each: a source of short answers is not asked as often as one of long ones has
+    tokens, which would cost most of the training and leave the long ones to a few rows. Rows of a source come shuffled,
+    each once before any of them comes again. Which rows come and in which order is decided by the seed alone; the
+    share and the other rows decide only when.
 
     Args:
         pools: rows per source.
@@ -119,9 +120,6 @@ class Replay(Remedy):
     def _rows(self, seed: int) -> Iterator[Encoded]:
         """Rows of all sources without end."""
         streams = {name: passes(len(rows), seed, f"replay {name}") for name, rows in self.pools.items()}
-        given = dict.fromkeys(self.pools, 0)  # trained tokens
         while True:
-            name = min(given, key=given.__getitem__)  # the first of equal ones
-            row = self.pools[name][next(streams[name])]
-            given[name] += row.trained
-            yield row
+            for name, stream in streams.items():
+                yield self.pools[name][next(stream)]

@@ -57,6 +57,20 @@ def test_chunks_change_neither_value_nor_gradient(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(tuned.grad.double(), (q - p) * weights[:, None], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_an_anchor_that_moves_along_is_the_same_pull_at_a_smaller_weight(share: float) -> None:
+    """Mixing the current prediction into the base's changes the dose and nothing else."""
+    draw = torch.Generator().manual_seed(1)
+    base, current = (3 * torch.randn(7, 20, generator=draw) for _ in range(2))
+    weights, gradients = torch.rand(7, generator=draw), []
+    anchor = ((1 - share) * base.softmax(-1) + share * current.softmax(-1)).log()
+    for pulled_to, weight in ((anchor, 1.0), (base, 1 - share)):
+        tuned = current.clone().requires_grad_()
+        (weight * forward_kl(pulled_to, tuned, weights)).backward()  # type: ignore[no-untyped-call]
+        gradients.append(tuned.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("config", [FullConfig(), LoraConfig(rank=2, dropout=0.3)], ids=["full", "lora"])
 @pytest.mark.parametrize("flat", [True, False])
