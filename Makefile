@@ -58,7 +58,7 @@ check: $(STAMP) ## format, lint, types, import layers, spelling, links, known vu
 	$(BIN)/python docs/make_site.py check
 	$(BIN)/python .ci/audit.py
 
-# make bench [ONLY=train|score|generate|ceiling|planning|plan|operators|encode|large|leaks] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
+# make bench [ONLY=train|score|generate|ceiling|planning|plan|operators|encode|large|leaks|startup] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
 # Only a whole run keeps its reports and writes the page; ONLY closes with the benchmark's line of JSON.
 BENCH := .venv-bench
 ONLY  ?=
@@ -92,7 +92,9 @@ ifeq ($(ONLY),)
 	$(call BENCH_RUN,encode) --json benchmarks/results
 	$(call BENCH_RUN,large) --json benchmarks/results
 	$(call BENCH_RUN,leaks) --json benchmarks/results
+	$(call BENCH_RUN,startup) --json benchmarks/results
 	$(BENCH)/bin/python benchmarks/write_page.py
+	$(BENCH)/bin/python benchmarks/write_comparison.py
 else
 	@$(call BENCH_RUN,$(ONLY),$(DATA_$(ONLY)))
 endif

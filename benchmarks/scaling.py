@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from ceiling import layer_sizes
 from common.models import ModelSpec, Work
 from common.options import base_parser, parse, say
 from common.report import fill, finish, header
+from common.ring import all_reduce
 from keeptune.methods.full import FullConfig
 from keeptune.models.sketch import empty_model
-from keeptune.planning.devices import COPYING, DEVICES, PER_MACHINE, Device
+from keeptune.planning.devices import COPYING, DEVICES, PER_MACHINE, Device, link_of
 from keeptune.planning.memory import Layout, Sizes
 from keeptune.planning.timing import UPDATE_BYTES, Rates, step_time
 from plan import VOCABULARY, Case, draw_rows
@@ -32,7 +31,6 @@ from plan import VOCABULARY, Case, draw_rows
 SHAPES = {"0.36B": "smollm2-360m", "1.7B": "qwen3-1.7b", "8B": "llama-8b", "70B": "llama-70b"}
 RANKS = (1, 8, 64, 512, 4096)
 MICRO_BATCH, LENGTH, SCORED = 8192, 512, 0.25  # tokens at once, of a row, and the share that is trained on
-REDUCED = 2**24  # float32 numbers of the all-reduce that is timed: the bucket of a training
 REPEATS = 7
 
 
@@ -85,7 +83,7 @@ def reached(results: Path) -> dict[str, float]:
     found = {}
     for line in results.read_text().splitlines():
         case = json.loads(line)
-        if case["method"] != "full" or case["shape"] == "builtin":
+        if case["method"] != "full" or case["shape"] == "builtin" or case["ranks"] > 1:
             continue
         rows = draw_rows(Case(**{each.name: case[each.name] for each in fields(Case)}), VOCABULARY)
         scored = sum(len(row.completion_ids) for row in rows)
@@ -96,37 +94,17 @@ def reached(results: Path) -> dict[str, float]:
     return found
 
 
-def _reduce(rank: int, ranks: int, file: str, times: Any) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=ranks)
-    torch.set_num_threads(1)
-    numbers = torch.ones(REDUCED)
-    for _ in range(REPEATS):
-        dist.barrier()
-        started = time.perf_counter()
-        dist.all_reduce(numbers)
-        if rank == 0:
-            times.put(time.perf_counter() - started)
-    dist.destroy_process_group()
-
-
-def all_reduce(ranks: int, folder: Path) -> float:
-    """Bytes per second over every link of a ring of processes here, by the formula of the plan; the best of some."""
-    times: Any = mp.get_context("spawn").SimpleQueue()
-    mp.spawn(_reduce, (ranks, str(folder / f"ring{ranks}-{time.time_ns()}"), times), nprocs=ranks)
-    best = min(times.get() for _ in range(REPEATS))
-    return 2 * (ranks - 1) / ranks * 4 * REDUCED / best
-
-
 def row(shape: Shape, device: Device, share: float, ranks: int, tokens: int) -> dict[str, Any]:
     """A shape on so many ranks, with a global batch of so many tokens."""
     rates = Rates(shape.flops / (share * device.flops), UPDATE_BYTES / (COPYING * device.bandwidth))
     batches = max(1, tokens // ranks // MICRO_BATCH)
     steps = {
-        name: step_time(rates, shape.sizes, layout, tokens, batches, device)
+        name: step_time(rates, shape.sizes, layout, tokens, batches, link_of(device, ranks), device)
         for name, layout in (("ddp", Layout(ranks)), ("fsdp", Layout(ranks, sharded=True)))
     }
     part = (ranks - 1) / ranks
-    held = 18 * shape.sizes.trained // ranks + shape.sizes.beside_blocks + 3 * shape.sizes.largest_block
+    gathered = max(shape.sizes.beside_blocks + 3 * shape.sizes.largest_block, shape.sizes.dense)
+    held = 18 * shape.sizes.trained // ranks + gathered
     return {
         "shape": shape.name,
         "ranks": ranks,
@@ -164,14 +142,13 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="of plan.py --results")
     parser.add_argument("--gpu", default="H100-80GB", choices=DEVICES)
     parser.add_argument("--tokens", type=int, default=4 * 2**20, help="of a global batch")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp"), help="where processes meet")
     parser.add_argument("--page", type=Path, help="the page whose tables are written")
     options = parse(parser, {})
     shares = reached(options.results)
     for name, share in shares.items():
         say(f"{name}: {share:.0%} of the product rate")
     share = statistics.median(shares.values())
-    links = {ranks: all_reduce(ranks, options.folder) for ranks in (2, 3)}
+    links = {ranks: all_reduce(ranks) for ranks in (2, 3)}
     for ranks, link in links.items():
         say(f"all-reduce of {ranks} processes: {link / 1e9:.2f} GB/s a link")
     rows = [

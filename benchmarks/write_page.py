@@ -1,4 +1,4 @@
-"""Write the tables of docs/performance.md, docs/comparison.md and the README from the kept reports: none by hand.
+"""Write the tables of docs/performance.md and the README's from the kept reports. No number is typed by hand.
 
     python benchmarks/write_page.py
 
@@ -17,9 +17,7 @@ from typing import Any
 from keeptune.core.units import human_bytes
 
 HERE = Path(__file__).parent
-DOCS, README = HERE.parent / "docs", HERE.parent / "README.md"
-PAGE, TOOLS = DOCS / "performance.md", DOCS / "comparison.md"
-PEERS = {"trl": "TRL", "lm_eval": "lm-eval", "transformers": "transformers"}
+PAGE, README = HERE.parent / "docs" / "performance.md", HERE.parent / "README.md"
 NOTHING_SHARED = 1.05  # tokens per distinct prefix token
 Report = dict[str, Any]
 
@@ -280,6 +278,33 @@ def leaks(report: Report) -> Iterator[str]:
     yield table(head, iter([row]))
 
 
+def startup(report: Report) -> Iterator[str]:
+    """What is waited for before anything is computed."""
+    found, options = report["result"], report["options"]
+    yield (
+        f"{caption(report)}. Processor seconds; the workers are those of {options['tasks']} tasks of"
+        f" {options['rows']:,} rows."
+    )
+
+    def rows() -> Iterator[list[str]]:
+        yield ["`keeptune --help`", seconds(found["help_seconds"])]
+        yield ["a study with one arm: tasks and base are there", seconds(found["begun_seconds"])]
+        yield ["the same: the first training step is taken", seconds(found["first_step_seconds"])]
+        copied = max(each["copied_from"] for each in found["workers"])
+        if copied:
+            yield ["the process that workers are copies of, once", f"{copied:.2f}"]
+        for name, each in zip(("first", "second"), found["workers"], strict=True):
+            yield [f"the {name} worker: the base is there", f"{each['base']:.2f}"]
+            yield [f"the {name} worker: the rows of a training are there", f"{each['rows']:.2f}"]
+
+    yield table("until | seconds", rows())
+
+
+def seconds(figure: Report) -> str:
+    """A time with its range."""
+    return f"{figure['median']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
 SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "train": train,
     "score": score,
@@ -291,6 +316,7 @@ SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
     "encode": encode,
     "large": large,
     "leaks": leaks,
+    "startup": startup,
 }
 
 
@@ -326,47 +352,6 @@ def headline() -> str:
     return caption(many) + "\n\n" + table("what | shared | times as fast | as", iter(rows))
 
 
-def peer(report: Report, name: str) -> str:
-    """'TRL 1.16.0'."""
-    return f"{PEERS[name]} {report['versions'][name]}"
-
-
-def tools() -> str:
-    """A line for every comparison with another tool: what, its version and setting, and how many times as fast."""
-
-    def rows() -> Iterator[list[str]]:
-        for report in reports("train"):
-            for method, found in (each for each in report["methods"].items() if "peer" in each[1]):
-                ratios = [each["ratio"]["median"] for each in found["sets"]]
-                trained = "LoRA r=16" if method == "lora" else "full fine-tuning"
-                span = f"median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f} by set"
-                yield [
-                    f"training, {trained}, {report['model']}",
-                    f"{peer(report, 'trl')}, its fastest setting here, `{found['peer']}`",
-                    span if len(ratios) > 1 else times(found["sets"][0]["ratio"]),
-                    where(report),
-                ]
-        for report in reports("score"):
-            found = report["result"][report["options"]["precision"][0]]
-            for kind in (kind for kind in ("two_or_more_tokens", "one_token") if "ratio" in found.get(kind, {})):
-                what = f"scoring choices of {kind.replace('_', ' ')}, {report['model']}"
-                beside = f"{peer(report, 'lm_eval')}, its Hugging Face backend"
-                yield [what, beside, times(found[kind]["ratio"]), where(report)]
-        for report in reports("generate"):
-            ratio = report["result"][report["options"]["precision"][0]]["ratio"]
-            what, beside = f"greedy generation, {report['model']}", f"{peer(report, 'transformers')}, `generate`"
-            yield [what, beside, times(ratio), where(report)]
-        for report in reports("encode"):
-            yield ["encoding rows", peer(report, "trl"), times(report["times_as_fast"]), where(report)]
-
-    return table("what | beside | keeptune is so many times as fast | machine", rows())
-
-
-def where(report: Report) -> str:
-    """Hardware, threads and date."""
-    return f"{report['hardware']}, {report['threads']} thread{'s' if report['threads'] != 1 else ''}, {report['date']}"
-
-
 def fill(page: str, name: str, parts: dict[str, str], writer: str = "write_page") -> str:
     """The page with fresh tables between its markers."""
     for what, text in parts.items():
@@ -389,7 +374,7 @@ def sections() -> dict[str, str]:
 
 def main() -> None:
     """Rewrite both in place."""
-    for path, parts in ((PAGE, sections()), (TOOLS, {"tools": tools()}), (README, {"speed": headline()})):
+    for path, parts in ((PAGE, sections()), (README, {"speed": headline()})):
         path.write_text(fill(path.read_text(encoding="utf-8"), path.name, parts), encoding="utf-8")
 
 

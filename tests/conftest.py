@@ -179,3 +179,26 @@ def ancestors() -> Callable[..., Any]:
         return seen
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of the built-in base: two-shot prompting, full and LoRA after a few steps. Never write to it."""
+    import keeptune as kt
+
+    study = kt.Study(
+        model="builtin",
+        target="builtin:orders",
+        retain="builtin:alphabet",
+        arms=["prompt", "full", "lora"],
+        seeds=[0],
+        prompt={"shots": [2], "draws": 1},
+        train={"max_steps": 3, "global_batch": 4},
+        full={"learning_rates": [1e-3]},
+        lora={"rank": 4, "learning_rates": [1e-2]},
+        validation_items=20,
+        test_items=20,
+        workers=1,
+        precision="fp32",
+    )
+    return study.run(tmp_path_factory.mktemp("small") / "run", quiet=True).folder

@@ -1,10 +1,10 @@
-"""One training in a process of its own: its peak memory and the processor time of its steps."""
+"""One training in a process of its own, or one rank of it: its peak memory and the processor time of its steps."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
@@ -14,11 +14,13 @@ from common.workers import Channel
 from keeptune.core import allocator
 from keeptune.core.records import StepRecord
 from keeptune.data.examples import Encoded
+from keeptune.launch.torchrun import joined
 from keeptune.methods.base import METHODS
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.load import load
 from keeptune.tracking.base import Callback, Run
 from keeptune.train.loop import TrainConfig, fit
+from keeptune.train.sharded import Sharding
 
 
 class Clock(Callback):
@@ -48,12 +50,20 @@ def main() -> None:
         model = ModelSpec(given["shape"]).build(torch.bfloat16, "cpu").requires_grad_(False)
         lm = LanguageModel.wrap(model, lm.tokenizer, name=given["shape"], weights_hash=given["shape"])
     config = TrainConfig(epochs=given["steps"], global_batch=len(rows), token_budget=given["budget"])
+    sharding = Sharding() if given["sharded"] else None
+    os.environ.update(given["world"], RANK=str(given["rank"]), LOCAL_RANK=str(given["rank"]))
 
     def train() -> dict[str, object]:
         clock = Clock()
-        with TemporaryDirectory() as folder:
+        with joined() as world:
             method = METHODS[given["method"]]().build()
-            result = fit(lm, method, rows, [], config, Path(folder), lr=1e-5, hooks=[clock])
+            result = fit(
+                *(lm, method, rows, [], config, Path(given["folder"])),
+                lr=1e-5,
+                hooks=[clock],
+                world=world,
+                sharding=sharding,
+            )
         seconds = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
         return {"peak_bytes": result.peak_memory_bytes, "seconds": seconds}
 

@@ -10,7 +10,7 @@ import numpy as np
 from keeptune.core.records import ItemRecord
 from keeptune.retention.change import change_of
 from keeptune.retention.overall import overall
-from keeptune.retention.pairs import Suite
+from keeptune.retention.pairs import PairedScores, Suite
 from keeptune.retention.verdict import judge
 from worlds import Rng, World, binary, clustered, few_lose, paired, prose, rare_class, rouge
 
@@ -46,13 +46,17 @@ class Cell:
 
 def worlds() -> list[World]:
     """All single suites."""
+    return [*scored_by_item(), *(rare_class(n) for n in (6, 20, 60))]
+
+
+def scored_by_item() -> list[World]:
+    """Those whose items have scores by themselves."""
     return [
         *(binary(rate, n, lost=0.06, gained=0.04) for rate in (0.3, 0.6, 0.9, 0.95) for n in (200, 1_000)),
         *(clustered(sizes, icc, 200) for sizes in ("equal", "log-normal", "Pareto") for icc in (0.05, 0.3, 0.7)),
         *(rouge(k) for k in (5, 20, 40, 120)),
         *(few_lose(k) for k in (120, 300, 1_000)),
         *(prose(k) for k in (5, 20, 40, 100, 120)),
-        *(rare_class(n) for n in (6, 20, 60)),
     ]
 
 
@@ -74,21 +78,19 @@ def single(world: World, draws: int, seed: int = 0) -> Cell:
 
 
 def _power(world: World, draws: int, rng: Rng) -> float:
-    """Share of Retained at the world's margin where as much changed as there, but as much for the better.
-
-    Every draw is centred: half of its items have before and after changed about.
-    """
+    """Share of Retained at the world's margin where as much changed as there, but as much for the better."""
     kept = 0
     for _ in range(draws):
-        scores = world.draw(rng)
-        back = (rng.random(scores.n_clusters) < 0.5)[scores.codes]
-        turned = replace(
-            scores,
-            before=np.where(back, scores.after, scores.before),
-            after=np.where(back, scores.before, scores.after),
-        )
-        kept += change_of(world.suite, turned).lower_bound() > -world.suite.required_margin
+        kept += change_of(world.suite, centred(world, rng)).lower_bound() > -world.suite.required_margin
     return kept / max(draws, 1)
+
+
+def centred(world: World, rng: Rng) -> PairedScores:
+    """A draw in which nothing is lost on the whole: of half of the clusters, before and after have changed places."""
+    scores = world.draw(rng)
+    back = (rng.random(scores.n_clusters) < 0.5)[scores.codes]
+    before, after = np.where(back, (scores.after, scores.before), (scores.before, scores.after))
+    return replace(scores, before=before, after=after)
 
 
 def family(draws: int, suites: int = 9, seed: int = 0) -> Iterator[Cell]:

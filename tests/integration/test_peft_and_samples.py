@@ -120,6 +120,30 @@ def test_an_adapter_of_plain_peft_gets_the_verdicts_of_the_statistics_module(
         assert verdict.verdict in ended.out
 
 
+def test_fast_asks_no_more_than_settles_the_verdicts(
+    keeptune: Run, tiny_folder: Path, adapter: Path, kept: Path, tmp_path: Path
+) -> None:
+    prose(tmp_path)
+    asked = ("compare", tiny_folder, adapter, "--retain", kept, "--retain", "prose.txt", "--margin", "3")
+    whole, fast = (keeptune(*asked, *more, "--out", out) for more, out in (((), "whole"), (("--fast",), "fast")))
+    assert fast.err == "", fast
+    of_all, found = (read_json(tmp_path / out / "summary.json", Summary) for out in ("whole", "fast"))
+    assert found.arms[1].overall is None
+    assert any("until the verdicts were settled" in line for line in found.warnings)
+    for a, b in zip(of_all.arms[1].suites, found.arms[1].suites, strict=True):
+        assert (b.suite, b.margin, b.n + b.unasked) == (a.suite, a.margin, a.n)
+        if not b.unasked and b.n < 60:  # one block: everything as it is without
+            assert b == a
+        answers = {
+            item.id: item for item in read_records(tmp_path / f"whole/arms/after/items/{a.suite}.jsonl", ItemRecord)
+        }
+        for item in read_records(tmp_path / f"fast/arms/after/items/{b.suite}.jsonl", ItemRecord):
+            assert item.score == pytest.approx(answers[item.id].score, rel=1e-5)
+    assert whole.code in (0, 10, 11) and fast.code in (0, 10, 11)
+    refused = keeptune("compare", "--samples", "base", "tuned", "--fast")
+    assert refused.code == 2 and "--fast" in refused.err
+
+
 @pytest.mark.parametrize("adapter", ["lora", "prompt-tuning", "p-tuning"], indirect=True)
 def test_the_items_of_compare_are_those_of_peft_itself(
     keeptune: Run, tiny_folder: Path, tokenizer: Any, adapter: Path, kept: Path, tmp_path: Path

@@ -36,6 +36,7 @@ def compare(
     metric: Sequence[str] = (),
     precision: Literal["auto", "bf16", "fp32"] = "auto",
     cluster: str | None = None,
+    fast: bool = False,
     out: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -56,6 +57,7 @@ def compare(
         metric: with ``samples``: metric, or "metric,filter"; the first that a task has.
         precision: of both models.
         cluster: with ``samples``: the field of the documents that names their source.
+        fast: ask the items in blocks, and of every task no more than settles its verdict.
         out: the run folder; by default runs/compare, numbered where another comparison is there.
         overwrite: remove the comparison that is there, and begin anew.
         quiet: print nothing.
@@ -70,10 +72,12 @@ def compare(
         >>> [verdict.verdict for verdict in result.verdicts["after"]]
         >>> result.report()
     """
-    _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster)
+    _check(samples, retain=retain, limit=limit, metric=metric, cluster=cluster, fast=fast)
     models, suites = (os.fspath(before), os.fspath(after)), sources(retain, "retained")
     aim = None if target is None else source(target, "target")
-    asked = _Asked(models, suites, aim, margin, dict(margins or {}), limit, samples, list(metric), precision, cluster)
+    asked = _Asked(
+        models, suites, aim, margin, dict(margins or {}), limit, samples, list(metric), precision, cluster, fast
+    )
     return asked.run(None if out is None else Path(out), overwrite, console or Console(quiet=quiet), command)
 
 
@@ -91,6 +95,7 @@ class _Asked:
     metric: list[str]
     precision: Literal["auto", "bf16", "fp32"]
     cluster: str | None
+    fast: bool
 
     def run(self, out: Path | None, overwrite: bool, console: Console, command: str) -> Result:
         """Compare, and write the records and the report into a run folder."""
@@ -111,6 +116,7 @@ class _Asked:
             "cluster": self.cluster,
         }
         settings |= {"margins": self.margins} if self.margins else {}
+        settings |= {"fast": True} if self.fast else {}
         if self.samples:
             return begun_comparison(self.models, (), self.target, settings)
         entries = with_margins(named_entries(self.suites, "drop", self.margin), self.margins)
@@ -142,6 +148,7 @@ class _Asked:
             margins=self.margins,
             limit=self.limit,
             precision=self.precision,
+            fast=self.fast,
             console=console,
             command=command,
         )
@@ -154,14 +161,15 @@ def _check(
     limit: int | None,
     metric: Sequence[str],
     cluster: str | None,
+    fast: bool,
 ) -> None:
     """Refuse what does not go together, before anything is read.
 
     Raises:
         ConfigError: options of logs without --samples, or the other way round; or nothing to compare on.
     """
-    if samples and (retain or limit):
-        raise ConfigError("--retain and --limit do not go with --samples", remedy="the logs say what was asked")
+    if samples and (retain or limit or fast):
+        raise ConfigError("--retain, --limit and --fast do not go with --samples", remedy="the logs say what was asked")
     if not samples and (metric or cluster):
         raise ConfigError("--metric and --cluster need --samples", remedy="a task's YAML file names both")
     if not samples and not retain:

@@ -15,6 +15,7 @@ from keeptune.api.data import Data, entries, sources
 from keeptune.api.results import Result
 from keeptune.core.config import parse_recipe, read_recipe, validate
 from keeptune.core.files import write_whole
+from keeptune.core.lines import print_line
 from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import begun_study
 from keeptune.recipe.config import StudyConfig
@@ -105,7 +106,7 @@ class Study:
         begun, given = begun_study(self.config, self.data_root), None if out is None else Path(out)
         folder = run_folder(begun, self.folder, given, overwrite=overwrite, console=console)
         if self._note:
-            console.print(self._note, highlight=False, soft_wrap=True)
+            print_line(self._note, console)
         command = command or self._command(folder)
         from keeptune.study.run import run_study  # imports torch: what is wrong with the recipe is said before
 

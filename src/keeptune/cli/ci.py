@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
 
 app = typer.Typer(help="Gate a CI job on what a model has lost.", no_args_is_help=True)
 
@@ -57,6 +60,16 @@ PIPELINE = """{head}keeptune:
 """
 
 
+@dataclass(frozen=True)
+class Workflow:
+    """What was written."""
+
+    path: Path
+    system: Literal["github", "gitlab"]
+    command: str  # that the job runs
+    include: str | None  # line for .gitlab-ci.yml
+
+
 @app.callback()
 def _group() -> None:
     """Gate a CI job on what a model has lost."""
@@ -69,6 +82,9 @@ def init_command(
     ],
     system: Annotated[Literal["github", "gitlab"], typer.Option(help="Whose workflow to write.")] = "github",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a workflow that is there.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a workflow that runs `keeptune compare` on every pull request and fails where something was lost."""
     from keeptune.core.errors import ConfigError
@@ -80,10 +96,15 @@ def init_command(
         raise ConfigError("is there already", where=str(path), remedy="say --overwrite, or add the job by hand")
     command = f"keeptune compare {shlex.join(compare)} {OUTPUTS}"
     write_whole(path, text.format(head=HEAD, command=command, run=RUN))
+    include = f"include: [{{local: {path}}}]" if system == "gitlab" else None
+    if as_json:
+        print_json(Workflow(path=path, system=system, command=command, include=include))
+        return
     typer.echo(f"wrote {path}")
-    if system == "gitlab":
-        typer.echo(f"add to .gitlab-ci.yml: include: [{{local: {path}}}]")
-    typer.echo(f"next: {command}  # what the job will say")
+    if include is not None:
+        typer.echo(f"add to .gitlab-ci.yml: {include}")
+    if not quiet:
+        typer.echo(f"next: {command}  # what the job will say")
 
 
 def check_comparison(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from keeptune.cli.options import AsJson, Overwrite, Quiet, print_decision, progress_console
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Verbose, print_decision, progress_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,13 +33,19 @@ Retained = Annotated[
 
 
 def compare(
-    before: Annotated[str, typer.Argument(help="The base model; with --samples a sample log, or a folder of logs.")],
+    before: Annotated[str, typer.Argument(help="The base model; with --samples a log, or a folder of logs.")],
     after: Annotated[str, typer.Argument(help="The tuned model or its adapter; with --samples the logs of it.")],
     retain: Retained = None,
     target: Annotated[str | None, typer.Option(help="The task that was trained for: reported, not judged.")] = None,
     margin: Margins = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Score at most so many test items of each task.")] = None,
-    samples: Annotated[bool, typer.Option(help="Compare two sets of lm-eval sample logs; no model is loaded.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Ask items in blocks, and of each task no more than settles its verdict.")
+    ] = False,
+    samples: Annotated[
+        bool,
+        typer.Option(help="Compare logs of lm-eval, Inspect or InvarLock; no model is loaded."),
+    ] = False,
     metric: Annotated[
         list[str] | None, typer.Option(help="With --samples: metric, or metric,filter; the first that a task has.")
     ] = None,
@@ -59,6 +65,7 @@ def compare(
     ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Did the tuned model lose anything? Exit code 0: every suite Retained, 10: one is Harmed, 11: undecided."""
@@ -76,6 +83,7 @@ def compare(
         margin=common,
         margins=margins,
         limit=limit,
+        fast=fast,
         samples=samples,
         metric=metric or (),
         precision=precision,
@@ -92,8 +100,9 @@ def compare(
 
 
 def _show(result: Result, console: Console) -> None:
+    from keeptune.core.lines import print_lines
     from keeptune.recommend.next_steps import next_steps
-    from keeptune.report.console import print_lines, print_summary
+    from keeptune.report.console import print_summary
 
     print_summary(result.summary, console)
     console.print(f"report: {result.folder / 'report.html'}", highlight=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
 from keeptune.core.errors import ConfigError
 
 if TYPE_CHECKING:  # commands start fast
@@ -58,6 +59,9 @@ def check_command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page that quotes the rows in question.")
     ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print counts, lengths, labels, duplicates, leaks between parts and unusable rows."""
     from keeptune.api.check import check
@@ -72,10 +76,18 @@ def check_command(
         supervise=supervised_turns(supervise),
         against=against,
         model=model,
+        quiet=quiet or as_json,
     )
-    print_check(checked.page, Console())
     if html is not None:
         checked.report(html)
+    if as_json:
+        print_json(checked.page)
+        return
+    if quiet:
+        typer.echo("\n".join(checked.problems) or "nothing needs attention")
+        return
+    print_check(checked.page, Console())
+    if html is not None:
         typer.echo(f"the rows in question are quoted in {html}")
 
 
@@ -85,12 +97,20 @@ def clean_command(
     out: Annotated[Path, typer.Option("--out", help="The cleaned copy, a .jsonl file that does not exist yet.")],
     fields: FieldMap = None,
     cluster: Annotated[str | None, typer.Option(help="Column that names what several rows share.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a copy without repeated, leaking and unusable rows, and a list of what went and why."""
     from keeptune.inspect.clean import clean
 
     cleaned = clean(source, out, fields=field_map(fields), cluster=cluster)
+    if as_json:
+        print_json(cleaned)
+        return
     typer.echo(f"{cleaned.kept:,} rows in {cleaned.out}, {sum(cleaned.removed.values()):,} left out")
+    if quiet:
+        return
     for reason, n in cleaned.removed.items():
         typer.echo(f"  {n:,} x {reason}")
     typer.echo(f"each with its reason in {cleaned.listed}")
@@ -120,6 +140,9 @@ def preview_command(
     overlong: Annotated[
         str, typer.Option(help="Rows longer than the window on the page: drop, truncate_prompt or error.")
     ] = "drop",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show rows as the model sees them, with the tokens that are trained on or expected marked."""
     from keeptune.cli.data_view import print_preview
@@ -139,16 +162,19 @@ def preview_command(
 
     encoder = encoder_of(model, policy)
     preview = _preview(config, encoder, shots, seed)
-    if html is None:
+    if html is None and not (as_json or quiet):
         print_preview(preview.shown(rows), encoder.context, Console(), preview.layout, preview.notes())
         return
-    from keeptune.report.preview import write_preview
-
     page = preview.page(model=model, rows=rows)
-    write_preview(page, html)
-    typer.echo(
-        f"{len(page.rows):,} rows in {html}; {page.long_count:,} of {page.looked_at:,} are too long for the window"
-    )
+    if html is not None:
+        from keeptune.report.preview import write_preview
+
+        write_preview(page, html)
+    if as_json:
+        print_json(page)
+        return
+    where = "" if html is None else f" in {html}"
+    typer.echo(f"{len(page.rows):,} rows{where}; {page.long_count:,} of {page.looked_at:,} are too long for the window")
 
 
 def _preview(config: TaskConfig, encoder: Encoder, shots: int, seed: int) -> TrainingRows | AskedItems:

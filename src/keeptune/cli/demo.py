@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, Verbose, print_decision, progress_console, tracked
 
 
 def demo(
@@ -19,6 +19,7 @@ def demo(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.field=value, as in a recipe.")] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Prompting, full fine-tuning and LoRA on a task made to expose forgetting. Finished arms are skipped."""

@@ -8,16 +8,16 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from keeptune import __version__
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json, progress_console
 from keeptune.core import allocator
 from keeptune.core.errors import ResourceError
+from keeptune.core.lines import print_line
 from keeptune.core.processes import cores
 from keeptune.core.units import human_bytes
 
@@ -45,11 +45,21 @@ class Package:
         return "ok" if self.fits else "wrong version"
 
 
-def doctor() -> None:
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found."""
+
+    machine: dict[str, str]  # name -> one line
+    packages: list[Package]
+
+
+def doctor(quiet: Quiet = False, verbose: Verbose = False, as_json: AsJson = False) -> None:
     """Versions, devices, what is installed, what is missing and how to get it."""
-    console = Console()
-    packages = list(find_packages())
-    console.print(_pairs("This machine", machine()))
+    console = progress_console(quiet, as_json)
+    packages, facts = list(find_packages()), machine()
+    if as_json:
+        print_json(Diagnosis(facts, packages))
+    console.print(_pairs("This machine", facts))
     console.print(_table(packages))
     broken = [p for p in packages if p.extra is None and p.state != "ok"]
     if broken:
@@ -58,7 +68,7 @@ def doctor() -> None:
     absent = sorted({p.extra for p in packages if p.extra and p.state != "ok"})
     hints = [f"pip install 'keeptune[{extra}]'" for extra in absent]
     optional = f" Optional: {'; '.join(hints)}" if hints else ""
-    console.print(f"All that is required is here.{optional}", markup=False, soft_wrap=True)
+    print_line(f"All that is required is here.{optional}", console)
 
 
 def find_packages() -> Iterator[Package]:
@@ -67,6 +77,8 @@ def find_packages() -> Iterator[Package]:
     Raises:
         ResourceError: keeptune runs from a folder and is not installed, so its requirements are unknown.
     """
+    from importlib import metadata
+
     from packaging.requirements import Requirement
 
     try:
@@ -90,6 +102,8 @@ def _belongs(requirement: Requirement, extra: str | None) -> bool:
 
 
 def _look_up(requirement: Requirement, extra: str | None) -> Package:
+    from importlib import metadata
+
     try:
         installed = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
-from keeptune.cli.options import AsJson, Overwrite, print_json, progress_console
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Verbose, print_json, progress_console
 
 
 def evaluate(
@@ -26,6 +26,8 @@ def evaluate(
     quantise: Annotated[str, typer.Option(help="How the linear layers are stored: none, nf4 or int8.")] = "none",
     out: Annotated[Path | None, typer.Option(help="Write item records and a manifest into this folder.")] = None,
     overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on tasks and free texts; prints the mean with its interval, items, and tokens per request."""
@@ -37,7 +39,7 @@ def evaluate(
         numbers = tuple(int(number) for number in shots.split(","))
     except ValueError as error:
         raise ConfigError(f"'{shots}' is not a list of numbers", where="--shots", remedy="write 0,1,4") from error
-    console = progress_console(False, as_json)
+    console = progress_console(quiet, as_json)
     scores = api.evaluate(
         model,
         task,
@@ -60,5 +62,10 @@ def evaluate(
         print_json(scores.rows)
         return
     from keeptune.compare.scores import scores_table
+    from keeptune.report.formatting import metric_number
 
     console.print(scores_table(scores.rows))
+    if quiet:
+        for row in scores:
+            mean = metric_number(row.score.mean, row.score.metric)
+            typer.echo(f"{row.task}, {row.shots}-shot: {mean} {row.score.metric}")

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
+
 Arm = Annotated[str | None, typer.Option(help="A trained arm by its name; default: the recommended one.")]
 Merge = Annotated[bool, typer.Option("--merge", help="Add an adapter to its base's weights, in float32.")]
 Dtype = Annotated[
@@ -21,6 +23,12 @@ def export(
     arm: Arm = None,
     merge: Merge = False,
     dtype: Dtype = None,
+    gguf: Annotated[
+        bool, typer.Option("--gguf", help="One file for llama.cpp and Ollama, merged; Llama, Qwen2, Qwen3 shapes.")
+    ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write weights, tokenizer, chat template and generation settings; refuse what says other things than the study."""
     from keeptune.export.chosen import choose
@@ -29,7 +37,13 @@ def export(
 
     from keeptune.export import folder as exported  # imports torch: what is wrong with the command is said before
 
-    record = exported.export(chosen, folder, merge=merge, dtype=dtype)
+    record = exported.export(chosen, folder, merge=merge, dtype=dtype, gguf=gguf)
+    if as_json:
+        print_json(record)
+        return
+    if quiet:
+        typer.echo(str(folder))
+        return
     typer.echo(
         f"{folder}: {record.arm}{', merged' if record.merged else ''}; on {record.prompts} prompts"
         f" {record.kl:.2g} nats per token from the study's model (refused above {record.bound:g}),"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
 
 if TYPE_CHECKING:
     from keeptune.inspect.draft import Answers
@@ -32,19 +33,23 @@ def init(
         Path | None, typer.Option(help="The recipe; default: the data's name, .yaml, in this folder.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a recipe that is there.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at a data file, ask at most three questions, and write a commented recipe that runs."""
     from keeptune.core.errors import ConfigError
     from keeptune.core.files import write_whole
-    from keeptune.inspect.draft import draft, look
+    from keeptune.inspect.draft import Drafted, draft, look
 
     path = out or Path(f"{Path(data.removeprefix('hf:')).stem}.yaml")
     if path.exists() and not overwrite:
         raise ConfigError("is there already", where=str(path), remedy="name another --out, or say --overwrite")
     columns = field_map(fields)
     found = look(data, columns)
-    counted = ", ".join(f"{n:,} {part}" for part, n in found.rows.items())
-    typer.echo(f"{data}: {counted}; {found.answers}; metric {found.metric}")
+    if not (quiet or as_json):
+        counted = ", ".join(f"{n:,} {part}" for part, n in found.rows.items())
+        typer.echo(f"{data}: {counted}; {found.answers}; metric {found.metric}")
     text = draft(data, found, _answers(model, retain, budget, ask=not yes), path, columns)
 
     from keeptune.core.config import parse_recipe
@@ -54,8 +59,12 @@ def init(
     parse_recipe(StudyConfig, text, source=str(path))
     write_whole(path.with_name(SCHEMA_FILE), json.dumps(recipe_schema(), indent=1) + "\n")
     write_whole(path, f"{EDITORS.format(SCHEMA_FILE)}\n{text}")
+    if as_json:
+        print_json(Drafted(path, path.with_name(SCHEMA_FILE), found))
+        return
     typer.echo(f"wrote {path}, and {SCHEMA_FILE} for editors")
-    typer.echo(f"next: keeptune study {path}")
+    if not quiet:
+        typer.echo(f"next: keeptune study {path}")
 
 
 def _answers(model: str | None, retain: list[str] | None, budget: str | None, *, ask: bool) -> Answers:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from keeptune import __version__
 from keeptune.cli import (
+    chat,
     ci,
     compare,
     data,
@@ -57,6 +58,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.command("recipe")(recipe.recipe)
 app.add_typer(runs.app, name="runs")
+app.command("chat")(chat.chat)
 app.command("export")(export.export)
 app.command("push")(push.push)
 app.command("report")(report.report)

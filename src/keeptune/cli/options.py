@@ -1,23 +1,36 @@
-"""Options that several commands have, and what they print by them."""
+"""Options that all or several commands have, and what they print by them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from keeptune.core.verbose import speak
+
 if TYPE_CHECKING:
-    from pydantic import BaseModel
     from rich.console import Console
 
     from keeptune.core.records import Summary
 
+
+def _speak(context: typer.Context, value: bool) -> bool:
+    if value:
+        context.call_on_close(speak(lambda line: print(line, file=sys.stderr)))
+    return value
+
+
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that is in the folder, and begin anew.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on the output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the decision and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print what it came to and nothing else.")]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", callback=_speak, help="Also say what is decided and what is read from caches, as errors are."
+    ),
+]
 
 
 def progress_console(quiet: bool, as_json: bool) -> Console:
@@ -36,14 +49,11 @@ def print_decision(summary: Summary, folder: Path, quiet: bool, as_json: bool) -
         typer.echo(f"report: {folder / 'report.html'}")
 
 
-def print_json(found: BaseModel | Sequence[BaseModel]) -> None:
+def print_json(found: Any) -> None:
     """One document: a record, or a list of records."""
-    values: object
-    if isinstance(found, Sequence):
-        values = [each.model_dump(mode="json") for each in found]
-    else:
-        values = found.model_dump(mode="json")
-    typer.echo(json.dumps(values, indent=1, ensure_ascii=False))
+    from keeptune.core.documents import document
+
+    typer.echo(document(found))
 
 
 Track = Annotated[

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json, progress_console
 from keeptune.cli.study import Overrides
 
 if TYPE_CHECKING:
@@ -29,20 +30,25 @@ def plan(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write everything to this JSON file, too.")] = None,
     overrides: Overrides = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Predict memory and time of every arm from the model's configuration alone: what fits, and what it costs.
 
     No weights are read. Times on this machine are measured by a probe; those of other devices are their makers' peak
     rates times a share.
     """
-    from rich.console import Console
-
     from keeptune.core.config import read_recipe
     from keeptune.core.records import write_json
-    from keeptune.recipe.config import StudyConfig
+    from keeptune.recipe.named import check_named
+
+    check_named(recipe, overrides or (), None if assume else data)
+
+    from keeptune.recipe.config import StudyConfig  # imports torch, through the methods
 
     config = read_recipe(StudyConfig, recipe, overrides or ())
-    console = Console()
+    console = progress_console(quiet, as_json)
 
     from keeptune.planning.predict import forecast  # imports torch: what is wrong with the command is said before
 
@@ -50,28 +56,52 @@ def plan(
     print_forecast(record, console)
     if out is not None:
         write_json(out, record)
+    if as_json:
+        print_json(record)
+    elif quiet:
+        typer.echo("\n".join(_in_brief(record)))
 
 
 def print_forecast(record: ForecastRecord, console: Console) -> None:
-    """The layouts of every arm, the account of the best one, and what to take."""
-    from keeptune.core.units import human_count, human_seconds
+    """The layouts of every arm, what to take, what that is made of, and what all arms take together."""
+    from keeptune.core.lines import print_line
+    from keeptune.core.units import human_count
+
+    def say(line: str, style: str = "") -> None:
+        print_line(line, console, style)
 
     tokens = f"{human_count(record.tokens)} tokens in {record.steps} steps a training"
-    console.print(f"{record.model} on {record.device}: {tokens}; {record.rates}", highlight=False, soft_wrap=True)
+    say(f"{record.model} on {record.device}: {tokens}; {record.rates}")
+    accounts: dict[str, list[Forecast]] = {}  # arms by what their memory is made of
     for arm in dict.fromkeys(each.arm for each in record.forecasts):
         found = [each for each in record.forecasts if each.arm == arm]
-        console.print(_table(arm, found))
         best = best_of(found)
+        console.print()
+        console.print(_table(found, best), highlight=False)
         if best is None:
-            console.print(f"{arm}: nothing fits", style="yellow", highlight=False)
+            say(f"{arm}: nothing fits", "yellow")
             continue
-        cost = "" if best.cost is None else f", costs {best.cost:.2f}"
-        ranks = "one process" if best.ranks == 1 else f"{best.ranks} ranks, {best.layout}"
-        time = human_seconds(best.seconds)
-        console.print(f"{arm}, cheapest that fits: {ranks}; {time}{cost}", highlight=False, soft_wrap=True)
-        console.print(f"  {account_line(best.memory)}", style="dim", highlight=False, soft_wrap=True)
+        ranks = best.layout if best.ranks == 1 else f"{best.ranks} ranks, {best.layout}"
+        say(f"{arm}, cheapest that fits: {ranks}; {_time([best])}")
+        accounts.setdefault(account_line(best.memory), []).append(best)
+    console.print()
+    for account, arms in accounts.items():
+        say(f"{', '.join(each.arm for each in arms)}: {account}", "dim")
+    taken = [each for arms in accounts.values() for each in arms]
+    if len(taken) > 1:
+        say(f"all of these, one after another: {_time(taken)}")
     for note in record.notes:
-        console.print(note, style="yellow", highlight=False, soft_wrap=True)
+        say(note, "yellow")
+
+
+def _in_brief(record: ForecastRecord) -> Iterator[str]:
+    """A line for every arm: what it takes at least."""
+    from keeptune.core.units import human_bytes, human_seconds
+
+    for arm in dict.fromkeys(each.arm for each in record.forecasts):
+        best = best_of([each for each in record.forecasts if each.arm == arm])
+        needs = "nothing fits" if best is None else f"{human_bytes(best.memory.total)}, {human_seconds(best.seconds)}"
+        yield f"{arm}: {needs}"
 
 
 def best_of(found: Sequence[Forecast]) -> Forecast | None:
@@ -90,22 +120,35 @@ def account_line(memory: MemoryAccount) -> str:
     return f"{parts} = {human_bytes(memory.total)} a process{host}"
 
 
-def _table(arm: str, found: Sequence[Forecast]) -> Table:
+def _time(taken: Sequence[Forecast]) -> str:
+    from keeptune.core.units import human_seconds
+
+    costs = [each.cost for each in taken if each.cost is not None]
+    cost = f", costs {sum(costs):.2f}" if costs else ""
+    return human_seconds(sum(each.seconds for each in taken)) + cost
+
+
+def _table(found: Sequence[Forecast], best: Forecast | None) -> Table:
+    """A row for every layout, the best one bold; columns that say nothing are left out."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from keeptune.core.units import human_bytes, human_seconds
 
-    table = Table(title=f"{arm}, {found[0].trainings} trainings")
-    for name in ("ranks", "layout", "memory a rank", "time", "network", "cost"):
+    trainings = f"{found[0].trainings} training{'s' * (found[0].trainings != 1)}"
+    table = Table(title=f"{found[0].arm}, {trainings}", title_justify="left", title_style="bold")
+    table.box, table.show_edge, table.pad_edge, table.padding = SIMPLE_HEAD, False, False, (0, 1, 0, 0)
+    cells = {
+        "ranks": [str(each.ranks) for each in found] if any(each.ranks > 1 for each in found) else None,
+        "layout": [each.layout for each in found],
+        "memory a rank": [human_bytes(each.memory.total) + ("" if each.fits else ", too much") for each in found],
+        "time": [human_seconds(each.seconds) for each in found],
+        "network": [f"{each.network_share:.0%}" for each in found] if any(e.network_share for e in found) else None,
+        "cost": [f"{each.cost:.2f}" for each in found if each.cost is not None] or None,
+    }
+    shown = {name: column for name, column in cells.items() if column is not None}
+    for name in shown:
         table.add_column(name, justify="left" if name == "layout" else "right")
-    for each in found:
-        memory = human_bytes(each.memory.total)
-        table.add_row(
-            str(each.ranks),
-            each.layout,
-            memory if each.fits else f"{memory}, does not fit",
-            human_seconds(each.seconds),
-            f"{each.network_share:.0%}",
-            "" if each.cost is None else f"{each.cost:.2f}",
-        )
+    for each, row in zip(found, zip(*shown.values(), strict=True), strict=True):
+        table.add_row(*row, style="bold" if each is best else "")
     return table

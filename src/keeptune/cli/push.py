@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keeptune.cli.export import Arm, Dtype, Merge
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
 
 
 def push(
@@ -18,6 +19,9 @@ def push(
     dtype: Dtype = None,
     private: Annotated[bool, typer.Option("--private", help="Of a repository that is made.")] = False,
     license: Annotated[str | None, typer.Option(help="Of the weights, as the hub names it: apache-2.0.")] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export as `keeptune export` does, write a model card from the study's records, and upload both."""
     from keeptune.export.chosen import choose
@@ -26,4 +30,8 @@ def push(
 
     from keeptune.export import push as pushed  # imports torch: what is wrong with the command is said before
 
-    typer.echo(pushed.push(chosen, repo, merge=merge, dtype=dtype, private=private, license=license))
+    done = pushed.push(chosen, repo, merge=merge, dtype=dtype, private=private, license=license)
+    if as_json:
+        print_json(done)
+    else:
+        typer.echo(done.url)

@@ -16,7 +16,6 @@ from rich.console import Console
 from keeptune.core.errors import KeeptuneError
 from keeptune.launch.torchrun import joined, launched, start
 from keeptune.launch.world import ALONE, World
-from keeptune.recipe.run_folder import remove_run
 
 if TYPE_CHECKING:
     from keeptune.recipe.config import StudyConfig
@@ -67,6 +66,7 @@ def _start_on(on: str, processes: int, folder: Path) -> int:
     A run is written over once, here: workers that begin again go on with what those before them left.
     """
     from keeptune.launch.ray import RayCluster
+    from keeptune.recipe.run_folder import remove_run
     from keeptune.study.schedule.cluster import check_nodes
 
     with RayCluster(on, show=True) as cluster:

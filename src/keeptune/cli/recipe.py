@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
+
 if TYPE_CHECKING:
     from rich.text import Text
 
@@ -18,6 +20,9 @@ def recipe(
         str, typer.Argument(help="Whose fields to list: recipe, train, lora, remedies.kl, task, text ...")
     ] = "recipe",
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema, which editors check with.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the fields of a recipe, or of one of its sections: type, default, meaning."""
     from rich.console import Console
@@ -33,6 +38,12 @@ def recipe(
     found = {each.title: each for each in sections()}
     if section not in found:
         raise ConfigError(f"no section '{section}'", remedy=f"name {either(section, tuple(found))}")
+    if as_json:
+        print_json(found[section])
+        return
+    if quiet:
+        typer.echo("\n".join(row.key for row in found[section].fields))
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("field", no_wrap=True, style="bold")
     table.add_column("meaning, default", overflow="fold")

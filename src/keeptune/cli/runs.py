@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keeptune.cli.options import AsJson, print_json
+from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +26,8 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 def list_command(
     context: typer.Context,
     below: Annotated[Path, typer.Option("--below", metavar="FOLDER", help="Where to look for runs.")] = Path("runs"),
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """List the runs below a folder: state, model, target, best arm, verdicts, age."""
@@ -38,6 +41,10 @@ def list_command(
     if as_json:
         print_json(found)
         return
+    if quiet:
+        for record in found:
+            typer.echo(record.folder)
+        return
     if not found:
         typer.echo(f"no runs below {below}")
         return
@@ -45,14 +52,15 @@ def list_command(
 
 
 @app.command("show")
-def show_command(run: Run, as_json: AsJson = False) -> None:
+def show_command(run: Run, quiet: Quiet = False, verbose: Verbose = False, as_json: AsJson = False) -> None:
     """Print the verdict and the table of a run, what it was made by, and what can be done next."""
     from rich.console import Console
 
+    from keeptune.core.lines import print_lines
     from keeptune.core.units import human_bytes
     from keeptune.inspect.runs import SUMMARY, run_record
     from keeptune.recommend.next_steps import next_steps
-    from keeptune.report.console import print_lines, print_summary
+    from keeptune.report.console import print_summary
 
     record = run_record(run)
     if record.state != "finished" or not (run / SUMMARY).is_file():
@@ -63,6 +71,9 @@ def show_command(run: Run, as_json: AsJson = False) -> None:
     summary = finished_summary(run)
     if as_json:
         print_json(summary)
+        return
+    if quiet:
+        typer.echo(summary.recommendation.headline)
         return
     console = Console()
     print_summary(summary, console)
@@ -81,18 +92,24 @@ def show_command(run: Run, as_json: AsJson = False) -> None:
 
 
 @app.command("compare")
-def compare_command(first: Run, second: Run, as_json: AsJson = False) -> None:
+def compare_command(
+    first: Run, second: Run, quiet: Quiet = False, verbose: Verbose = False, as_json: AsJson = False
+) -> None:
     """Put the leading arms of two runs side by side: what was set otherwise, and every score both have, paired."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
+    from keeptune.core.lines import print_lines
     from keeptune.inspect.runs import compare_runs
-    from keeptune.report.console import print_lines
 
     found = compare_runs(first, second)
     if as_json:
         print_json(found)
+        return
+    if quiet:
+        for task in found.tasks:
+            typer.echo(f"{task.task}: {_compared(task)[-1]}")
         return
     console = Console()
     print_lines((f"{folder}: {arm}" for folder, arm in zip(found.folders, found.arms, strict=True)), console)
@@ -112,18 +129,26 @@ def compare_command(first: Run, second: Run, as_json: AsJson = False) -> None:
 def remove_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Remove runs, their models and records included. Asks first; a folder that holds no run is refused."""
+    """Remove runs, their models and records included. Asks first; refuses what is no run, or is in use."""
+    from keeptune.core.lock import locked
     from keeptune.core.units import human_bytes
     from keeptune.inspect.runs import run_record
 
     records = [run_record(run) for run in runs]  # all are runs, or none is removed
-    for record in records:
-        freed = human_bytes(record.size_bytes)
-        what = f"{record.folder} ({record.kind}, {record.state}, {freed}, {age(record.age_seconds)} old)"
-        if yes or typer.confirm(f"remove {what}?"):
+    removed = [record for record in records if yes or typer.confirm(f"remove {_described(record)}?", err=as_json)]
+    with ExitStack() as held:
+        for record in removed:  # all are free, or none is removed
+            held.enter_context(locked(Path(record.folder), remedy="stop it, or wait until it has finished"))
+        for record in removed:
             shutil.rmtree(record.folder)
-            typer.echo(f"removed {record.folder}, {freed}")
+            if not (quiet or as_json):
+                typer.echo(f"removed {record.folder}, {human_bytes(record.size_bytes)}")
+    if as_json:
+        print_json(removed)
 
 
 def age(seconds: float) -> str:
@@ -132,6 +157,13 @@ def age(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
     return f"{int(seconds)} s"
+
+
+def _described(record: RunRecord) -> str:
+    from keeptune.core.units import human_bytes
+
+    freed = human_bytes(record.size_bytes)
+    return f"{record.folder} ({record.kind}, {record.state}, {freed}, {age(record.age_seconds)} old)"
 
 
 def _show_other(record: RunRecord, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, Verbose, print_decision, progress_console, tracked
 from keeptune.cli.ranks import Processes, main_process
 
 Overrides = Annotated[
@@ -39,12 +39,13 @@ def study(
     nproc: Processes = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Prompt, fine-tune, score target and retained skills, and recommend. Finished arms are skipped."""
-    from keeptune.core.config import recipe_text
+    from keeptune.recipe.named import check_named
 
-    recipe_text(recipe)  # methods, which recipes name, import torch: a missing file is said before
+    check_named(recipe, overrides or (), data)  # methods, which recipes name, import torch
 
     from keeptune.api.study import load_recipe
     from keeptune.cli.command_line import command_line

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from keeptune.cli.data import FieldMap, field_map
-from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, print_decision, progress_console, tracked
+from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, Verbose, print_decision, progress_console, tracked
 from keeptune.cli.ranks import Processes, main_process
 
 Searched = Annotated[
@@ -50,6 +50,7 @@ def train(
     nproc: Processes = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Split, train, and print base against tuned on the held-out rows, with an interval."""

@@ -9,7 +9,6 @@ whether higher is better.
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 import re
@@ -32,6 +31,7 @@ class Measured:
 
     score: float
     weight: float = 1.0
+    rises: bool = False  # the value itself says that more is better: right or wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +64,19 @@ class SampleLog:
     rows: tuple[SampleRow, ...]
 
 
-def find_logs(source: str) -> dict[str, Path]:
-    """Task name -> newest log, from a file, a folder (searched deeply) or a glob pattern.
+def newest(source: str, paths: Sequence[Path]) -> dict[str, Path]:
+    """Task name -> the newest of these logs of it.
 
     Raises:
-        DataError: nothing there.
+        DataError: they are of several models.
     """
-    place = Path(source)
-    if place.is_dir():
-        paths = sorted(place.rglob("samples_*.jsonl"))
-    elif place.is_file():
-        paths = [place]
-    else:
-        paths = sorted(Path(name) for name in glob.glob(source, recursive=True) if name.endswith(".jsonl"))
-    if not paths:
-        raise DataError(
-            "no lm-eval sample log here",
-            path=source,
-            remedy="name a samples_<task>_<date>.jsonl, its folder or a glob; lm-eval writes it under --log_samples",
-        )
-    newest: dict[str, tuple[str, Path]] = {}
+    found: dict[str, tuple[str, Path]] = {}
     for path in paths:
         task, date = task_and_date(path)
-        if task not in newest or date > newest[task][0]:
-            newest[task] = (date, path)
+        if task not in found or date > found[task][0]:
+            found[task] = (date, path)
     _one_model(source, paths)
-    return {task: path for task, (_, path) in newest.items()}
+    return {task: path for task, (_, path) in found.items()}
 
 
 def _one_model(source: str, paths: Sequence[Path]) -> None:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property, partial
 
 from rich.console import Console
-from rich.text import Text
 
+from keeptune.compare.asking import Answered, ask_until_settled
 from keeptune.compare.shared_template import SharedTemplate, shared_template, short_name
 from keeptune.compare.side_by_side import Comparison, SuitePair, side_by_side
 from keeptune.core.errors import ConfigError
 from keeptune.core.files import cache_folder
+from keeptune.core.lines import print_line
 from keeptune.core.records import ItemRecord, Part
 from keeptune.evaluate.cache import EvaluationCache
+from keeptune.evaluate.metrics.corpus import CorpusMetric
+from keeptune.evaluate.prompts import chosen_items
 from keeptune.evaluate.task import Judged, Task
 from keeptune.models.adapters import is_adapter
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.models.load import load
 from keeptune.recipe.files import named_entries, with_margins
 from keeptune.recipe.tasks import build_entry
+from keeptune.retention.sequential import Stop
 from keeptune.study.manifest import manifest_of
 from keeptune.study.messages import progress
 
@@ -36,6 +41,7 @@ def compare_models(
     margins: Mapping[str, float | str] | None = None,
     limit: int | None = None,
     precision: str = "auto",
+    fast: bool = False,
     console: Console,
     command: str = "",
 ) -> Comparison:
@@ -50,6 +56,7 @@ def compare_models(
         margins: suite -> margin, where suites differ: points, of free text a share ("1%").
         limit: test items of each task that are scored; all if None.
         precision: of both models: auto, bf16 or fp32.
+        fast: ask the items in blocks, and of every task no more than settles its verdict.
         console: for progress.
         command: as the report quotes it.
 
@@ -70,20 +77,22 @@ def compare_models(
     tasks, aim = _tasks(retain, target, margin, margins or {})
     template = shared_template(base, tuned)
     for note in template.notes:
-        console.print(Text(note, style="yellow"))
-    both = _ask_both(base, tuned, template, tasks, aim, precision, _Answers(console, limit))
+        print_line(note, console, "yellow")
+    sides = _load_both(base, tuned, template, precision, _Answers(console, limit))
+    asked = [sides.suite(task, len(tasks), fast=fast) for task in tasks] + ([sides.target(aim)] if aim else [])
     settings: dict[str, object] = {"base": base, "tuned": tuned, "retain": list(retain), "target": target}
     settings |= {"margin": margin, "limit": limit, "precision": precision}
     settings |= {"margins": dict(margins)} if margins else {}
+    settings |= {"fast": True} if fast else {}
     settings["layout"] = list(template.notes)
     return side_by_side(
         (short_name(base), short_name(tuned)),
-        both.pairs,
-        manifest_of(both.before, settings, [*tasks, *([aim] if aim else [])], command=command, started=started),
+        asked,
+        manifest_of(sides.before, settings, [*tasks, *([aim] if aim else [])], command=command, started=started),
         target=aim.name if aim else None,
         wall_seconds=time.monotonic() - clock,
-        same_weights=both.same_weights,
-        notes=(*template.notes, *both.notes),
+        same_weights=sides.same_weights,
+        notes=(*template.notes, *sides.notes),
     )
 
 
@@ -99,39 +108,64 @@ def _tasks(
 
 
 @dataclass(frozen=True)
-class _Both:
-    """What both models answered."""
+class _Sides:
+    """Both models, and how they are asked."""
 
     before: LanguageModel
-    pairs: list[SuitePair]
-    same_weights: bool
-    notes: list[str]  # how many items were asked of one model alone
+    after: LanguageModel
+    answers: _Answers
+    notes: list[str] = field(default_factory=list)  # how many items were asked of one model alone
+
+    @cached_property
+    def same_weights(self) -> bool:
+        """Whether they are the same model, by content."""
+        return hash_parameters(self.before.model) == hash_parameters(self.after.model)
+
+    def suite(self, task: Task, suites: int, *, fast: bool) -> SuitePair:
+        """What both answer of a retained task, and the base on its validation items.
+
+        Args:
+            task: the task.
+            suites: number of tasks that are judged together.
+            fast: ask no more than settles the verdict.
+        """
+        able = self.answers(self.before, task, "validation") if task.splits.validation else ()
+        if not fast:
+            return self._pair(task, self._ask(task), able)
+        seen, stop = ask_until_settled(
+            task.suite(),
+            chosen_items(task, "test", self.answers.limit),
+            partial(self._ask, task),
+            able,
+            suites,
+            whole=isinstance(task.metric, CorpusMetric),
+            same_weights=self.same_weights,
+        )
+        return self._pair(task, seen, able, stop)
+
+    def target(self, task: Task) -> SuitePair:
+        """What both answer of the task that was trained for."""
+        return self._pair(task, self._ask(task))
+
+    def _ask(self, task: Task, only: Collection[str] | None = None) -> Answered:
+        return Answered.of(self.answers(self.before, task, only=only), self.answers(self.after, task, only=only))
+
+    def _pair(
+        self, task: Task, seen: Answered, able: tuple[ItemRecord, ...] = (), stop: Stop | None = None
+    ) -> SuitePair:
+        if seen.alone:
+            self.notes.append(f"{task.name}: {seen.alone} items were asked of one model alone and are not compared.")
+        return SuitePair(task.suite(), seen.before, seen.after, able, stop)
 
 
-def _ask_both(
-    base: str,
-    tuned: str,
-    template: SharedTemplate,
-    tasks: Sequence[Task],
-    aim: Task | None,
-    precision: str,
-    answers: _Answers,
-) -> _Both:
-    """Load one model after the other, and ask each every task; the base also the validation items of the retained."""
-    everything = [*tasks, *([aim] if aim else [])]
-    before_lm = load(base, precision=precision)
-    template.put_on(before_lm)
-    before = {task.name: answers(before_lm, task) for task in everything}
-    able = {task.name: answers(before_lm, task, "validation") for task in tasks if task.splits.validation}
+def _load_both(base: str, tuned: str, template: SharedTemplate, precision: str, answers: _Answers) -> _Sides:
+    """Load one model after the other."""
+    before = load(base, precision=precision)
+    template.put_on(before)
     adapted = is_adapter(tuned)
-    after_lm = load(base if adapted else tuned, adapter=tuned if adapted else None, precision=precision)
-    template.put_on(after_lm)
-    after = {task.name: answers(after_lm, task) for task in everything}
-    notes = [line for task in everything for line in _asked_of_both(task.name, before, after)]
-    pairs = [
-        SuitePair(task.suite(), before[task.name], after[task.name], able.get(task.name, ())) for task in everything
-    ]
-    return _Both(before_lm, pairs, hash_parameters(before_lm.model) == hash_parameters(after_lm.model), notes)
+    after = load(base if adapted else tuned, adapter=tuned if adapted else None, precision=precision)
+    template.put_on(after)
+    return _Sides(before, after, answers)
 
 
 class _Answers:
@@ -141,20 +175,8 @@ class _Answers:
         self.console, self.limit = console, limit
         self.cache = EvaluationCache(cache_folder())
 
-    def __call__(self, lm: LanguageModel, task: Task, part: Part = "test") -> tuple[ItemRecord, ...]:
+    def __call__(
+        self, lm: LanguageModel, task: Task, part: Part = "test", only: Collection[str] | None = None
+    ) -> tuple[ItemRecord, ...]:
         with progress(self.console, f"{lm.name}: {task.name}") as update:
-            return self.cache.evaluate(lm, task, part, limit=self.limit, progress=update).items
-
-
-def _asked_of_both(
-    task: str, before: dict[str, tuple[ItemRecord, ...]], after: dict[str, tuple[ItemRecord, ...]]
-) -> list[str]:
-    """Keep, in place, the items of a task that both models were asked, and say how many others there are.
-
-    A tokenizer may not know the characters of an item that the other one knows.
-    """
-    both = {item.id for item in before[task]} & {item.id for item in after[task]}
-    alone = len(before[task]) + len(after[task]) - 2 * len(both)
-    for side in (before, after):
-        side[task] = tuple(item for item in side[task] if item.id in both)
-    return [f"{task}: {alone} items were asked of one model alone and are not compared."] if alone else []
+            return self.cache.evaluate(lm, task, part, limit=self.limit, only=only, progress=update).items

@@ -1,4 +1,4 @@
-"""Two lm-eval logs of one task -> the same items, answered before and after.
+"""Two logs of one task -> the same items, answered before and after.
 
 Items are joined on the document's hash. Prompts and targets must be the same on both sides (their hashes say
 so): two runs that asked different questions cannot show that one model lost something.
@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keeptune.compare.lm_eval import SampleLog, SampleRow, find_logs, task_and_date
+from keeptune.compare.lm_eval import SampleLog, SampleRow
+from keeptune.compare.logs import find_logs, stated_task
 from keeptune.compare.side_by_side import SuitePair
 from keeptune.core.errors import ConfigError, DataError
 from keeptune.core.records import ItemRecord
@@ -38,9 +39,9 @@ def match(before: str, after: str) -> list[tuple[str, Path, Path]]:
     first, second = find_logs(before), find_logs(after)
     if len(first) == len(second) == 1:
         (a,), (b,) = first.values(), second.values()
-        dated = [task for task, date in (task_and_date(a), task_and_date(b)) if date]
-        if len(set(dated)) < 2:
-            return [(dated[0] if dated else a.stem, a, b)]
+        stated = [task for task in (stated_task(a), stated_task(b)) if task is not None]
+        if len(set(stated)) < 2:
+            return [(stated[0] if stated else a.stem, a, b)]
     for here, there, name in ((first, second, before), (second, first, after)):
         alone = sorted(here.keys() - there.keys())
         if alone:
@@ -106,7 +107,7 @@ def choose(before: SampleLog, after: SampleLog, wanted: Sequence[str]) -> tuple[
         raise ConfigError(
             f"task '{before.task}': nothing says whether a higher {shown} is better",
             where=str(before.path),
-            remedy=f"copy the run's results_*.json beside the log, or say so: --metric {_label(*unsure[0])}{HIGHER}",
+            remedy=f"say so: --metric {_label(*unsure[0])}{HIGHER}, or copy lm-eval's results_*.json beside the log",
         )
     corpus = sorted({name for row in before.rows for name in row.other})
     left_out = f"; no score per item: {', '.join(corpus)}" if corpus else ""
@@ -164,7 +165,7 @@ def _check_same(
                 f"task '{log.task}': {len(missing)} of {len(here)} items of the other log are not here,"
                 f" document {missing[0].doc_id} first",
                 path=log.path,
-                remedy="run both models with the same lm-eval version, task version and --limit",
+                remedy="run both models with the same version of the tool, of the task, and the same --limit",
             )
     for name, remedy in (
         ("prompt_hash", "use the same number of shots, seed, chat template and system prompt on both sides"),

@@ -1,4 +1,4 @@
-"""`compare --samples`: the verdict from lm-eval sample logs of a base and a tuned model; no torch."""
+"""`compare --samples`: the verdict from logs of lm-eval, Inspect or InvarLock; no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from keeptune import __version__
-from keeptune.compare.lm_eval import SampleLog, read_log
+from keeptune.compare.lm_eval import SampleLog
+from keeptune.compare.logs import read_log
 from keeptune.compare.sample_pairs import join, match
 from keeptune.compare.side_by_side import AFTER, BEFORE, Comparison, side_by_side
 from keeptune.core.errors import ConfigError
@@ -32,7 +33,7 @@ def compare_samples(
     """Judge what the second set of logs lost against the first.
 
     Args:
-        before: a sample log of the base model, a folder of logs or a glob.
+        before: a log of the base model, a folder of logs or a glob.
         after: the same of the tuned model.
         metrics: 'acc_norm', or 'exact_match,strict-match' with its filter; each task takes the first that it
             has. May be empty where a task has one metric and one filter.
@@ -66,7 +67,7 @@ def _check_tasks(known: Sequence[str], named: Sequence[str]) -> None:
 
 
 def _names(first: SampleLog, second: SampleLog) -> tuple[str, str]:
-    """The two models: as lm-eval recorded them, or by the parts of the paths that differ."""
+    """The two models: as the logs have them, or by the parts of the paths that differ."""
     if first.model and second.model and first.model != second.model:
         return first.model, second.model
     places = (first.path.resolve(), second.path.resolve())

@@ -23,6 +23,7 @@ from keeptune.core.records import (
 from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.pairs import Suite
 from keeptune.retention.scores import difference, score
+from keeptune.retention.sequential import Stop
 
 BEFORE, AFTER = "before", "after"
 SHOWN = 8  # changed answers that the report shows side by side
@@ -38,6 +39,7 @@ class SuitePair:
     before: tuple[ItemRecord, ...]
     after: tuple[ItemRecord, ...]
     validation: tuple[ItemRecord, ...] = ()  # of the first model: whether a loss can be seen; else the judged items say
+    stop: Stop | None = None  # where the verdict was settled, if the items were asked in blocks
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class Comparison:
         return self.summary.arms[1].suites
 
     def save(self, run: Path) -> None:
-        """Write summary.json and, laid out as a study's, the items that its verdicts can be recomputed from."""
+        """Write summary.json and, laid out as a study's, the items that its verdicts can be recomputed from.
+
+        Where suites were stopped, the looks before the last are not among them.
+        """
         for each in self.suites:
             for arm, items in ((BEFORE, each.before), (AFTER, each.after)):
                 write_records(run / "arms" / arm / "items" / f"{each.suite.name}.jsonl", items)
@@ -85,7 +90,8 @@ def side_by_side(
     judged = [each for each in suites if each.suite.name != target]
     base = {each.suite.name: each.validation for each in judged}
     suites_of_both = [(each.suite, each.before, each.after) for each in judged]
-    kept = judge_arm(suites_of_both, base, same_weights=same_weights)
+    stops = {each.suite.name: each.stop for each in judged if each.stop is not None}
+    kept = judge_arm(suites_of_both, base, same_weights=same_weights, stops=stops)
     aim = next((each for each in suites if each.suite.name == target), None)
     gain = None if aim is None else difference(aim.after, aim.before)
     summary = Summary(
@@ -100,7 +106,7 @@ def side_by_side(
         recommendation=gate(AFTER, kept.suites, gain=gain, metric=aim.suite.metric if aim else ""),
         samples=tuple(_changed(suites)),
         undecided=tuple(v.sentence for v in kept.suites if v.verdict in OPEN),
-        warnings=(*notes, *((SAME,) if same_weights else ())),
+        warnings=(*notes, *_fewer(judged), *((SAME,) if same_weights else ())),
         manifest=manifest,
     )
     return Comparison(summary, tuple(suites))
@@ -127,6 +133,15 @@ def _arms(
             losses=kept.losses,
         ),
     )
+
+
+def _fewer(suites: Sequence[SuitePair]) -> tuple[str, ...]:
+    """How many items settled the verdicts, where they were asked in blocks."""
+    if all(each.stop is None for each in suites):
+        return ()
+    asked, left = sum(len(each.before) for each in suites), sum(each.stop.unasked for each in suites if each.stop)
+    share = f"{100 * asked / (asked + left):.0f} %"
+    return (f"Items were asked until the verdicts were settled: {asked:,} of {asked + left:,} ({share}).",)
 
 
 def _changed(suites: Sequence[SuitePair]) -> list[SampleOutput]:

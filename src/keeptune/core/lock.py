@@ -17,18 +17,18 @@ FILE = "lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, remedy: str = "wait until it has finished, or name another --out") -> Iterator[None]:
     """Within, ``folder`` belongs to this process; the processes that it starts share it.
 
     The system lets go of the lock when the process ends, however it ends: a lock is never stale. Where the system or
     the file system cannot lock, nothing is locked. A folder in which nothing was left is gone afterwards.
 
     Raises:
-        RunFolderError: another process has it; the error names its host and number.
+        RunFolderError: another process has it; the error names its host and number, and says ``remedy``.
         ResourceError: the folder cannot be written.
     """
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    file = _opened(folder)
+    file = _opened(folder, remedy)
     try:
         yield
     finally:
@@ -40,14 +40,14 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _opened(folder: Path) -> int:
+def _opened(folder: Path, remedy: str) -> int:
     """The lock's file, locked: the one that lies in the folder, and not one that its last owner has just removed."""
     while True:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _take(file, folder)
+            _take(file, folder, remedy)
             if _lies_in(folder, file):
                 return file
         except BaseException:
@@ -63,7 +63,7 @@ def _lies_in(folder: Path, file: int) -> bool:
         return False
 
 
-def _take(file: int, folder: Path) -> None:
+def _take(file: int, folder: Path, remedy: str) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
@@ -74,7 +74,7 @@ def _take(file: int, folder: Path) -> None:
         raise RunFolderError(
             f"is in use by {_owner(os.pread(file, 1000, 0))}",
             where=str(folder),
-            remedy="wait until it has finished, or name another --out",
+            remedy=remedy,
         ) from error
     except OSError:  # a network file system without locks
         return

@@ -6,7 +6,6 @@ import ctypes
 import os
 import signal
 import threading
-import time
 from contextlib import suppress
 
 from keeptune.core.quiet import quiet_libraries
@@ -20,18 +19,19 @@ def cores() -> int:
 
 
 def be_a_worker() -> None:
-    """Leave Ctrl-C to the process that started this one, and end with it: nobody will collect what is done then.
-
-    On Linux at once, so that a study that goes on finds nobody in its folder; elsewhere within a second.
-    """
+    """Leave Ctrl-C to the process that started this one, and end with it: nobody will collect what is done then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     quiet_libraries()
     with suppress(OSError, AttributeError, TypeError):  # no such call here
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def _end_with_parent() -> None:
+    """End at once when the process that started this one does, which need not be the one that it was forked from."""
+    import multiprocessing  # with all that it imports, for those that start workers alone
+
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["prompt", "trained", "expected"]  # expected: the answer to a few-shot prompt, never trained on
+# expected: the answer to a few-shot prompt, never trained on; written: by the model
+Kind = Literal["prompt", "trained", "expected", "written"]
 
 CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 

@@ -82,10 +82,13 @@ def minus(number: str) -> str:
     return number.replace("-", "−")
 
 
+CUT = " […]"  # behind a text that was longer
+
+
 def cut(text: str | None, most: int) -> str:
     """The first ``most`` characters of a text, and a mark where there are more."""
     text = text or ""
-    return text if len(text) <= most else f"{text[:most]} […]"
+    return text if len(text) <= most else text[:most] + CUT
 
 
 def over_seeds(scores: Sequence[float]) -> str:

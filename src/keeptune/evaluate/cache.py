@@ -7,6 +7,7 @@ nothing behind, and a file that cannot be read is computed again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,19 @@ class EvaluationCache:
         draw: int = 0,
         template: Wording = "fixed",
         limit: int | None = None,
+        only: Collection[str] | None = None,
         encoder: Encoder | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
         """Like `runner.evaluate`, but read from the folder if the same was evaluated before."""
         settings: dict[str, Any] = {"shots": shots, "draw": draw, "template": template, "limit": limit}
+        if only is not None:
+            settings["only"] = sorted(only)
         path = self._path(lm, task, part, encoder, settings)
         result = self._read(path) if path is not None else None
-        if result is None:
+        if result is not None:
+            log.info("%s on %s, %s, %d-shot: read from %s", lm.name, task.name, part, shots, path)
+        else:
             result = evaluate(lm, task, part, **settings, encoder=encoder, progress=progress)
             if path is not None and self.world.is_main:
                 write_json(path, result)

@@ -5,6 +5,7 @@ The runner sends to the model what is built here, and `data preview` shows it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,8 +100,10 @@ def prompt_builders(
     ]
 
 
-def chosen_items(task: Task, part: Part, limit: int | None = None) -> list[Example]:
-    """The items of a part that are scored, in the order of their ids.
+def chosen_items(
+    task: Task, part: Part, limit: int | None = None, only: Collection[str] | None = None
+) -> list[Example]:
+    """The items of a part that are scored, in the order of their ids; ``only``: those of them with these ids.
 
     Raises:
         DataError: there are none.
@@ -109,4 +112,7 @@ def chosen_items(task: Task, part: Part, limit: int | None = None) -> list[Examp
     items = sorted(task.splits.part(part), key=lambda example: example.id)[: min(limits, default=None)]
     if not items:
         raise DataError(f"'{task.name}' has no {part} items", path=task.source or None, remedy="add rows to this part")
-    return items
+    if only is None:
+        return items
+    wanted = frozenset(only)
+    return [item for item in items if item.id in wanted]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import compress
 
 import numpy as np
@@ -79,6 +79,7 @@ def evaluate(
     draw: int = 0,
     template: Wording = "fixed",
     limit: int | None = None,
+    only: Collection[str] | None = None,
     encoder: Encoder | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -94,6 +95,7 @@ def evaluate(
         template: 'fixed' asks in the first wording, 'each' in all of them and averages every item's scores, 'unseen'
             does so in the wordings that training never sees.
         limit: score at most so many items, those with the smallest ids (ids are hashes: a random but fixed choice).
+        only: ids of the items that are asked, of those that would be; all if None.
         encoder: by default the model's chat template is used where it has one, and over-long prompts lose tokens at
             their left end.
         progress: called after every batch with (done, all) of the current wording.
@@ -114,7 +116,7 @@ def evaluate(
         (20, 'exact_match', True)
     """
     started = time.perf_counter()
-    examples = chosen_items(task, part, limit)
+    examples = chosen_items(task, part, limit, only)
     encoder = encoder or Encoder.of(lm, overlong="truncate_prompt")
     if task.adapter is not None:
         asked = task.adapter.ask(lm, examples, chat=encoder.chat, shots=shots, draw=draw, progress=progress)

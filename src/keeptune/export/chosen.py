@@ -8,9 +8,9 @@ from pathlib import Path
 
 from keeptune.core.errors import ConfigError
 from keeptune.core.records import ArmSummary, ItemRecord, Summary, read_json, read_records
+from keeptune.study.weights import ADAPTER, arm_weights, trained_arms
 
 PROMPTS = 16  # that an exported model is asked
-WEIGHTS = ("model", "adapter")  # folders that `Method.save` writes
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Chosen:
     @property
     def adapter(self) -> bool:
         """Whether the weights belong on top of the base."""
-        return self.weights.name == "adapter"
+        return self.weights.name == ADAPTER
 
     @property
     def base(self) -> str:
@@ -58,16 +58,16 @@ def choose(run: Path, arm: str | None = None) -> Chosen:
         DataError: not a run folder of a finished study.
     """
     summary = read_json(run / "summary.json", Summary)
-    trained = {each.name: each for each in summary.arms if each.folder and not each.prompting and not each.not_run}
+    trained = trained_arms(summary.arms)
     if not trained:
         raise ConfigError("no arm of this run was trained", where=str(run), remedy="name a run that trained one")
     if arm is not None and arm not in trained:
         raise ConfigError(f"no trained arm '{arm}'", where=str(run), remedy=f"its trained arms: {', '.join(trained)}")
     name = arm or _default(run, summary, trained)
-    folder = run / str(trained[name].folder)
-    weights = next((folder / kind for kind in WEIGHTS if (folder / kind).is_dir()), None)
+    weights = arm_weights(run, trained[name])
     if weights is None:
-        raise ConfigError(f"the weights of {name} are gone", where=str(folder), remedy="run the study again")
+        place = run / str(trained[name].folder)
+        raise ConfigError(f"the weights of {name} are gone", where=str(place), remedy="run the study again")
     return Chosen(run, summary, trained[name], weights)
 
 

@@ -17,16 +17,19 @@ from keeptune.core.records import write_json
 from keeptune.data.encode.tokenizer import read_tokenizer
 from keeptune.export.check import distance, log_probabilities, plain_model
 from keeptune.export.chosen import Chosen
+from keeptune.export.gguf import shape_of, write_gguf
 from keeptune.export.records import Dtype, ExportRecord
 from keeptune.models.load import load, model_folder
 
-RECORD = "export.json"
+RECORD, GGUF = "export.json", "model.gguf"
 DTYPES: dict[Dtype, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Mean KL, nats per position, that rounding may cost. Weights in fewer bits say slightly other things.
 BOUNDS: dict[torch.dtype, float] = {torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 1e-3}
 
 
-def export(chosen: Chosen, out: Path, *, merge: bool = False, dtype: Dtype | None = None) -> ExportRecord:
+def export(
+    chosen: Chosen, out: Path, *, merge: bool = False, dtype: Dtype | None = None, gguf: bool = False
+) -> ExportRecord:
     """Write the weights of an arm, its tokenizer with the chat template, and its generation settings into a folder.
 
     Args:
@@ -35,6 +38,7 @@ def export(chosen: Chosen, out: Path, *, merge: bool = False, dtype: Dtype | Non
         merge: add an adapter to its base's weights, in float32.
         dtype: cast whole weights to it, once, at the end; by default an adapter and a whole model stay as they are
             stored, and merged weights have the dtype of the base's.
+        gguf: write one file, `GGUF`, in place of a model folder; an adapter is merged then.
 
     Returns:
         How close what was written, read back by plain transformers and peft, is to what the study scored.
@@ -42,13 +46,18 @@ def export(chosen: Chosen, out: Path, *, merge: bool = False, dtype: Dtype | Non
     Raises:
         ConfigError: a dtype for an adapter that is not merged.
         RunFolderError: the folder holds something.
-        ModelError: the adapter cannot be merged, or what was written says other things: nothing is left then.
+        ModelError: the adapter cannot be merged, GGUF does not have the model, or what was written says other things:
+            nothing is left then.
+        MissingExtra: the package gguf is not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunFolderError("is there and not empty", where=str(out), remedy="name another --out, or remove it")
+    merge = merge or gguf
     if dtype is not None and chosen.adapter and not merge:
         raise ConfigError("an adapter is stored as it is", where="--dtype", remedy="say --merge, or leave it out")
     base, prompts = model_folder(chosen.base), chosen.prompts()
+    if gguf:
+        shape_of(base)  # before anything is loaded
     tokenizer = read_tokenizer(str(base), chosen.base)
     expected = _expected(chosen, tokenizer, prompts)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -73,12 +82,18 @@ def export(chosen: Chosen, out: Path, *, merge: bool = False, dtype: Dtype | Non
             base_hash=chosen.summary.manifest.model_hash,
             merged=merge and chosen.adapter,
             dtype=dtype,
+            gguf=gguf,
             prompts=len(prompts),
             kl=apart.kl,
             agreement=apart.agreement,
             largest=apart.largest,
             bound=bound,
         )
+        if gguf:
+            whole, folder = folder, Path(place) / "gguf"
+            folder.mkdir()
+            with saving(folder):
+                write_gguf(whole, folder / GGUF, chosen.arm.name)
         write_json(folder / RECORD, record)
         if out.exists():
             out.rmdir()

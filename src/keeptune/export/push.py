@@ -11,7 +11,7 @@ from keeptune.core.files import write_whole
 from keeptune.export.card import model_card
 from keeptune.export.chosen import Chosen
 from keeptune.export.folder import export
-from keeptune.export.records import Dtype
+from keeptune.export.records import Dtype, PushRecord
 
 
 def push(
@@ -22,7 +22,7 @@ def push(
     dtype: Dtype | None = None,
     private: bool = False,
     license: str | None = None,
-) -> str:
+) -> PushRecord:
     """Export an arm, write its card, and upload both in one commit; the repository is made where there is none.
 
     Args:
@@ -34,7 +34,7 @@ def push(
         license: of the weights, as the hub names licences: "apache-2.0".
 
     Returns:
-        The address of the commit.
+        The address of the commit, and what was exported.
 
     Raises:
         ConfigError: not a name of a repository.
@@ -64,7 +64,7 @@ def push(
         except OSError as error:
             where = os.environ.get("HF_ENDPOINT", "huggingface.co")
             raise ModelError(f"the hub cannot be reached: {error}", where=where, remedy="check the network") from error
-    return str(done.commit_url)
+    return PushRecord(url=str(done.commit_url), export=record)
 
 
 def _refused(repo: str, error: Exception) -> ModelError:

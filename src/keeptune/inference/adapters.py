@@ -18,6 +18,7 @@ from keeptune.models.causal import distance, probe_logits, same_logits
 from keeptune.models.engines.choose import choose_engine
 from keeptune.models.language_model import LanguageModel, embedded_tokens
 from keeptune.models.load import load
+from keeptune.models.quantise import NONE
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
@@ -39,7 +40,13 @@ class AdapterSet:
 
     @classmethod
     def load(
-        cls, base: str, adapters: Mapping[str, str | Path], *, device: str = "auto", precision: str = "auto"
+        cls,
+        base: str,
+        adapters: Mapping[str, str | Path],
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        quantise: str = NONE,
     ) -> AdapterSet:
         """Read the base once and every adapter; arguments are those of `load`.
 
@@ -50,8 +57,8 @@ class AdapterSet:
         if not adapters:
             raise ConfigError("no adapters", remedy="name one or more, or load the base by itself")
         for folder in adapters.values():
-            _check_kind(Path(folder))
-        lm = load(base, device=device, precision=precision)
+            check_kind(Path(folder))
+        lm = load(base, device=device, precision=precision, quantise=quantise)
         template = lm.tokenizer.chat_template
         places = {name: f"adapter{number}" for number, name in enumerate(adapters)}
         for name, folder in adapters.items():
@@ -134,8 +141,12 @@ class AdapterSet:
                         weight.copy_(saved)
 
 
-def _check_kind(folder: Path) -> None:
-    """Raises ModelError for an adapter that is not one of LoRA, or changes more than layers that LoRA adds to."""
+def check_kind(folder: Path) -> None:
+    """Nothing, where the adapter in ``folder`` can share a base.
+
+    Raises:
+        ModelError: it is not one of LoRA, or changes more than the layers that LoRA adds to.
+    """
     config, _ = check_adapter(folder)
     kind = config.get("peft_type", "keeptune's own")
     if kind != "LORA":

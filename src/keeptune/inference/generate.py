@@ -1,11 +1,14 @@
-"""Generation, greedy or sampled: checks, then the model's engine."""
+"""Generation, greedy, sampled or told token by token: checks, then the model's engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+from torch import Tensor
+
 from keeptune.models.engines.base import Generation
-from keeptune.models.generation.choose import Choose, Sampler, likeliest
+from keeptune.models.generation.choose import Choose, Ints, Sampler, likeliest
 from keeptune.models.generation.stops import StopTexts
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.progress import Progress
@@ -74,6 +77,46 @@ def sample(
         raise ValueError(f"{max_new_tokens} new tokens are none")
     allowed, stops = [max_new_tokens] * len(prompts), StopTexts(lm.tokenizer, ())
     return _continue(lm, prompts, allowed, _ends(lm, end_ids), stops, token_budget, progress, lambda: Sampler(seed))
+
+
+def stream(
+    lm: LanguageModel,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    told: Callable[[int], bool],
+    *,
+    end_ids: Sequence[int] = (),
+    stop: Sequence[str] = (),
+) -> tuple[int, ...]:
+    """As `generate` answers one prompt, every token told as soon as it is found.
+
+    Args:
+        lm: the model.
+        prompt: its token ids.
+        max_new_tokens: at most so many.
+        told: called with every new token but an end token; False ends the answer there.
+        end_ids: further tokens that end it.
+        stop: it also ends once its text contains one of these.
+
+    Returns:
+        The tokens that were told.
+
+    Raises:
+        ValueError: see `generate`.
+    """
+    ends = _ends(lm, end_ids)
+    heard: list[int] = []
+
+    def choose(logits_BV: Tensor, prompts_B: Ints) -> Ints:
+        found = likeliest(logits_BV)
+        token = int(found[0])
+        if token in ends:
+            return found
+        heard.append(token)
+        return found if told(token) else np.full_like(found, ends[0])
+
+    _continue(lm, [prompt], [max_new_tokens], ends, StopTexts(lm.tokenizer, stop), None, None, lambda: choose)
+    return tuple(heard)
 
 
 def _ends(lm: LanguageModel, more: Sequence[int]) -> tuple[int, ...]:

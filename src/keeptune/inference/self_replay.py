@@ -2,7 +2,8 @@
 
 Training on samples of the base at temperature 1 is, in expectation, training towards the base's own distribution: the
 loss on them is its entropy plus KL(base || model). So it holds what the base can do as far as its samples show it
-(self-synthesised rehearsal: Huang et al. 2024, arXiv 2403.01244, from prompts; arXiv 2605.26097).
+(self-synthesised rehearsal: Huang et al. 2024, arXiv 2403.01244, from prompts; Bansal and Sanghavi 2025, arXiv
+2505.13811, from nothing but the token where a text starts; arXiv 2605.26097).
 """
 
 from __future__ import annotations

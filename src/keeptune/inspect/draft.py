@@ -45,6 +45,15 @@ class Answers:
     budget: str | None = None  # "1h"
 
 
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A recipe that was written."""
+
+    recipe: Path
+    schema: Path  # for editors
+    data: Look
+
+
 def look(source: str, fields: Mapping[str, str] | None = None) -> Look:
     """Read a source as a study would, and say what kind of task it is.
 

@@ -14,6 +14,7 @@ from keeptune.batching.types import Batch, TrieBatch
 from keeptune.models.attention import flat_attention
 from keeptune.models.cache import PromptCache
 from keeptune.models.head import Head, chunks
+from keeptune.models.last_layer import last_layer_at
 from keeptune.models.loaded import LoadedModel
 
 
@@ -38,19 +39,25 @@ def _gather(logits_UV: Tensor, sources: Tensor, labels: Tensor) -> Tensor:
 
 
 def hidden_states(
-    lm: LoadedModel, head: Head, batch: TrieBatch, cache: PromptCache | None = None, prefix: int = 0
+    lm: LoadedModel, head: Head, batch: TrieBatch, cache: PromptCache | None = None, prefix: int = 0, cut: bool = False
 ) -> Tensor:
-    """[U, D] what the head sees at ``batch.rows``."""
-    with flat_attention(lm.model):
+    """[U, D] what the head sees at ``batch.rows``; ``cut``: by the last layer at these rows (see `last_layer_at`)."""
+    with flat_attention(lm.model), last_layer_at(lm.model, batch.rows if cut else None) as kept_alone:
         output = head.decoder(**_inputs(batch, cache, prefix))
-    states: Tensor = output.last_hidden_state[0].index_select(0, batch.rows)
-    return states
+    states: Tensor = output.last_hidden_state[0]
+    return states if kept_alone else states.index_select(0, batch.rows)
 
 
-def flat_logits(lm: LoadedModel, batch: TrieBatch, cache: PromptCache | None = None, prefix: int = 0) -> Tensor:
-    """`logits` by one flat row; the head sees the kept rows only, through the model's own scales and soft caps."""
-    with flat_attention(lm.model):
-        output = lm.model(logits_to_keep=batch.rows, **_inputs(batch, cache, prefix))
+def flat_logits(
+    lm: LoadedModel, batch: TrieBatch, cache: PromptCache | None = None, prefix: int = 0, cut: bool = False
+) -> Tensor:
+    """`logits` by one flat row; the head sees the kept rows only, through the model's own scales and soft caps.
+
+    ``cut``: so does the last layer (see `last_layer_at`).
+    """
+    with flat_attention(lm.model), last_layer_at(lm.model, batch.rows if cut else None) as kept_alone:
+        keep = 0 if kept_alone else batch.rows  # 0: all that is left
+        output = lm.model(logits_to_keep=keep, **_inputs(batch, cache, prefix))
     kept: Tensor = output.logits[0]
     return kept
 

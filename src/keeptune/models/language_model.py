@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from keeptune.core.errors import DataError, ModelError
 from keeptune.core.units import content_hash
-from keeptune.data.encode.cache import tokenizer_digest
-from keeptune.data.encode.tokenizer import unembedded_tokens
+from keeptune.data.encode.tokenizer import tokenizer_digest, unembedded_tokens
 from keeptune.methods.base import Method, is_encoder_decoder, weight_delta
 from keeptune.methods.prompt_tuning import virtual_ids
 from keeptune.models.causal import check_causal

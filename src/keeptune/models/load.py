@@ -67,7 +67,9 @@ def load(
     tokenizer = read_tokenizer(str(folder), name)
     if adapter is not None:
         tokenizer = _own_tokenizer(Path(adapter), tokenizer)
-    return LanguageModel.wrap(model.requires_grad_(False), tokenizer, name=name, weights_hash=weights_hash)
+    lm = LanguageModel.wrap(model.requires_grad_(False), tokenizer, name=name, weights_hash=weights_hash)
+    log.info("%s: %d weights in %s on %s, run %s", lm.name, lm.parameters, lm.dtype, lm.device, lm.base_engine.name)
+    return lm
 
 
 def _own_tokenizer(adapter: Path, base: Any) -> Any:

@@ -26,7 +26,7 @@ def sketch(name: str, dtype: torch.dtype) -> LanguageModel:
     Example:
         >>> lm = sketch("builtin", torch.bfloat16)
         >>> lm.parameters, next(lm.model.parameters()).is_meta
-        (3223680, True)
+        (4656384, True)
     """
     folder = model_folder(name, weights=False)
     config = read_config(folder, name)

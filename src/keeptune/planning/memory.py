@@ -95,7 +95,7 @@ def account(
     gradient, and 2 of the gradient just made (`train.optim.MasterAdamW`); of a trained float32 weight 4, 8, 4 and,
     while one tensor is added up, its gradient. Sharded over n ranks each of them is divided by n (ZeRO stage 3, arXiv
     1910.02054); what computes is gathered layer by layer: all that is in no layer, and two layers at a time, the
-    gradient of one among them.
+    gradient of one among them. Between steps, for a validation or a checkpoint, every rank holds all weights.
 
     Args:
         sizes: of the adapted model.
@@ -129,6 +129,7 @@ def account(
         temporaries=_temporaries(sizes, small, large, layout, tokens),
         fragments=_fragments(sizes, large, batches) if alone else 0,
         kernels=kernels,
+        reading=sizes.dense if sizes.copied and device == "cpu" else 0,  # freed activations are kept meanwhile
         overhead=overhead,
         host=host,
     )
@@ -142,6 +143,7 @@ def _temporaries(sizes: Sizes, small: Trace, large: Trace, layout: Layout, token
     temporaries = max(peak - kept, 0) + 2 * sizes.widest
     if layout.sharded and layout.ranks * (1 + layout.offload) > 1:
         temporaries += sizes.beside_blocks + 3 * sizes.largest_block
+        temporaries = max(temporaries, sizes.dense - kept)  # a validation or checkpoint puts all weights together
     return temporaries
 
 

@@ -18,17 +18,19 @@ import torch
 
 from keeptune.core.errors import ResourceError
 from keeptune.data.examples import Encoded
-from keeptune.methods.base import METHODS, MethodConfig
+from keeptune.methods.base import METHODS, Method, MethodConfig
+from keeptune.models.language_model import LanguageModel
 
 ROWS, TOKENS, BUDGET = 4, 64, 1024
-SHAPES = 64  # of products
+SIZES = 9  # of micro-batches that follow on the training
 LONGEST = 900  # seconds; a machine may be busy
 
 
-def small_rows() -> list[Encoded]:
-    """The rows that the process trains on: no two of them share a prefix."""
-    ids = [tuple(5 + (7 * row + 3 * place) % 500 for place in range(TOKENS)) for row in range(ROWS)]
-    return [Encoded(str(number), each[:-16], each[-16:]) for number, each in enumerate(ids)]
+def small_rows(number: int = 0) -> list[Encoded]:
+    """The rows that the process trains on; by other numbers, up to `SIZES`, rows of lengths that none had before."""
+    lengths = [TOKENS - number - (SIZES + 1) * row * (number > 0) for row in range(ROWS)]
+    ids = [tuple(5 + (7 * row + 3 * place) % 500 for place in range(length)) for row, length in enumerate(lengths)]
+    return [Encoded(str(row), each[:-16], each[-16:]) for row, each in enumerate(ids)]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Small:
     """What was measured of the small training."""
 
     peak_bytes: int  # of its process
-    kernel_bytes: int  # that one more shape of a product costs, once and for all
+    size_bytes: int  # that a micro-batch of one more size costs, once and for all
 
 
 def measure_small_training(settings: MethodConfig, precision: str) -> Small:
@@ -67,23 +69,26 @@ def _train(settings: MethodConfig, precision: str) -> dict[str, int | None]:
     lm, rows = load("builtin", device="cpu", precision=precision), small_rows()
     config = TrainConfig(epochs=2, global_batch=ROWS, token_budget=BUDGET)
     with TemporaryDirectory() as folder:
-        peak = fit(lm, settings.build(), rows, [], config, Path(folder), lr=1e-5).peak_memory_bytes
-    return {"peak_bytes": peak, "kernel_bytes": _kernel_bytes(lm.dtype)}
+        method = settings.build()
+        peak = fit(lm, method, rows, [], config, Path(folder), lr=1e-5).peak_memory_bytes
+    return {"peak_bytes": peak, "size_bytes": _size_bytes(lm, method)}
 
 
-def _kernel_bytes(dtype: torch.dtype) -> int | None:
-    """What memory grows by with every new shape of a product, the mean of some."""
-    from keeptune.train.memory import release, used_bytes
+def _size_bytes(lm: LanguageModel, method: Method) -> int | None:
+    """What memory grows by with every new size of a micro-batch, the mean of some; each is smaller than that before.
 
-    left, right = torch.zeros(SHAPES + 8, 64, dtype=dtype), torch.zeros(64, 64, dtype=dtype)
-    device = torch.device("cpu")
-    _ = left[:7] @ right
-    release()
-    before = used_bytes(device)
-    for rows in range(8, SHAPES + 8):
-        _ = left[:rows] @ right
-    after = used_bytes(device)
-    return None if before is None or after is None else max(0, after - before) // SHAPES
+    More than the products alone: they lie between other blocks, and what they leave there is too small for tensors.
+    """
+    from keeptune.train.memory import used_bytes
+    from keeptune.train.microbatch_autotune import Planned, Probe
+    from keeptune.train.objective import Objective
+
+    used = []
+    for number in range(1, SIZES + 1):
+        Probe(lm, method, Planned([small_rows(number)], Objective(), "flat")).measure(BUDGET)
+        used.append(used_bytes(lm.device))
+    first, last = used[0], used[-1]
+    return None if first is None or last is None else max(0, last - first) // (SIZES - 1)
 
 
 def main(arguments: Sequence[str]) -> None:

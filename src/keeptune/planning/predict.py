@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +18,17 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.base import MethodConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.precision import pick_device, pick_dtype
+from keeptune.models.progress import Progress
 from keeptune.models.sketch import sketch
-from keeptune.planning.devices import CONTEXT, UTILISATION, Device, parse_devices
+from keeptune.planning.devices import CONTEXT, UTILISATION, Device, link_of, parse_devices
 from keeptune.planning.memory import Layout, Sizes, account, kernel_bytes
 from keeptune.planning.overhead import BUDGET, measure_small_training, small_rows
 from keeptune.planning.rows import assumed_steps, real_steps
 from keeptune.planning.timing import Rates, StepTime, measured_rates, paper_rates, step_time
 from keeptune.planning.trace import Trace, trace
-from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
-from keeptune.study.messages import Messages
+from keeptune.recipe.search import SEARCH
+from keeptune.study.messages import Messages, progress
 from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.settled import NAMES
 from keeptune.train.estimate import Needs
@@ -56,6 +58,7 @@ class Machine:
     here: torch.device | None = None  # the device at hand, on which rates are measured
     clock: Callable[[], float] = time.perf_counter  # that measures them
     paper: Device | None = None  # or the one of the table
+    ring: float = math.inf  # bytes per second between processes at hand; without end where nobody measured it
 
     @classmethod
     def on_paper(cls, device: Device) -> Machine:
@@ -69,6 +72,10 @@ class Machine:
             memory = torch.cuda.get_device_properties(device).total_memory
             return cls("cuda", memory, Overhead(CONTEXT), here=device, clock=clock)
         return cls("cpu", total_bytes(), here=device, clock=clock)
+
+    def link(self, ranks: int) -> float:
+        """Bytes per second between neighbours of a ring of ``ranks``."""
+        return self.ring if self.paper is None else link_of(self.paper, ranks)
 
 
 @dataclass(frozen=True)
@@ -155,6 +162,12 @@ class MethodPlan:
         assert self.machine.paper is not None
         return paper_rates(self.machine.paper, self._traces[False][1], self._largest.tokens)
 
+    @property
+    def products(self) -> int:
+        """Different ones that come with every new size of a micro-batch."""
+        small, large = self._traces[False]
+        return len(large.products - small.products)
+
     def micro_batch(self, layout: Layout) -> int:
         """Tokens that a rank computes at once at the most."""
         shares = [self.planned.largest[rank :: layout.ranks] for rank in range(layout.ranks)]
@@ -184,7 +197,8 @@ class MethodPlan:
         most = -(-len(rows) // layout.ranks) * layout.ranks / len(rows)  # a rank may have a row more than others
         share = rows[:: layout.ranks]
         batches = len(batches_for(self.lm, share, self.planned.budget))
-        return step_time(self.rates, self.sizes, layout, round(tokens * most), batches, self.machine.paper)
+        link = self.machine.link(layout.ranks)
+        return step_time(self.rates, self.sizes, layout, round(tokens * most), batches, link, self.machine.paper)
 
 
 def forecasts(
@@ -194,8 +208,9 @@ def forecasts(
     machine: Machine,
     layouts: Sequence[Layout],
     price: float | None = None,
+    update: Progress = lambda done, total: None,
 ) -> tuple[list[Forecast], list[str]]:
-    """Every arm that trains on every layout, and what could not be planned.
+    """Everything that trains on every layout, and what could not be planned.
 
     Args:
         config: the recipe.
@@ -204,34 +219,43 @@ def forecasts(
         machine: that it is planned for.
         layouts: of processes.
         price: of a device and hour.
+        update: told how many methods are planned.
     """
-    found: list[Forecast] = []
-    notes: list[str] = []
     planned = Workload(steps, token_budget(config, steps, machine.kind))
     plans: dict[str, MethodPlan] = {}
-    for arm in config.training_arms:
-        key = str(arm.settings()[:2])
+    notes: list[str] = []
+    for number, name in enumerate(config.methods):
+        update(number, len(config.methods))
         try:
-            if key not in plans:
-                plans[key] = MethodPlan(lm, arm.method, planned, machine, config.quantise)
+            plans[name] = MethodPlan(lm, config.method(name), planned, machine, config.quantise)
         except (KeeptuneError, NotImplementedError, RuntimeError) as error:
-            notes.append(f"{arm.name}: cannot be planned without weights: {error}")
-            continue
-        found += [_forecast(config, arm, plans[key], layout, price) for layout in layouts]
-    if config.searches:
-        search = config.search
-        longer = f", of up to {search.longer} times the epochs" if search.longer > 1 else ""
-        notes.append(f"search: its trainings, {search.trainings} at most{longer}, are not in the table")
-    return found, notes
+            notes.append(f"{name}: cannot be planned without weights: {error}")
+    if config.curve is not None:
+        notes.append("curve: the trainings of fewer rows are not in the table")
+    left = _only(config, plans)
+    return [each for layout in layouts for each in _forecasts(left, plans, planned, layout, price)], notes
+
+
+def _only(config: StudyConfig, methods: Container[str]) -> StudyConfig:
+    """The recipe with those arms alone that train by these methods."""
+    arms = {arm.name for arm in (*config.training_arms, *config.sequence_arms) if arm.method.name in methods}
+    in_turn = config.sequence and tuple(arm for arm in config.sequence.arms if arm in arms)
+    return config.model_copy(
+        update={
+            "arms": tuple(arm for arm in config.arms if arm in arms or arm == SEARCH),
+            "sequence": config.sequence and config.sequence.model_copy(update={"arms": in_turn}),
+        }
+    )
 
 
 def measured_overhead(settings: MethodConfig, dtype: torch.dtype) -> Overhead:
     """What a CPU process takes beside the tensors of a training by a method (see `overhead`)."""
-    planned = Workload([small_rows()], BUDGET)
     found = measure_small_training(settings, NAMES[str(dtype)])
-    machine = Machine("cpu", None, Overhead(0, found.kernel_bytes))
+    planned, machine = Workload([small_rows()], BUDGET), Machine("cpu", None, Overhead(0))
     small = MethodPlan(sketch("builtin", dtype), settings, planned, machine, timed=False)
-    return Overhead(max(0, found.peak_bytes - small.memory(Layout()).total), found.kernel_bytes)
+    kernel = found.size_bytes // max(1, small.products)
+    small.overhead = Overhead(0, kernel)
+    return Overhead(max(0, found.peak_bytes - small.memory(Layout()).total), kernel)
 
 
 def token_budget(config: StudyConfig, steps: Sequence[Sequence[Encoded]], kind: str) -> int:
@@ -240,34 +264,39 @@ def token_budget(config: StudyConfig, steps: Sequence[Sequence[Encoded]], kind: 
     return budgets(Workload(steps, 0).sample, WANTED[kind])[-1] if given == "auto" else given
 
 
-def _forecast(config: StudyConfig, arm: Arm, plan: MethodPlan, layout: Layout, price: float | None) -> Forecast:
-    memory, step = plan.memory(layout, base_beside=arm.base_forwards > 0), plan.step(layout)
-    steps, tokens = plan.planned.steps, plan.planned.tokens
-    needs = Needs(step.compute * len(steps) / tokens, step.update + step.network, memory.total)
+def _forecasts(
+    config: StudyConfig, plans: Mapping[str, MethodPlan], planned: Workload, layout: Layout, price: float | None
+) -> Iterator[Forecast]:
+    """Everything of a recipe that trains, on one layout."""
+    steps, tokens = len(planned.steps), planned.tokens
+    took = {name: plan.step(layout) for name, plan in plans.items()}
     estimates = Estimates(
-        needs={arm.method.name: needs},
+        needs={
+            name: Needs(step.compute * steps / tokens, step.update + step.network, None) for name, step in took.items()
+        },
         tasks=len(config.target),
         rows=0,
-        steps=len(steps),
+        steps=steps,
         tokens=tokens,
         validation_seconds=0.0,
         test_seconds=0.0,
-        bytes_of_model=plan.sizes.dense,
+        bytes_of_model=0,
     )
-    trainings, seconds = estimates.arm(config, arm)
-    room = plan.machine.memory
-    return Forecast(
-        arm=arm.name,
-        layout=str(layout),
-        ranks=layout.ranks,
-        micro_batch=plan.micro_batch(layout),
-        memory=memory,
-        fits=room is None or memory.total <= SURE * room,
-        trainings=trainings,
-        seconds=seconds,
-        network_share=step.network / step.seconds,
-        cost=None if price is None else price * layout.ranks * seconds / 3600,
-    )
+    for name, arm, (trainings, seconds) in estimates.parts(config):
+        plan = plans[arm.method.name]
+        memory, room = plan.memory(layout, base_beside=arm.base_forwards > 0), plan.machine.memory
+        yield Forecast(
+            arm=name,
+            layout=str(layout),
+            ranks=layout.ranks,
+            micro_batch=plan.micro_batch(layout),
+            memory=memory,
+            fits=room is None or memory.total <= SURE * room,
+            trainings=trainings,
+            seconds=seconds,
+            network_share=took[arm.method.name].network / took[arm.method.name].seconds,
+            cost=None if price is None else price * layout.ranks * seconds / 3600,
+        )
 
 
 def layouts_for(count: int, kind: str) -> Iterator[Layout]:
@@ -305,7 +334,8 @@ def forecast(
     lm = sketch(config.model, dtype)
     steps = assumed_steps(assume, config.train, lm) if assume else real_steps(config, lm, data_root, Messages(console))
     layouts = tuple(layouts_for(count, machine.kind))
-    found, notes = forecasts(config, lm, steps, machine, layouts, price)
+    with progress(console, "planning methods") as update:
+        found, notes = forecasts(config, lm, steps, machine, layouts, price, update)
     rates = (
         f"times by {UTILISATION:.0%} of the {paper.flops / 1e12:.0f} TFLOP/s that its maker states, not measured"
         if paper

@@ -13,7 +13,7 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.base import MethodConfig
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.sketch import depth, empty_model
-from keeptune.planning.devices import COPYING, HOST_LINK, LAUNCH, UTILISATION, Device, link_of
+from keeptune.planning.devices import COPYING, HOST_LINK, LAUNCH, UTILISATION, Device
 from keeptune.planning.memory import Layout, Sizes
 from keeptune.planning.trace import Trace
 from keeptune.train.microbatch_autotune import Planned, Probe
@@ -125,27 +125,41 @@ def paper_rates(device: Device, traced: Trace, real_tokens: int) -> Rates:
     return Rates(seconds / real_tokens, UPDATE_BYTES / (COPYING * device.bandwidth))
 
 
-def step_time(rates: Rates, sizes: Sizes, layout: Layout, tokens: int, batches: int, device: Device | None) -> StepTime:
+def step_time(
+    rates: Rates,
+    sizes: Sizes,
+    layout: Layout,
+    tokens: int,
+    batches: int,
+    link: float,
+    device: Device | None = None,
+) -> StepTime:
     """Seconds of a step of ``tokens`` real tokens over all ranks, of ``batches`` micro-batches on each.
 
     Data parallel: gradients in float32 go round a ring once backward is done, 2 (n - 1) / n of their bytes for each
     rank (Patarasuk and Yuan 2009). Sharded: the weights are gathered for forward and for backward and gradients
-    scattered, (n - 1) / n of their bytes each, for every micro-batch, and hidden behind what is computed as far as that
-    lasts (arXiv 2304.11277). Offloaded: masters, moments and sums stay where the host updates them; weights and
-    gradients cross to the device and back.
+    scattered, (n - 1) / n of their bytes each, for every micro-batch. On a GPU this is hidden behind what is computed,
+    as far as that lasts (arXiv 2304.11277); on a CPU the processor moves the bytes itself. Offloaded: masters, moments
+    and sums stay where the host updates them; weights and gradients cross to the device and back.
+
+    Args:
+        rates: of one process for itself.
+        sizes: of the adapted model.
+        layout: how ranks share the training.
+        tokens: real ones, of the whole step.
+        batches: micro-batches of a rank.
+        link: bytes per second between neighbours of a ring.
+        device: the GPU that is planned for.
     """
     share = layout.ranks if layout.sharded else 1
     compute = rates.per_token * tokens / layout.ranks * (RECOMPUTED if layout.checkpointing else 1.0)
     update = rates.per_weight * sizes.trained / share
-    if device is None:
-        return StepTime(compute, update, 0.0)
-    part, link = (layout.ranks - 1) / layout.ranks, link_of(device, layout.ranks)
-    if not layout.sharded:
-        waiting = 2 * part * 4 * sizes.trained / link
+    part, hidden = (layout.ranks - 1) / layout.ranks, 0.0 if device is None else compute
+    if layout.sharded:
+        waiting = max(0.0, part * batches * (2 * sizes.weights + 4 * sizes.trained) / link - hidden)
     else:
-        moved = part * batches * (2 * sizes.weights + 4 * sizes.trained) / link
-        waiting = max(0.0, moved - compute)
-    if layout.offload:
+        waiting = 2 * part * 4 * sizes.trained / link
+    if layout.offload and device is not None:
         waiting += max(0.0, batches * (2 * sizes.weights + 2 * sizes.trained) / share / HOST_LINK - compute)
         update *= device.bandwidth * COPYING / 100e9  # by the host's memory, 100 GB/s
     return StepTime(compute, update, waiting)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from keeptune.core.errors import RunFolderError
+from keeptune.core.lines import print_line
 from keeptune.core.lock import FILE as LOCK
 from keeptune.core.lock import locked
 from keeptune.recipe.begun import FILE, Begun, another, held
@@ -49,9 +50,9 @@ def run_folder(
     numbered = (default.with_name(f"{default.name}-{number}") for number in count(2))
     folder = given or (default if reason is None else next(each for each in numbered if another(each, begun) is None))
     if reason is not None:
-        console.print(f"{default} holds {reason}; this one goes to {folder}", highlight=False, soft_wrap=True)
+        print_line(f"{default} holds {reason}; this one goes to {folder}", console)
     if held(folder):
-        console.print(AGAIN[begun.kind].format(folder), highlight=False, soft_wrap=True)
+        print_line(AGAIN[begun.kind].format(folder), console)
     return folder
 
 
@@ -68,4 +69,4 @@ def remove_run(folder: Path, console: Console) -> None:
                     shutil.rmtree(path)
                 elif path.name != LOCK:
                     path.unlink()
-        console.print(f"removed the run in {folder}", highlight=False, soft_wrap=True)
+        print_line(f"removed the run in {folder}", console)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.recommend.pick import NOISE, Candidate, gap, pick
@@ -30,7 +30,7 @@ SPARE = 0.5  # standard errors of a loss that its margin has room for: docs/sear
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
 STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
-QUANTILES = norm.ppf((np.arange(9) + 0.5) / 9)  # of what a target score may come to
+QUANTILES = ndtri((np.arange(9) + 0.5) / 9)  # of what a target score may come to
 
 
 Place = tuple[Setting, float]  # a training and alpha
@@ -170,7 +170,7 @@ def _losses(
         mean, spread = between.given(np.arcsinh(STEEP * lost), _noise(lost, error))
         usual = float(error[np.abs(lost - 1).argmin()])  # what little changes is measured with less noise
         limit = 1 - spare * usual  # of a loss as it is seen
-        likely = likely * norm.cdf((np.arcsinh(STEEP * limit) - mean) / np.hypot(spread, _noise(limit, usual)))
+        likely = likely * ndtr((np.arcsinh(STEEP * limit) - mean) / np.hypot(spread, _noise(limit, usual)))
         expected.append(np.sinh(mean) / STEEP)
     return np.stack(expected, axis=1), likely
 

@@ -27,8 +27,13 @@ class ArmView:
 
     @property
     def label(self) -> str:
-        """The arm's name on the page: 'LoRA r=16, lr 0.003'."""
-        return self.arm.label
+        """The arm's name on the page: 'LoRA r=16, lr 0.003', in which no line breaks between lr and the number."""
+        return self.arm.label.replace(", lr ", ", lr\N{NO-BREAK SPACE}")
+
+    @property
+    def without_rate(self) -> str:
+        """The label without the learning rate: 'LoRA r=16'."""
+        return self.arm.label.partition(", lr ")[0]
 
     @property
     def trained(self) -> bool:

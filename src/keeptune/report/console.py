@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -27,6 +27,7 @@ from keeptune.report.formatting import (
     scored_in,
 )
 from keeptune.report.sections.sequences import SequenceTable, sequences
+from keeptune.report.sections.trouble import spike_rows
 
 STYLES = {
     "Retained": "green",
@@ -72,6 +73,8 @@ def print_summary(summary: Summary, console: Console) -> None:
             if arm.suites and arm.not_run is None:
                 console.print()
                 console.print(_suites(arm), highlight=False)
+    for line in _trouble(summary):
+        console.print(line, highlight=False)
     if (planned := _against_plan(summary)) is not None:
         console.print(planned, highlight=False)
     if summary.search is not None:
@@ -82,10 +85,15 @@ def print_summary(summary: Summary, console: Console) -> None:
         console.print(_in_turn(found), highlight=False)
 
 
-def print_lines(lines: Iterable[object], console: Console) -> None:
-    """Print each on a line of its own as it is: it may hold brackets, and commands that somebody copies."""
-    for line in lines:
-        console.print(str(line), highlight=False, markup=False, soft_wrap=True)
+def _trouble(summary: Summary) -> Iterator[Text]:
+    """Why a training learned nothing, and the rows behind losses that stood out."""
+    for arm in summary.arms:
+        if arm.cause is not None:
+            yield Text(f"{arm.label} learned nothing; likely cause: {arm.cause}", style="yellow")
+        for spike in spike_rows(arm):
+            yield Text(
+                f"{arm.label}, step {spike.step}: loss {spike.loss} after {spike.usual}; {'; '.join(spike.rows)}"
+            )
 
 
 def _against_plan(summary: Summary) -> Text | None:

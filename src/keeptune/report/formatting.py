@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from keeptune.core.records import Interval, Score, SuiteLosses, SuiteVerdict
 from keeptune.core.units import minus, points
@@ -45,6 +46,12 @@ def metric_name(metric: str) -> str:
     return METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
+def name_of(model: str) -> str:
+    """A model as people call it: of a path only the end, and not the 'tuned' of a run folder alone."""
+    parts = Path(model).parts
+    return model if len(parts) <= 2 and not model.startswith((".", "/")) else "/".join(parts[-2:])
+
+
 def sentence_case(text: str) -> str:
     """A capital at the front, the rest as it is."""
     return text[:1].upper() + text[1:]
@@ -53,6 +60,12 @@ def sentence_case(text: str) -> str:
 def metric_unit(metric: str) -> str:
     """Unit of a score on the page: fractions are shown in points, bits per byte as they are."""
     return "bits per byte" if metric == "bits_per_byte" else "points"
+
+
+def metric_title(metric: str) -> str:
+    """'exact match, points': the title of an axis."""
+    name, unit = metric_name(metric), metric_unit(metric)
+    return name if name == unit else f"{name}, {unit}"
 
 
 def metric_number(value: float | None, metric: str, *, signed: bool = False) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from keeptune.core.files import write_whole
@@ -15,6 +16,7 @@ from keeptune.report import arms, formatting
 from keeptune.report.page import filled
 from keeptune.report.sections import (
     costs,
+    decision,
     doses,
     equal_score,
     frontier,
@@ -28,33 +30,46 @@ from keeptune.report.sections import (
     sequences,
     suites,
     transfer,
+    trouble,
 )
 
 CONFIG_LENGTH = 20_000  # characters of the resolved configuration that the page shows
 
-# id (and template) of every section below the verdict, in the order of the page, and its name in the contents
+OPEN = 7  # sections below the verdict that are open; the rest is folded
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a section is called above itself and in the contents."""
+
+    title: str
+    short: str
+
+
+# id (and template) of every section below the verdict, in the order of the page: the sooner it is needed, the higher
 SECTIONS = {
-    "scores": "Target score",
-    "retention": "Gain against retention",
-    "suites": "Suite by suite",
-    "lost": "What was lost",
-    "drift": "Drift",
-    "matched": "At equal score",
-    "tradeoffs": "Trade-offs",
-    "costs": "Costs",
-    "shots": "Shots",
-    "price": "The price of keeping",
-    "frontier": "Frontier",
-    "doses": "Replay",
-    "learning": "Learning curve",
-    "wordings": "Wordings",
-    "heldout": "Held-out tasks",
-    "sequences": "Sequences",
-    "curves": "Loss curves",
-    "samples": "Answers",
-    "undecided": "What could not be told",
-    "data": "Data",
-    "reproduce": "Reproduce",
+    "scores": Heading("Target score by arm", "Target score"),
+    "retention": Heading("Gain against retention", "Gain against retention"),
+    "suites": Heading("What was kept, suite by suite", "Suite by suite"),
+    "trouble": Heading("What went wrong in training", "What went wrong"),
+    "lost": Heading("What was lost, and where", "What was lost"),
+    "undecided": Heading("What could not be told", "What could not be told"),
+    "sequences": Heading("Tasks learned one after another", "Sequences"),
+    "learning": Heading("How many examples are enough", "Learning curve"),
+    "price": Heading("The price of keeping", "The price of keeping"),
+    "wordings": Heading("Wordings that training saw, and others", "Wordings"),
+    "heldout": Heading("Tasks that no arm was trained on", "Held-out tasks"),
+    "tradeoffs": Heading("The trade-offs", "Trade-offs"),
+    "matched": Heading("Arm against arm at equal target score", "At equal score"),
+    "samples": Heading("Answers side by side", "Answers"),
+    "costs": Heading("What it costs", "Costs"),
+    "shots": Heading("What the shots cost", "Shots"),
+    "doses": Heading("How much replay", "Replay"),
+    "frontier": Heading("The frontier of every arm", "Frontier"),
+    "drift": Heading("Drift: distance from the base model", "Drift"),
+    "curves": Heading("Loss curves", "Loss curves"),
+    "data": Heading("Data", "Data"),
+    "reproduce": Heading("How to reproduce", "Reproduce"),
 }
 
 
@@ -79,6 +94,7 @@ def render(summary: Summary, run: Path) -> str:
     content = _content(summary, views, run)
     present = [name for name in SECTIONS if content[name]]
     first = content["scores"]
+    paired = isinstance(first, scores.Scores) and not first.many and "retention" in present
     return filled(
         "page.html.j2",
         **content,
@@ -86,8 +102,10 @@ def render(summary: Summary, run: Path) -> str:
         views=views,
         plan=plan.plan(summary, views),
         version=summary.manifest.keeptune,
-        contents=[(name, SECTIONS[name]) for name in present],
-        paired=isinstance(first, scores.Scores) and not first.many and "retention" in present,
+        decision=decision.decision(summary, views),
+        sections={name: SECTIONS[name] for name in present},
+        open=present[:OPEN],
+        paired=("scores", "retention") if paired else (),
     )
 
 
@@ -98,6 +116,7 @@ def _content(summary: Summary, views: Sequence[arms.ArmView], run: Path) -> dict
         "scores": scores.scores(views, metric),
         "retention": scores.retention_chart(summary, views),
         "suites": suites.suites(views, run),
+        "trouble": trouble.trouble(views),
         "lost": lost.lost(views),
         "drift": suites.drifts(views),
         "matched": equal_score.matched(summary),

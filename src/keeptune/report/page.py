@@ -16,20 +16,23 @@ from markupsafe import Markup
 from keeptune.core.tokens import visible
 from keeptune.core.units import human_seconds, over_seeds
 from keeptune.report import arms, formatting
-from keeptune.report.plots import change_strip
 
 FILTERS = (
     "change_interval change_text change_unit clip count headline_text interval_text level_text metric_name "
-    "metric_number metric_unit p_text rate_text score_text sentence_case share size_text"
+    "metric_number metric_title metric_unit name_of p_text rate_text score_text sentence_case share size_text"
 ).split()
 
 
 def filled(template: str, **content: object) -> str:
     """The template as a page, style and script inlined. ``content`` names at least ``version``."""
     environment = _environment()
-    style = Markup(_text(environment, "style.css"))
-    script = Markup(_text(environment, "script.js"))
-    return environment.get_template(template).render(content, style=style, script=script, policy=_policy(style, script))
+    shown, script = Markup(style()), Markup(_text(environment, "script.js"))
+    return environment.get_template(template).render(content, style=shown, script=script, policy=_policy(shown, script))
+
+
+def style() -> str:
+    """The style sheet of all pages."""
+    return _text(_environment(), "style.css")
 
 
 def fragment(template: str, **content: object) -> Markup:
@@ -49,7 +52,6 @@ def _environment() -> Environment:
     )
     environment.filters.update({name: getattr(formatting, name) for name in FILTERS})
     environment.filters.update(
-        change_strip=change_strip,
         human_seconds=human_seconds,
         mean_change=arms.mean_change,
         over_seeds=over_seeds,

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from keeptune.report.frame import Frame
-from keeptune.report.labels import place_free
+from keeptune.report.labels import Segment, place_free
 from keeptune.report.svg import element, label, line, marker
 
 HEIGHT = 170.0  # of a panel, pixels
-NARROWEST = 215.0  # width for which small labels are placed; in a wider panel they are further apart
+HEAD = 16.0  # room for the name of an upright line
+WIDTH = 280.0  # of a panel with names, pixels; style.css has it too
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,21 @@ class Spot:
     ring: bool = False  # stands out without colour
 
 
-def spots(frame: Frame, places: Sequence[Spot]) -> list[Markup]:
-    """Markers, rings, and as many small names as find room; earlier spots lie on top and are named first."""
+def spots(frame: Frame, places: Sequence[Spot], lines: Sequence[Segment] = ()) -> list[Markup]:
+    """Markers, rings, and as many small names as find room; earlier spots lie on top and are named first.
+
+    ``lines`` are what no name should lie on, in pixels of a panel of `WIDTH`.
+    """
     parts = [
         marker(*frame.at(s.x, s.y), shape, class_, s.title)
         for s in reversed(places)
         for shape, class_ in ((("ring", "ring"),) if s.ring else ()) + ((s.shape, s.class_),)
     ]
     named = [s for s in places if s.name]
-    pixels = [_pixels(frame, s) for s in named]
-    others = [_pixels(frame, s) for s in places if not s.name]
-    boxes = place_free(pixels, [s.name for s in named], NARROWEST, frame.height, others)
+    pixels = [frame.pixels(s.x, s.y, WIDTH) for s in named]
+    others = [frame.pixels(s.x, s.y, WIDTH) for s in places if not s.name]
+    crossed = [*lines, *frame.levels(WIDTH)]
+    boxes = place_free(pixels, [s.name for s in named], WIDTH, frame.height, others, crossed)
     for s, pixel, box in zip(named, pixels, boxes, strict=True):
         if box:
             x = frame.at(s.x, s.y)[0]
@@ -55,21 +60,15 @@ def spots(frame: Frame, places: Sequence[Spot]) -> list[Markup]:
     return parts
 
 
-def _pixels(frame: Frame, spot: Spot) -> tuple[float, float]:
-    x, y = frame.at(spot.x, spot.y)
-    return x * NARROWEST / 100, y
-
-
-def band(frame: Frame, low: float, high: float, middle: float, name: str) -> list[Markup]:
-    """A horizontal band with its middle and its name: the level to beat."""
+def band(frame: Frame, low: float, high: float, middle: float) -> list[Markup]:
+    """A horizontal band with its middle: the level to beat."""
     top, bottom = frame.at(frame.x_axis.low, high)[1], frame.at(frame.x_axis.low, low)[1]
     area = element("rect", x=0, y=top, width="100%", height=max(bottom - top, 1.0), class_="band")
-    above = top - 4 if top > 18 else bottom + 13
-    return [area, frame.across(middle, "margin"), label(99, above, name, "tick name", "end")]
+    return [area, frame.across(middle, "margin")]
 
 
 def upright_mark(frame: Frame, x: float, name: str) -> list[Markup]:
-    """A dashed line at one x, named at its top."""
+    """A dashed line at one x, with its name above it, in the head of the frame."""
     place = frame.x_axis.x(x)
-    anchor, dx = ("end", -4.0) if place > 60 else ("start", 4.0)
-    return [line(place, 0, place, frame.height, "margin"), label(place, 12, name, "tick name", anchor, dx)]
+    anchor = "end" if place > 60 else "start"
+    return [line(place, frame.head, place, frame.height, "margin"), label(place, 11, name, "tick name", anchor)]

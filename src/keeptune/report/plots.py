@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from keeptune.core.records import Interval, Score, SuiteVerdict
-from keeptune.report.formatting import known
+from keeptune.report.formatting import change_interval, change_text, change_tick, change_unit, known
 from keeptune.report.frame import Frame
-from keeptune.report.labels import Box, place
-from keeptune.report.svg import Axis, element, label, line, marker, percent
+from keeptune.report.labels import LINE, Box, leader, place
+from keeptune.report.svg import Axis, element, label, line, marker, percent, strip
 
 STRIP = 34.0  # height of one row of a dot chart, pixels
+CHANGE = 20.0  # height of a strip in a table of verdicts, pixels
 PLOT = 300.0  # height of a scatter, pixels
-WIDE, NARROW = 440.0, 250.0  # widths for which labels are placed; a media query shows one of the two sets
-MARGINS_BELOW, MARGINS_ABOVE = 4.0, 2.5  # a change strip spans -4 to +2.5 margins
+WIDE, NARROW = 456.0, 280.0  # a scatter has one of these widths, and names placed for it; style.css has them too
+NAME = 20  # characters in a line of a name
+TOGETHER = 5.0  # pixels between markers that share a label
+BESIDE = 8.0  # pixels from the centre of a marker to where a leader begins
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Point:
     shape: str
     class_: str  # "dot", with "open" for a hollow marker and "chosen" for the recommended arm
     title: str
+
+    @property
+    def whiskers(self) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+        """Both ends of every interval, as values."""
+        across = [((self.x_range[0], self.y), (self.x_range[1], self.y))] if self.x_range else []
+        return across + ([((self.x, self.y_range[0]), (self.x, self.y_range[1]))] if self.y_range else [])
 
 
 def spread(interval: Interval | None) -> tuple[float, float] | None:
@@ -58,22 +67,24 @@ def _upright(axis: Axis, height: float) -> list[Markup]:
     return [*parts, line(axis.x(0), 0, axis.x(0), height, "zero")] if axis.low < 0 < axis.high else parts
 
 
-def score_strip(axis: Axis, score: Score, shape: str, class_: str, height: float = STRIP) -> Markup:
-    """Dot and whisker of one arm on a shared axis."""
-    return interval_strip(axis, score.mean, spread(score.interval), shape, class_, height)
-
-
 def interval_strip(
-    axis: Axis, mean: float, ends: tuple[float, float] | None, shape: str, class_: str, height: float = STRIP
+    axis: Axis,
+    mean: float,
+    ends: tuple[float, float] | None,
+    shape: str,
+    class_: str,
+    height: float = STRIP,
+    *,
+    title: str,
 ) -> Markup:
-    """Dot and whisker on a shared axis."""
+    """Dot and whisker on a shared axis, with a tooltip."""
     parts = _upright(axis, height) + whisker(axis, ends, height / 2, class_, caps=4)
     if known(mean):
         parts.append(marker(axis.x(mean), height / 2, shape, class_))
-    return element("svg", *parts, class_="strip", height=height, aria_hidden="true")
+    return strip(parts, height, title)
 
 
-def pair_strip(axis: Axis, filled: Score, hollow: Score, shape: str, class_: str) -> Markup:
+def pair_strip(axis: Axis, filled: Score, hollow: Score, shape: str, class_: str, *, title: str) -> Markup:
     """Two scores of one arm joined by a line, the second one hollow; their intervals run above and below it."""
     parts, middle = _upright(axis, STRIP), STRIP / 2
     parts += whisker(axis, spread(filled.interval), middle - 9, f"thin {class_}")
@@ -83,46 +94,58 @@ def pair_strip(axis: Axis, filled: Score, hollow: Score, shape: str, class_: str
     for score, kind in ((filled, class_), (hollow, f"{class_} open")):
         if known(score.mean):
             parts.append(marker(axis.x(score.mean), middle, shape, kind))
-    return element("svg", *parts, class_="strip", height=STRIP, aria_hidden="true")
+    return strip(parts, STRIP, title)
 
 
 def axis_strip(axis: Axis) -> Markup:
     """The numbers under a column of strips."""
-    ticks = [label(axis.x(tick), 12, axis.write(tick)) for tick in axis.ticks]
-    return element("svg", *ticks, class_="strip", height=18, aria_hidden="true")
+    return strip([label(axis.x(tick), 12, axis.write(tick)) for tick in axis.ticks], 18)
 
 
-def change_strip(verdict: SuiteVerdict) -> Markup:
-    """Change and interval of one suite in units of its margin: solid line at 0, dashed line at minus the margin.
+def change_scale(verdicts: Iterable[SuiteVerdict]) -> Axis:
+    """One axis for all changes of a table, their intervals, their margins and 0: equal lengths are equal changes."""
+    shown = [v for v in verdicts if v.verdict != "Not measurable"]
+    ends = [end for v in shown for end in (v.change, -v.margin, *(spread(v.interval) or ()))]
+    return Axis.around([0.0, *ends], change_tick, wanted=4)
 
-    An interval that leaves the strip ends in an arrow head.
-    """
-    middle = 9.0
+
+def change_strip(axis: Axis, verdict: SuiteVerdict) -> Markup:
+    """Change and interval of one suite; shaded: what may be lost, from minus the margin to the line at 0."""
+    middle = CHANGE / 2
     if verdict.margin <= 0 or not known(verdict.change):
         return Markup("")
-    axis = Axis(-MARGINS_BELOW, MARGINS_ABOVE, (), str)
-    parts = [
-        line(axis.x(0), 0, axis.x(0), 18, "zero"),
-        line(axis.x(-1), 0, axis.x(-1), 18, "margin"),
-    ]
     class_ = "v-" + verdict.verdict.lower().replace(" ", "-")
-    ends = spread(verdict.interval)
-    if ends is not None:
-        low, high = ends[0] / verdict.margin, ends[1] / verdict.margin
-        parts += whisker(axis, (low, high), middle, class_)
-        if low < axis.low:
-            parts.append(_arrow(axis.x(axis.low), middle, -1, class_))
-        if high > axis.high:
-            parts.append(_arrow(axis.x(axis.high), middle, 1, class_))
-    change = verdict.change / verdict.margin
-    if axis.low <= change <= axis.high:
-        parts.append(marker(axis.x(change), middle, "circle", f"dot {class_}"))
-    return element("svg", *parts, class_="strip change", height=18, aria_hidden="true")
+    parts = [
+        _zone(axis, verdict.margin, CHANGE),
+        *_upright(axis, CHANGE),
+        *whisker(axis, spread(verdict.interval), middle, class_),
+        marker(axis.x(verdict.change), middle, "circle", f"dot {class_}"),
+    ]
+    unit = change_unit(verdict)
+    title = (
+        f"{verdict.suite}: {change_text(verdict.change)} {unit} ({change_interval(verdict.interval)}), "
+        f"margin {change_tick(verdict.margin).lstrip('+')} {unit}, {verdict.verdict}"
+    )
+    return strip(parts, CHANGE, title, "strip change")
 
 
-def _arrow(x: float, y: float, direction: int, class_: str) -> Markup:
-    path = element("path", d=f"M{5 * direction} 0L{-3 * direction} -4.5V4.5Z", class_=f"dot {class_}")
-    return element("svg", path, x=percent(x), y=y, width=1, height=1, overflow="visible")
+def change_axis_strip(axis: Axis, margin: float) -> Markup:
+    """The numbers of a column of changes, and the name of the zone above them.
+
+    Args:
+        margin: the largest of the column.
+    """
+    left, right = axis.x(-margin), axis.x(0)
+    at, anchor = (right, "end") if right > 50 else (left, "start")
+    numbers = [label(axis.x(tick), 30, axis.write(tick)) for tick in axis.ticks]
+    return strip(
+        [_zone(axis, margin, 4, top=14), label(at, 11, "margin", "tick", anchor), *numbers], 34, class_="strip change"
+    )
+
+
+def _zone(axis: Axis, margin: float, height: float, top: float = 0.0) -> Markup:
+    left, right = axis.x(-margin), axis.x(0)
+    return element("rect", x=percent(left), y=top, width=percent(right - left), height=height, class_="zone")
 
 
 def bar(value: float, largest: float, chosen: bool) -> Markup:
@@ -130,80 +153,82 @@ def bar(value: float, largest: float, chosen: bool) -> Markup:
     width = 100 * value / largest if largest > 0 else 0.0
     parts = [element("rect", x=0, y=0, width="100%", height=6, class_="track")]
     if value > 0:
-        parts.append(
-            element(
-                "rect", x=0, y=0, width=percent(max(width, 0.6)), height=6, class_="bar chosen" if chosen else "bar"
-            )
-        )
-    return element("svg", *parts, class_="strip", height=6, aria_hidden="true")
+        class_ = "bar chosen" if chosen else "bar"
+        parts.append(element("rect", x=0, y=0, width=percent(max(width, 0.6)), height=6, class_=class_))
+    return strip(parts, 6)
 
 
 def scatter(
     points: Sequence[Point],
-    x_axis: Axis,
-    y_axis: Axis,
+    frame: Frame,
     *,
     description: str,
     path: Sequence[tuple[float, float]] = (),
-    level: float | None = None,
 ) -> Markup:
     """Markers with their intervals and names.
 
     Args:
         path: values joined by a dashed line (the Pareto set, or the prompting arms by shots).
-        level: a value of y with a dashed line across (the margin, where all suites share one).
     """
-    frame = Frame(x_axis, y_axis, PLOT, 8.0)
-    parts = frame.grid()
-    if level is not None:
-        parts.append(frame.across(level, "margin"))
-    parts.append(frame.join(path, "path"))
+    parts = [*frame.grid(), frame.join(path, "path")]
     for p in points:
-        class_ = f"whisker thin {p.class_}"
-        if p.x_range:
-            parts.append(line(*frame.at(p.x_range[0], p.y), *frame.at(p.x_range[1], p.y), class_))
-        if p.y_range:
-            parts.append(frame.upright(p.x, *p.y_range, class_))
+        parts += [line(*frame.at(*a), *frame.at(*b), f"whisker thin {p.class_}") for a, b in p.whiskers]
     parts += [marker(*frame.at(p.x, p.y), p.shape, p.class_, p.title) for p in points]
-    avoid = _along([frame.at(x, y) for x, y in path])
-    parts += _names(points, [frame.at(p.x, p.y) for p in points], avoid)
-    return frame.figure(parts, description)
+    for class_, width in (("names-wide", WIDE), ("names-narrow", NARROW)):
+        parts.append(element("g", *_names(frame, points, path, width), class_=class_))
+    return Markup('<div class="room">{}</div>').format(frame.figure(parts, description, "chart sized"))
 
 
-def _along(path: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Places along a broken line, close enough that no name fits between them."""
-    return [
-        (x1 + (x2 - x1) * step / 24, y1 + (y2 - y1) * step / 24)
-        for (x1, y1), (x2, y2) in itertools.pairwise(path)
-        for step in range(25)
+def _names(frame: Frame, points: Sequence[Point], path: Sequence[tuple[float, float]], width: float) -> list[Markup]:
+    """The names, placed for a plot of that width; one that had to go far away is tied to its marker."""
+    drawn = [*frame.segments(path, width), *frame.levels(width)]
+    drawn += [segment for p in points for ends in p.whiskers for segment in frame.segments(ends, width)]
+    groups = _together(frame, points, width)
+    names = ["\n".join(line for p in group for line in textwrap.wrap(p.name, NAME)) for group in groups]
+    pixels = [frame.pixels(group[0].x, group[0].y, width) for group in groups]
+    others = [frame.pixels(p.x, p.y, width) for group in groups for p in group[1:]]
+    bold = [_bold(group) for group in groups]
+    boxes = place(pixels, names, width, frame.height, drawn, others, bold)
+    placed = list(zip(groups, names, pixels, boxes, strict=True))
+    return [_leader(frame.at(group[0].x, group[0].y)[0], at, box) for group, _, at, box in placed] + [
+        _name(frame, group, name, at, box) for group, name, at, box in placed
     ]
 
 
-def _names(
-    points: Sequence[Point], places: Sequence[tuple[float, float]], avoid: Sequence[tuple[float, float]]
-) -> list[Markup]:
-    """The names twice, placed for a wide and for a narrow plot; a media query shows one of them."""
-    groups = []
-    for class_, width, length in (("wide", WIDE, 30), ("narrow", NARROW, 18)):
-        names = [p.name if len(p.name) <= length else p.name[: length - 1] + "…" for p in points]
-        pixels = [(x * width / 100, y) for x, y in places]
-        boxes = place(pixels, names, width, PLOT, [(x * width / 100, y) for x, y in avoid])
-        texts = [
-            label(
-                x, box[3] - 3.5, name, "name chosen" if "chosen" in point.class_ else "name", "start", box[0] - pixel[0]
-            )
-            for point, name, (x, _), pixel, box in zip(points, names, places, pixels, boxes, strict=True)
-        ]
-        leaders = [_leader(x, pixel, box) for (x, _), pixel, box in zip(places, pixels, boxes, strict=True)]
-        groups.append(element("g", *leaders, *texts, class_=f"names-{class_}"))
+def _together(frame: Frame, points: Sequence[Point], width: float) -> list[list[Point]]:
+    """Points whose markers lie on each other have their names in one label."""
+    groups: list[list[Point]] = []
+    for p in points:
+        here = frame.pixels(p.x, p.y, width)
+        near = (g for g in groups if math.dist(here, frame.pixels(g[0].x, g[0].y, width)) < TOGETHER)
+        group = next(near, None)
+        if group is None:
+            groups.append([p])
+        else:
+            group.append(p)
     return groups
 
 
-def _leader(x: float, marker_at: tuple[float, float], box: Box) -> Markup:
-    """A thin line from a marker to a name that had to go far away; nothing for a name that is near."""
-    across = min(max(marker_at[0], box[0]), box[2]) - marker_at[0]
-    end = min(max(marker_at[1], box[1]), box[3])
-    if math.hypot(across, end - marker_at[1]) < 14:
+def _name(frame: Frame, group: Sequence[Point], name: str, at: tuple[float, float], box: Box) -> Markup:
+    x = percent(frame.at(group[0].x, group[0].y)[0])
+    lines = [
+        element("tspan", text, x=x, dx=box[0] - at[0], y=box[1] + LINE * number + 11.5)
+        for number, text in enumerate(name.split("\n"))
+    ]
+    return element("text", *lines, class_="name chosen" if _bold(group) else "name")
+
+
+def _bold(group: Sequence[Point]) -> bool:
+    """The recommended arm's name stands out."""
+    return any("chosen" in p.class_ for p in group)
+
+
+def _leader(x: float, at: tuple[float, float], box: Box) -> Markup:
+    """A dotted line from a marker to a name that had to go far away; nothing for a name that is near."""
+    tie = leader(at, box)
+    if tie is None:
         return Markup("")
-    path = element("line", x1=0, y1=marker_at[1], x2=across, y2=end, class_="leader")
+    across, down = tie[2] - at[0], tie[3] - at[1]
+    start = BESIDE / math.hypot(across, down)
+    path = element("line", x1=start * across, y1=at[1] + start * down, x2=across, y2=tie[3], class_="leader")
     return element("svg", path, x=percent(x), y=0, width=1, height=1, overflow="visible")

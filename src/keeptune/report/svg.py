@@ -84,9 +84,10 @@ class Axis:
 
 
 def marker(x: float, y: float, shape: str, class_: str, title: str | None = None) -> Markup:
-    """A shape at x per cent and y pixels, with an optional tooltip."""
-    path = element("path", *([element("title", title)] if title else []), d=SHAPES[shape], class_=class_)
-    return element("svg", path, x=percent(x), y=y, width=1, height=1, overflow="visible")
+    """A shape at x per cent and y pixels, with an optional tooltip that a finger can hit."""
+    path = element("path", d=SHAPES[shape], class_=class_)
+    told = [element("title", title), element("circle", r=11, class_="hit")] if title else []
+    return element("svg", *told, path, x=percent(x), y=y, width=1, height=1, overflow="visible")
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
@@ -97,6 +98,12 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 def label(x: float, y: float, text: str, class_: str = "tick", anchor: str = "middle", dx: float = 0) -> Markup:
     """A text at x per cent (moved by `dx` pixels) and y pixels."""
     return element("text", text, x=percent(x), y=y, dx=dx or None, class_=class_, text_anchor=anchor)
+
+
+def strip(parts: Sequence[Markup], height: float, title: str | None = None, class_: str = "strip") -> Markup:
+    """A row of a dot chart; its numbers stand beside it and in its tooltip."""
+    told = [element("title", title), element("rect", width="100%", height=height, class_="hit")] if title else []
+    return element("svg", *told, *parts, class_=class_, height=height, aria_hidden="true")
 
 
 def polyline(points: Sequence[tuple[float, float]], height: float, class_: str) -> Markup:

@@ -9,6 +9,7 @@ from keeptune.core.records import ItemRecord, Overall, SuiteLosses, SuiteVerdict
 from keeptune.retention.losses import losses
 from keeptune.retention.overall import overall
 from keeptune.retention.pairs import Suite, pair
+from keeptune.retention.sequential import Stop
 from keeptune.retention.verdict import judge
 
 Items = Sequence[ItemRecord]
@@ -28,6 +29,7 @@ def judge_arm(
     base: Mapping[str, Items] | None = None,
     *,
     same_weights: bool = False,
+    stops: Mapping[str, Stop] | None = None,
 ) -> Judged:
     """Judge one arm.
 
@@ -35,6 +37,8 @@ def judge_arm(
         suites: every suite with its items before and after.
         base: validation items of the base by suite, as for `judge`.
         same_weights: both sides are the same model, by content.
+        stops: where suites ended that were asked in blocks, as for `judge`; there is no test over all suites then, for
+            what was seen of suites that stopped is not to be averaged.
 
     Example:
         >>> from keeptune import ItemRecord, Suite
@@ -50,7 +54,7 @@ def judge_arm(
         100
     """
     pairs = [(suite, pair(before, after)) for suite, before, after in suites]
-    verdicts = judge(pairs, base, same_weights=same_weights)
+    verdicts = judge(pairs, base, same_weights=same_weights, stops=stops)
     found = [
         losses(suite, before, after)
         for (suite, before, after), verdict in zip(suites, verdicts, strict=True)
@@ -58,6 +62,6 @@ def judge_arm(
     ]
     return Judged(
         suites=verdicts,
-        overall=None if same_weights else overall(pairs, verdicts),
+        overall=None if same_weights or stops else overall(pairs, verdicts),
         losses=tuple(each for each in found if each is not None),
     )

@@ -15,7 +15,7 @@ By simulation (docs/verdicts.md, appendix): sizes equal, log-normal and Pareto, 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
@@ -61,6 +61,14 @@ class Change:
     def unchanged(self) -> bool:
         """Whether every score of a continuous, unbounded suite stayed as it was, and so did every prediction."""
         return not self.exact and math.isinf(self.limits[0]) and self.lost + self.gained == 0
+
+    @property
+    def mirrored(self) -> Change:
+        """The change from after to before."""
+        low, high = self.limits
+        return replace(
+            self, estimate=-self.estimate, skew=-self.skew, lost=self.gained, gained=self.lost, limits=(-high, -low)
+        )
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Two-sided interval with equal tails."""

@@ -48,11 +48,14 @@ class Facts:
     interval: Interval | None
     n: int
     clusters: int
+    unasked: int = 0  # items that were left, because these settled it
 
     @property
     def size(self) -> str:
         """'n = 1,546', with clusters where items share them, and the documents where there are few."""
         text = size_text(self.n, self.clusters)
+        if self.unasked:
+            text += f"; {self.unasked:,} more were not needed"
         count = self.suite.documents
         if count is None:
             return text

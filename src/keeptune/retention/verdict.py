@@ -19,9 +19,10 @@ import numpy as np
 
 from keeptune.core.records import Interval, ItemRecord, SuiteVerdict, Verdict
 from keeptune.retention import sentences
-from keeptune.retention.change import MIN_CLUSTERS, Change, change_of
+from keeptune.retention.change import MIN_CLUSTERS, Change
 from keeptune.retention.pairs import PairedScores, Suite, flip_counts, is_binary
 from keeptune.retention.power import items_needed, smallest_decidable_margin
+from keeptune.retention.sequential import Stop, change_until
 from keeptune.retention.skill import Skill, skill_in, skill_of
 
 MOST_ITEMS = 10_000_000  # more than this settles nothing in practice
@@ -38,6 +39,7 @@ class Tested:
     p_harm: float | None
     harm_level: float  # level of the one-sided bound that Holm's step for Harmed reads
     same: bool  # the weights are equal, by content
+    unasked: int  # items that were left, because those asked settled it
 
     @property
     def suite(self) -> Suite:
@@ -56,6 +58,7 @@ def judge(
     alpha: float = 0.05,
     *,
     same_weights: bool = False,
+    stops: Mapping[str, Stop] | None = None,
 ) -> tuple[SuiteVerdict, ...]:
     """Verdicts on all suites of one arm, in the order given.
 
@@ -65,6 +68,7 @@ def judge(
             decided by its judged items, and says so.
         alpha: one-sided level of all tests; intervals are two-sided at 1 - alpha.
         same_weights: both sides are the same model, by content: then every suite is Retained.
+        stops: where suites ended that were asked in blocks (`sequential`); `suites` hold the items until there.
 
     Example:
         >>> from keeptune import ItemRecord, Suite, judge, pair
@@ -80,7 +84,11 @@ def judge(
         'lost at least 8.5 pt on addition, more than the margin of 2 pt (...)'
     """
     skills = [_skill(suite, scores, (base or {}).get(suite.name, ())) for suite, scores in suites]
-    changes = [change_of(suite, scores) for suite, scores in suites]
+    ended = stops or {}
+    changes = [
+        change_until(skill.suite, scores, ended.get(skill.suite.name))
+        for skill, (_, scores) in zip(skills, suites, strict=True)
+    ]
     tested = [s.measurable and c.enough and c.clusters > 1 for s, c in zip(skills, changes, strict=True)]
     worse = iter(holm([c.p_worse for c, t in zip(changes, tested, strict=True) if t]))
     against = [c.p_below(-s.suite.required_margin) for s, c, t in zip(skills, changes, tested, strict=True) if t]
@@ -95,6 +103,7 @@ def judge(
                 p_harm=next(harm) if ok else None,
                 harm_level=next(levels) if ok else alpha,
                 same=same_weights,
+                unasked=ended[skill.suite.name].unasked if skill.suite.name in ended else 0,
             ),
             alpha,
         )
@@ -130,7 +139,7 @@ def decide(tested: Tested, alpha: float) -> SuiteVerdict:
     change, margin, suite = tested.change, tested.margin, tested.suite
     low, high = change.interval(1 - alpha)
     interval = Interval(low=low, high=high, level=1 - alpha) if change.clusters > 1 or change.unchanged else None
-    facts = sentences.Facts(suite, change.estimate, interval, tested.scores.n, tested.scores.n_clusters)
+    facts = sentences.Facts(suite, change.estimate, interval, tested.scores.n, tested.scores.n_clusters, tested.unasked)
     needed: int | None = None
     verdict: Verdict
     if tested.same:
@@ -190,6 +199,7 @@ def _record(
         verdict=verdict,
         sentence=sentence,
         n=scores.n,
+        unasked=tested.unasked,
         clusters=scores.n_clusters,
         before=scores.mean(scores.before),
         after=scores.mean(scores.after),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,6 +21,8 @@ from keeptune.study.messages import Messages
 from keeptune.study.rehearsal import Rehearsal
 from keeptune.train.remedies.base import Need
 
+log = logging.getLogger(__name__)
+
 CARD_TOKENS = 400  # of the example in a data card
 
 
@@ -28,11 +31,11 @@ def say_formats(tasks: Sequence[Task], encoder: Encoder, messages: Messages) -> 
     for task in tasks:
         layout = task.loaded.layout if task.loaded is not None else None
         if layout is not None:
-            messages.say(f"{task.name}: read as {layout.describe()}")
+            log.info("%s: read as %s", task.name, layout.describe())
             if layout.talks and not encoder.chat:
                 messages.warn(f"{task.name}: {PLAIN_NOTE}")
     for task in tasks:
-        messages.say(f"{task.name}: {'; '.join(task.splits.notes) or 'parts as the source says'}")
+        log.info("%s: %s", task.name, "; ".join(task.splits.notes) or "parts as the source says")
         for note in task.loaded.notes if task.loaded else ():
             messages.say(f"{task.name}: {note}")
 

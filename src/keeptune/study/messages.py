@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from keeptune.core.lines import print_line
 from keeptune.models.progress import Progress as Update
+from keeptune.tracking.bars import Bars
 
 
 class Messages:
@@ -22,13 +23,13 @@ class Messages:
     def say(self, line: str) -> None:
         """One line of progress."""
         self.lines.append(line)
-        self.console.print(line, style="dim", highlight=False, soft_wrap=True)
+        print_line(line, self.console, "dim")
 
     def warn(self, line: str) -> None:
         """What the report has to say beside the scores; each line once."""
         if line not in self.warnings:
             self.warnings.append(line)
-            self.console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True)
+            print_line(f"warning: {line}", self.console, "yellow")
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Update]:
@@ -40,9 +41,6 @@ class Messages:
 @contextmanager
 def progress(console: Console, title: str) -> Iterator[Update]:
     """A bar for scoring and encoding; nothing where the console is a file."""
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("left"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    with Bars(console) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

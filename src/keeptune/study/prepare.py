@@ -22,6 +22,7 @@ from keeptune.models.load import load
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.entries import Entry
 from keeptune.recipe.files import check_files, resolved
+from keeptune.recipe.search import SEARCH
 from keeptune.recipe.tasks import build_entry, drops_leaks
 from keeptune.study import standard
 from keeptune.study.baseline import FOLDER as BASE
@@ -76,14 +77,11 @@ class Prepared:
 
     def drawing_on(self, source: Need) -> list[str]:
         """The arms that draw on a source of rows; those of a sequence have the tasks before in place of suites."""
-        config = self.config
-        drawn = {
-            arm.name: drawn_on(arm, self.with_rows, len(self.suites))
-            for arm in (*config.training_arms, *config.searched_arms)
-        }
-        for arm in config.sequence_arms:
-            drawn[arm.name] = drawn.get(arm.name, set()) | drawn_on(arm.without(Need.REHEARSAL_ROWS), 0, 0)
-        return [name for name, sources in drawn.items() if source in sources]
+        config, having = self.config, (self.with_rows, len(self.suites))
+        drawn = [(arm.name, drawn_on(arm, *having)) for arm in config.training_arms]
+        drawn += [(SEARCH, drawn_on(arm, *having)) for arm in config.searched_arms]
+        drawn += [(arm.name, drawn_on(arm.without(Need.REHEARSAL_ROWS), 0, 0)) for arm in config.sequence_arms]
+        return list(dict.fromkeys(name for name, sources in drawn if source in sources))
 
     @property
     def extras(self) -> tuple[ExtraEvaluation, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,20 +19,22 @@ from rich.console import Console
 
 from keeptune.core import allocator
 from keeptune.core.errors import DataError
+from keeptune.core.lines import print_line, print_lines
 from keeptune.core.lock import locked
 from keeptune.core.records import Part, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, parse_duration
+from keeptune.core.verbose import speaking
 from keeptune.launch.world import ALONE, World
 from keeptune.recipe.begun import Begun, begin, begun_study
 from keeptune.recipe.config import StudyConfig
 from keeptune.recommend.next_steps import next_steps
-from keeptune.report.console import print_lines, print_summary
+from keeptune.report.console import print_summary
 from keeptune.report.html import write_report
 from keeptune.study.cards import chance_of, data_card, margin_warnings, rehearsal_cards, say_formats
 from keeptune.study.curve import learning_curves
 from keeptune.study.elsewhere import NOTHING, Elsewhere, reaching
 from keeptune.study.frontier import frontier_points, validation_results
-from keeptune.study.jobs.base import Job
+from keeptune.study.jobs.base import Amount, Job
 from keeptune.study.jobs.baseline import MeasureBaseline, ScoreBase, WriteTexts
 from keeptune.study.jobs.sequence import read_sequence, sequence_jobs
 from keeptune.study.jobs.train import Train
@@ -42,20 +47,25 @@ from keeptune.study.schedule.board import Board
 from keeptune.study.schedule.cluster import cluster_launcher
 from keeptune.study.schedule.deadline import Deadline
 from keeptune.study.schedule.layout import trainings
+from keeptune.study.schedule.pace import Pace
 from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.pool import Pool
 from keeptune.study.schedule.processes import ProcessLauncher, fitting_workers
-from keeptune.study.schedule.runner import Everything, InProcess, Runner
+from keeptune.study.schedule.runner import Everything, InProcess, Runner, Schedule
 from keeptune.study.schedule.together import Together
+from keeptune.study.schedule.total import Total
 from keeptune.study.schedule.work import Work
 from keeptune.study.schedule.worker import Start
 from keeptune.study.search import Found, Search, finish_search, found_trials
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
+from keeptune.study.trouble import course
 from keeptune.study.tuning import Chosen, choose_rates, finish_arms, further_trials
 from keeptune.study.watching import Watching
 from keeptune.study.workplace import Workplace
 from keeptune.train.remedies.base import Need
+
+log = logging.getLogger(__name__)
 
 TUNED = "tuned"  # a name in the run folder that later commands can use
 
@@ -139,8 +149,8 @@ def _run(
     print_summary(summary, console)
     console.print()
     if (kept := link_tuned(folder, summary)) is not None:
-        console.print(f"tuned model: {folder / TUNED} ({kept})", highlight=False)
-    console.print(f"report: {page}", highlight=False)
+        print_line(f"tuned model: {folder / TUNED} ({kept})", console)
+    print_line(f"report: {page}", console)
     print_lines(next_steps(summary, folder), console)
     return summary
 
@@ -179,16 +189,20 @@ def measure(
         What was measured, and what a budget left of the recipe.
     """
     config, ledger, scorer = prepared.config, workplace.ledger, workplace.scorer
-    work = Work(runner, Everything(config))
+    asked_first = base_jobs(prepared)
+    total = _total(workplace, config, asked_first)
+    work = Work(runner, total)
     watching.start()
-    try:
-        work.do(base_jobs(prepared))
+    with total.showing(), closing(runner):
+        work.do(asked_first)
         work.do([MeasureBaseline()])
         baseline, ledger = workplace.baseline, ledger.at_margins(workplace.baseline.margins)
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
         watching.tested(prompting)
         if config.methods:
-            work = follow(plan(workplace, config, runner, clock), prepared, workplace, runner, clock)
+            planned = plan(workplace, config, runner, clock)
+            schedule = schedule_of(planned, prepared, workplace, runner, clock)
+            total.go_by(schedule, Pace(planned.estimates, runner.workers, clock))
         chosen = choose_rates(work, ledger, baseline)
         found = _search(work, workplace, chosen)
         curves = learning_curves(work, ledger, chosen)
@@ -197,10 +211,9 @@ def measure(
         tuned = finish_arms(work, ledger, baseline, chosen)
         tuned += finish_search(work, ledger, found, tuned)
         watching.tested(arm for each in tuned for arm in each.seeds)
-    finally:
-        runner.close()
     left = work.recipe
     _say_overrun(config.budget, clock(), workplace.messages)
+    points = frontier_points(left, ledger, baseline, chosen)
     measured = Measured(
         metrics={task.name: (task.metric.name, task.metric.kind) for task in prepared.targets},
         suites={suite.name: suite.suite() for suite in prepared.suites},
@@ -210,7 +223,7 @@ def measure(
         prompting=prompting,
         best_prompting=best,
         tuned=tuned,
-        frontier=frontier_points(left, ledger, baseline, chosen),
+        frontier=points,
         validation=validation_results(left, ledger, baseline, chosen, asked, found),
         search=found.summary if found else None,
         base_validation=baseline.validation,
@@ -222,6 +235,10 @@ def measure(
         warnings=workplace.messages.warnings,
         cards=[data_card(task, workplace.encoder) for task in prepared.targets],
         rehearsal=rehearsal_cards(workplace.rehearsal, prepared.drawing_on, config.seeds[0]),
+        trainings={
+            each.seeds[0].name: course(each.seeds[0], [p.lr for p in points if p.arm == each.arm.name], prepared.tasks)
+            for each in tuned
+        },
     )
     return measured, left
 
@@ -259,7 +276,8 @@ def choose_runner(prepared: Prepared, workplace: Workplace, elsewhere: Elsewhere
     workers = settle_workers(prepared.folder, fitting) if config.workers == "auto" else config.workers
     jobs = trainings(config)
     workers = min(workers, jobs)
-    start = Start(prepared, Path.cwd(), max(1, torch.get_num_threads() // workers), allocator.kept())
+    start = Start(prepared, Path.cwd(), max(1, torch.get_num_threads() // workers), allocator.kept(), speaking())
+    log.info("%d processes, %d threads each", workers, start.threads)
     board = Board(messages.console, prepared.folder / "arms")
     runner: Runner
     if elsewhere.cluster is not None:
@@ -276,15 +294,22 @@ def _mirrored(runner: Runner, elsewhere: Elsewhere) -> Runner:
     return runner if elsewhere.mirror is None else Mirrored(runner, elsewhere.mirror)
 
 
-def follow(
+def schedule_of(
     planned: PlanRecord, prepared: Prepared, workplace: Workplace, runner: Runner, clock: Callable[[], float]
-) -> Work:
+) -> Schedule:
     """What is left of the recipe by the plan; where there is a budget, it is watched."""
     config = prepared.config
     if config.budget is None:
-        return Work(runner, Everything(planned.apply(config)))
-    deadline = Deadline(prepared.folder, config, planned, runner.workers, clock, workplace.messages.warn)
-    return Work(runner, deadline)
+        return Everything(planned.apply(config))
+    return Deadline(prepared.folder, config, planned, runner.workers, clock, workplace.messages.warn)
+
+
+def _total(workplace: Workplace, config: StudyConfig, base: Sequence[Job]) -> Total:
+    """The line of the whole study, before anything is done of it."""
+    rows = len(workplace.data.rows(config.seeds[0]).train) if config.curve is not None else math.inf
+    asked = sum((job.amount for job in base), Amount())
+    log.info("seeds %s; %d questions to the base", ", ".join(map(str, config.seeds)), len(base))
+    return Total(Everything(config), workplace.messages.console, asked, workplace.scorer.targets, rows)
 
 
 def base_jobs(prepared: Prepared) -> list[Job]:

@@ -35,6 +35,7 @@ from keeptune.core.units import cut, human_bytes
 from keeptune.recommend.choose import mark_pareto, recommend
 from keeptune.recommend.costs import with_break_even
 from keeptune.recommend.price import offers
+from keeptune.recommend.trouble import Training, likely_cause
 from keeptune.retention.arm import Judged, judge_arm
 from keeptune.retention.curve import enough
 from keeptune.retention.matched import matched
@@ -73,6 +74,7 @@ class Measured:
     cards: Sequence[DataCard] = ()
     rehearsal: Sequence[RehearsalCard] = ()
     cached_token_price: float = 1.0
+    trainings: Mapping[str, Training] = field(default_factory=dict)  # of the arms, by name
 
     @property
     def best(self) -> ScoredArm | None:
@@ -160,6 +162,9 @@ def _row(measured: Measured, arm: ScoredArm) -> ArmSummary:
     tuned = next((each for each in measured.tuned if each.seeds[0].name == arm.name), None)
     seeds = [one.pooled() for one in tuned.seeds] if tuned else []
     kept = _judged(measured, arm) if not record.prompting else Judged()
+    training = measured.trainings.get(arm.name)
+    costs = _costs(measured, arm, tuned)
+    stuck = training is not None and training.steps and gain is not None and gain[1].low <= 0
     return ArmSummary(
         name=arm.name,
         label=record.label,
@@ -174,7 +179,7 @@ def _row(measured: Measured, arm: ScoredArm) -> ArmSummary:
         suites=kept.suites,
         overall=kept.overall,
         losses=kept.losses,
-        costs=_costs(measured, arm, tuned),
+        costs=costs,
         lr=record.lr,
         shots=record.shots,
         seed=record.seed,
@@ -188,6 +193,8 @@ def _row(measured: Measured, arm: ScoredArm) -> ArmSummary:
         else (),
         folder=f"arms/{arm.name}",
         note=_note(measured, arm),
+        spikes=tuple(training.spikes) if training else (),
+        cause=likely_cause(training, measured.cards, costs) if training and stuck else None,
     )
 
 

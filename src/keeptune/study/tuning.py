@@ -8,6 +8,7 @@ are kept. What can be done at the same time is given to the runner at once.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 
@@ -25,6 +26,8 @@ from keeptune.study.ledger import Ledger
 from keeptune.study.records import TrialRecord, Tuned
 from keeptune.study.schedule.work import Work
 from keeptune.study.trial import Trial
+
+log = logging.getLogger(__name__)
 
 Chosen = Mapping[Arm, Trial]  # the picked rate, with the first seed, of everything that trains
 
@@ -95,6 +98,7 @@ def _sweep_tokens(config: StudyConfig, ledger: Ledger, arm: Arm) -> int:
 def pick_trial(ledger: Ledger, baseline: Baseline, trials: Sequence[Trial]) -> Trial:
     """The rate that `choose.pick_kept` takes on validation items."""
     best = pick_kept([candidate_of(ledger.trial(trial)) for trial in trials], baseline.target_scores)
+    log.info("%s is taken, of %d that were trained", best.name, len(trials))
     return next(trial for trial in trials if trial.name == best.name)
 
 

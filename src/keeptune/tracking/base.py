@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from keeptune.core.records import SkippedRecord, StepRecord, Summary, ValidationRecord
+from keeptune.core.records import SkippedRecord, SpikeRecord, StepRecord, Summary, ValidationRecord
 from keeptune.core.registry import Registry
 from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
@@ -68,6 +68,9 @@ class Callback:
 
     def after_skip(self, run: Run, record: SkippedRecord) -> None:
         """After a step that changed nothing, because its loss or gradient was not finite."""
+
+    def after_spike(self, run: Run, record: SpikeRecord) -> None:
+        """After a step whose loss stood out, told after the step itself."""
 
     def after_validation(self, run: Run, record: ValidationRecord) -> None:
         """After every validation."""

@@ -6,18 +6,18 @@ import statistics
 from collections import deque
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from typing_extensions import override
 
+from keeptune.core.lines import print_line
 from keeptune.core.records import StepRecord, ValidationRecord
 from keeptune.core.units import human_count
+from keeptune.tracking.bars import Bars
 from keeptune.tracking.base import TRACKERS, Run, Tracker
 
 
 @TRACKERS.register("console")
 class Progress(Tracker):
-    """One bar per training; plain consoles (a file, a CI log) get one line at the end instead."""
+    """One bar per training, and one line at its end; plain consoles (a file, a CI log) get the line alone."""
 
     def __init__(self, console: Console | None = None, title: str | None = None) -> None:
         self.console, self.title = console or Console(), title
@@ -27,17 +27,7 @@ class Progress(Tracker):
         self._speeds: deque[float] = deque(maxlen=20)  # tokens per second of the latest steps
         self._losses: deque[float] = deque(maxlen=20)
         self._validation = ""
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
+        self._bar = Bars(self.console)
         self._task = self._bar.add_task(self.title or run.label, total=run.steps, note="")
         self._bar.start()
 
@@ -49,18 +39,17 @@ class Progress(Tracker):
 
     @override
     def after_validation(self, run: Run, record: ValidationRecord) -> None:
-        self._validation = f" validation {record.loss:.3f}{' (best)' if record.best else ''}"
+        self._validation = f"validation {record.loss:.3f}{' (best)' if record.best else ''}"
         self._bar.update(self._task, note=self._note())
 
     @override
     def on_end(self, run: Run) -> None:
-        """Leave the last state of the bar, or its text, on the console."""
+        """Leave the last note on the console."""
         self._bar.stop()
-        if not self.console.is_terminal:
-            self.console.print(f"{self.title or run.label}: {self._note().strip()}", highlight=False)
+        print_line(f"{self.title or run.label}: {self._note()}", self.console)
 
     def _note(self) -> str:
         if not self._losses:
             return self._validation
         loss, speed = statistics.fmean(self._losses), statistics.median(self._speeds)
-        return f"loss {loss:.3f}{self._validation} {human_count(speed)} tokens/s"
+        return ", ".join(filter(None, (f"loss {loss:.3f}", self._validation, f"{human_count(speed)} tokens/s")))

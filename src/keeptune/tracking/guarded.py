@@ -7,7 +7,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from keeptune.core.records import SkippedRecord, StepRecord, Summary, ValidationRecord
+from keeptune.core.records import SkippedRecord, SpikeRecord, StepRecord, Summary, ValidationRecord
 from keeptune.tracking.base import ArmScores, Run, StudyRun, Tracker
 
 
@@ -39,6 +39,10 @@ class Guarded(Tracker):
     @override
     def after_skip(self, run: Run, record: SkippedRecord) -> None:
         self._hook("after_skip", run, record)
+
+    @override
+    def after_spike(self, run: Run, record: SpikeRecord) -> None:
+        self._hook("after_spike", run, record)
 
     @override
     def after_validation(self, run: Run, record: ValidationRecord) -> None:

@@ -1,4 +1,6 @@
-"""The records of a training: a row for every step, every step that was skipped, and every validation."""
+"""The records of a training: a row for every step, every step that was skipped or stood out, and
+every validation.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,17 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from keeptune.core.files import write_whole
-from keeptune.core.records import Record, SkippedRecord, StepRecord, ValidationRecord, write_records
+from keeptune.core.records import Record, SkippedRecord, SpikeRecord, StepRecord, ValidationRecord, write_records
 from keeptune.tracking.base import TRACKERS, Run, Tracker
 
-STEPS, VALIDATION, SKIPPED = FILES = ("steps.jsonl", "validation.jsonl", "skipped.jsonl")
+STEPS, VALIDATION, SKIPPED, SPIKES = FILES = ("steps.jsonl", "validation.jsonl", "skipped.jsonl", "spikes.jsonl")
 LONGEST_ROW = 4096  # bytes
 
 
 @TRACKERS.register("records")
 class RecordWriter(Tracker):
-    """steps.jsonl and validation.jsonl in the training's folder, and skipped.jsonl where a step was; its state is how
-    many rows they have.
+    """steps.jsonl and validation.jsonl in the training's folder, skipped.jsonl where a step was, and spikes.jsonl where
+    a loss stood out; its state is how many rows they have.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,7 @@ class RecordWriter(Tracker):
         """Begin with empty files, or with the rows up to the state that was loaded: no others are left there."""
         for file, rows in self._rows.items():
             path = run.folder / file
-            if file == SKIPPED and not rows:
+            if file in (SKIPPED, SPIKES) and not rows:
                 path.unlink(missing_ok=True)
                 continue
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if rows else []
@@ -44,6 +46,10 @@ class RecordWriter(Tracker):
     @override
     def after_skip(self, run: Run, record: SkippedRecord) -> None:
         self._append(run, SKIPPED, record)
+
+    @override
+    def after_spike(self, run: Run, record: SpikeRecord) -> None:
+        self._append(run, SPIKES, record)
 
     @override
     def after_validation(self, run: Run, record: ValidationRecord) -> None:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from keeptune.batching.types import Batch
 from keeptune.core.config import Config, CountOrAuto
-from keeptune.core.records import EngineRecord, SkippedRecord, ValidationRecord
+from keeptune.core.records import EngineRecord, RowLoss, SkippedRecord, SpikeRecord, StepRecord, ValidationRecord
 from keeptune.core.stopping import finishing
 from keeptune.data.examples import Encoded
 from keeptune.data.storage.lazy import LazyMap
@@ -38,6 +38,7 @@ from keeptune.train.remedies.base import Remedy, Steps
 from keeptune.train.routers import say_what_routers_miss
 from keeptune.train.schedule import learning_rate
 from keeptune.train.sharded import ShardedWeights, Sharding, WholeWeights
+from keeptune.train.spikes import Spikes
 from keeptune.train.stateful import Stateful
 from keeptune.train.step import StepResult, batches_for, mean_nll, share_of, train_step
 from keeptune.train.tally import FitResult, Tally
@@ -182,6 +183,7 @@ class Trainer:
         self.position = Position(steps)
         self.random = RandomState(run.lm.device)
         self.tally = Tally(run.lm.device)
+        self.spikes = Spikes()
         watching = (RecordWriter(), *hooks)
         self.callbacks = [each for each in watching if world.is_main or not isinstance(each, Tracker)]
         self.checkpoints = Checkpoints(
@@ -242,6 +244,7 @@ class Trainer:
             "best": self.best,
             "budget": self.budget,
             "tally": self.tally,
+            "spikes": self.spikes,
         }
         for part in others:
             if isinstance(part, Stateful):
@@ -262,6 +265,8 @@ class Trainer:
             self._name_untouched()
         for callback in self.callbacks:
             callback.after_step(run, record)
+        if (usual := self.spikes.add(record.loss)) is not None:
+            self._name_rows(record, rows, usual)
 
     def _update(self, step: int, rows: Sequence[Encoded], rate: float) -> StepResult:
         """By this process's share of the rows; again in smaller micro-batches where memory runs out.
@@ -299,6 +304,15 @@ class Trainer:
             log.warning("a step was skipped: %s", record)
         for callback in self.callbacks:
             callback.after_skip(self.run, record)
+
+    def _name_rows(self, record: StepRecord, rows: Sequence[Encoded], usual: float) -> None:
+        """Say which rows are behind a loss that stood out."""
+        with self.weights.whole():
+            losses = [RowLoss(id=row.id, loss=mean_nll(self.run.lm, [row], self.budget.tokens)) for row in rows]
+        ordered = tuple(sorted(losses, key=lambda each: -each.loss))
+        spike = SpikeRecord(step=record.step, loss=record.loss, usual=usual, rows=ordered)
+        for callback in self.callbacks:
+            callback.after_spike(self.run, spike)
 
     def _name_untouched(self) -> None:
         """Say which tensors are trained in name only: the rows that were seen do not reach them."""

@@ -8,6 +8,7 @@ decision is kept by a `MicrobatchMemory`; the first one holds, also where memory
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from keeptune.train.memory import available_bytes, peak_bytes, release, reset_pe
 from keeptune.train.objective import Objective
 from keeptune.train.optim import optimizer_bytes
 from keeptune.train.step import batches_for
+
+log = logging.getLogger(__name__)
 
 DEFAULT = 4096  # tokens of a batch that is not trained on
 CANDIDATES = (1024, 2048, 4096, 8192, 16384)
@@ -67,10 +70,15 @@ class MicrobatchMemory:
         key = _key(lm, method, planned, candidates)
         if key not in self._known:
             found = self._read(key)
+            if found is not None:
+                log.info("%s: micro-batches of %d tokens, as before", method.describe(), found.token_budget)
             if found is None and len(planned.steps) < FEW_STEPS:
                 why = f"{len(planned.steps)} steps are too few to probe memory"
                 return EngineRecord(key=key, token_budget=candidates[-1], why=why)
-            self._known[key] = found or self._settle(_probed(lm, method, planned, key, candidates))
+            if found is None:
+                found = self._settle(_probed(lm, method, planned, key, candidates))
+                log.info("%s: micro-batches of %d tokens, %s", method.describe(), found.token_budget, found.why)
+            self._known[key] = found
         return self._known[key]
 
     def _settle(self, decided: EngineRecord) -> EngineRecord:

@@ -90,7 +90,9 @@ class MasterAdamW:
             flat = torch.cat([torch.zeros_like(m).flatten() if m.grad is None else m.grad.flatten() for m in bucket])
             parts = torch.split(world.sum(flat), [m.numel() for m in bucket])
             for master, part in zip(bucket, parts, strict=True):
-                master.grad = part.view_as(master)
+                if master.grad is None:
+                    master.grad = torch.empty_like(master)
+                master.grad.copy_(part.view_as(master))  # a view of the bucket would keep all buckets to the update
 
     @torch.no_grad()
     def step(self, lr: float, clip: float) -> Tensor:

@@ -42,7 +42,7 @@ def test_an_account_names_every_line_that_is_not_nothing() -> None:
 
 
 def test_what_is_printed() -> None:
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=80)
     record = ForecastRecord(
         model="m",
         device="2 x H100-80GB",
@@ -55,6 +55,19 @@ def test_what_is_printed() -> None:
     print_forecast(record, console)
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
     assert "1.5M tokens in 90 steps a training; times by a table" in text
     assert "full, cheapest that fits: 2 ranks, FSDP; 50 min, costs 1.67" in text
-    assert "lora: nothing fits" in text and "does not fit" in text and "pissa: cannot be planned" in text
+    assert "lora: nothing fits" in text and "1.0 GB, too much" in text and "pissa: cannot be planned" in text
+
+
+def test_columns_that_say_nothing_are_left_out_and_equal_accounts_are_said_once() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    one = made(1, 60).model_copy(update={"cost": None, "trainings": 1})
+    found = (one, one.model_copy(update={"arm": "full+replay:20%"}))
+    print_forecast(ForecastRecord(model="m", device="cpu", rates="", tokens=1, steps=1, forecasts=found), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "full, 1 training " in text and text.count("weights 1.0 GB") == 1
+    assert not any(name in text for name in ("ranks", "network", "cost"))
+    assert "full, full+replay:20%: weights" in text and "one after another: 2 min" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner, Result
 from keeptune.cli.main import app
 from keeptune.cli.runs import age
 from keeptune.core.errors import KeeptuneError, RunFolderError
+from keeptune.core.lock import locked
 from keeptune.core.records import (
     ArmSummary,
     Interval,
@@ -183,3 +185,13 @@ def test_removing_asks_and_refuses_what_is_no_run(root: Path) -> None:
     assert "removed" in run("rm", str(root / "first"), input="y\n").output
     run("rm", "--yes", str(root / "begun"))
     assert {path.name for path in find_runs(root)} == {"second", "scores"}
+
+
+def test_a_run_that_another_process_holds_is_not_removed(root: Path) -> None:
+    with locked(root / "begun"):
+        refused = run("rm", "--yes", str(root / "first"), str(root / "begun")).exception
+    assert isinstance(refused, RunFolderError)
+    assert f"in use by process {os.getpid()} on {socket.gethostname()}" in str(refused) and "stop it" in str(refused)
+    assert (root / "first").is_dir() and (root / "begun" / "arms").is_dir()  # none is removed
+    assert "removed" in run("rm", "--yes", str(root / "begun")).output
+    assert not (root / "begun").exists()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from keeptune.compare.lm_eval import find_logs, read_log
 from keeptune.compare.lm_eval_files import Scored, write_lm_eval
+from keeptune.compare.logs import find_logs, read_log
 from keeptune.compare.samples import compare_samples
 from keeptune.core.records import ItemRecord
 from keeptune.retention.scores import score

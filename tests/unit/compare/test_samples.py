@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keeptune.compare import lm_eval
+from keeptune.compare import lm_eval, logs
 from keeptune.compare.gate import exit_code
 from keeptune.compare.samples import compare_samples
 from keeptune.core.errors import ConfigError, DataError
@@ -261,7 +261,7 @@ def test_two_runs_in_one_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no lm-eval sample log here"):
+    with pytest.raises(DataError, match="no log here"):
         compare_samples(str(tmp_path), str(tmp_path))
 
 
@@ -310,7 +310,7 @@ def test_the_results_of_a_run_are_read_once_for_all_its_tasks(tmp_path: Path, mo
     read: list[Path] = []
     real = lm_eval._results_beside
     monkeypatch.setattr(lm_eval, "_results_beside", lambda path: read.append(path) or real(path))
-    assert sorted(lm_eval.find_logs(str(tmp_path))) == ["arc", "boolq", "piqa"]
+    assert sorted(logs.find_logs(str(tmp_path))) == ["arc", "boolq", "piqa"]
     assert len(read) == 1
 
 

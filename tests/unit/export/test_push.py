@@ -36,7 +36,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def test_a_merged_model(run: Path, hub: Hub) -> None:
     chosen = arm(run, "lora")
-    address = push(chosen, "owner/colours", merge=True, license="apache-2.0")
+    address = push(chosen, "owner/colours", merge=True, license="apache-2.0").url
     assert "/owner/colours/commit/" in address
     model = AutoModelForCausalLM.from_pretrained("owner/colours")
     assert distance(scored(chosen), said(model, chosen)).kl < 1e-6

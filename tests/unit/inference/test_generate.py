@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from keeptune.inference.generate import generate
+from keeptune.inference.generate import generate, stream
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.language_model import LanguageModel
 
@@ -153,3 +153,27 @@ def test_adapted_models_generate_with_their_adapter(tiny: Any) -> None:
     assert [list(ids) for ids in changed] == [one_by_one(tiny, prompt, 12) for prompt in prompts]
     tiny.restore(method)
     assert generate(tiny, prompts, 12) == plain
+
+
+@pytest.mark.parametrize("model", ["tiny", "tiny_gpt2"])
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_a_stream_tells_what_generate_answers(model: str, engine: str, request: pytest.FixtureRequest) -> None:
+    lm = request.getfixturevalue(model)
+    for prompt in random_prompts(4):
+        free = generate(lm, [prompt], 12)[0]
+        stop, end = lm.tokenizer.decode([free[6]]), free[8]
+        with lm.using(engine):
+            for settings in ({}, {"stop": (stop,)}, {"end_ids": (end,)}):
+                told: list[int] = []
+                found = stream(lm, prompt, 12, lambda token, told=told: not told.append(token), **settings)
+                assert tuple(told) == found == generate(lm, [prompt], 12, **settings)[0]
+
+
+@pytest.mark.parametrize("engine", ["flat", "padded"])
+def test_a_stream_ends_where_it_is_told_to(tiny: Any, engine: str) -> None:
+    prompt = random_prompts(1)[0]
+    free, told = generate(tiny, [prompt], 12)[0], []
+    with tiny.using(engine):
+        assert stream(tiny, prompt, 12, lambda token: told.append(token) or len(told) < 3) == free[:3] == tuple(told)
+    with pytest.raises(ValueError, match="do not fit 128 tokens"):
+        stream(tiny, prompt, 128, lambda token: True)

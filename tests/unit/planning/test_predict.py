@@ -67,8 +67,8 @@ def sizes(trained: int = 10**9) -> Sizes:
 
 def test_data_parallel_ranks_wait_for_their_gradients() -> None:
     rates = Rates(per_token=1e-4, per_weight=1e-11)
-    alone = step_time(rates, sizes(), Layout(), 80_000, 10, H100)
-    eight = step_time(rates, sizes(), Layout(8), 80_000, 2, H100)
+    alone = step_time(rates, sizes(), Layout(), 80_000, 10, H100.link, H100)
+    eight = step_time(rates, sizes(), Layout(8), 80_000, 2, H100.link, H100)
     assert alone.network == 0 and alone.compute == pytest.approx(8.0)
     assert eight.compute == pytest.approx(1.0)
     assert eight.network == pytest.approx(2 * 7 / 8 * 4e9 / H100.link)
@@ -77,20 +77,22 @@ def test_data_parallel_ranks_wait_for_their_gradients() -> None:
 def test_sharded_ranks_hide_their_network_behind_their_work() -> None:
     rates = Rates(per_token=1e-4, per_weight=1e-11)
     layout = Layout(8, sharded=True)
-    long = step_time(rates, sizes(), layout, 80_000, 2, H100)
+    long = step_time(rates, sizes(), layout, 80_000, 2, H100.link, H100)
     assert long.network == 0
-    short = step_time(rates, sizes(), layout, 80, 2, H100)
+    short = step_time(rates, sizes(), layout, 80, 2, H100.link, H100)
     moved = 2 * 7 / 8 * (2 * 2e9 + 4e9) / H100.link
     assert short.network == pytest.approx(moved - short.compute)
     assert short.update == pytest.approx(1e9 / 8 * 1e-11)
+    here = step_time(rates, sizes(), layout, 80_000, 2, H100.link)  # a CPU moves bytes itself
+    assert here.network == pytest.approx(moved)
 
 
 def test_checkpointing_and_offloading_take_time() -> None:
     rates = Rates(per_token=1e-6, per_weight=1e-11)
-    plain = step_time(rates, sizes(), Layout(), 1000, 1, H100)
-    again = step_time(rates, sizes(), Layout(checkpointing=True), 1000, 1, H100)
+    plain = step_time(rates, sizes(), Layout(), 1000, 1, H100.link, H100)
+    again = step_time(rates, sizes(), Layout(checkpointing=True), 1000, 1, H100.link, H100)
     assert again.compute == pytest.approx(RECOMPUTED * plain.compute)
-    away = step_time(rates, sizes(), Layout(sharded=True, offload=True), 1000, 1, H100)
+    away = step_time(rates, sizes(), Layout(sharded=True, offload=True), 1000, 1, H100.link, H100)
     assert away.network == pytest.approx((2 * 2e9 + 2e9) / HOST_LINK - away.compute)
 
 
@@ -123,7 +125,7 @@ def test_a_plan_for_gpus_from_the_configuration_alone() -> None:
     )
     by = {(each.arm, each.ranks, each.layout): each for each in found}
     assert notes[0].startswith("pissa: cannot be planned without weights")
-    assert notes[1:] == ["search: its trainings, 12 at most, of up to 3 times the epochs, are not in the table"]
+    assert len(notes) == 1 and by["search", 1, "one process"].trainings == study.search.trainings
     full, lora = (by[arm, 1, "one process"] for arm in ("full", "lora"))
     assert full.memory.moments > 10 * lora.memory.moments
     assert full.fits and full.trainings == len(study.method("full").learning_rates)
@@ -131,6 +133,22 @@ def test_a_plan_for_gpus_from_the_configuration_alone() -> None:
     assert by["lora+kl:0.5", 1, "one process"].seconds > lora.seconds
     assert by["full", 2, "FSDP"].memory.weights < full.memory.weights
     assert 0 < UTILISATION < 1
+
+
+def test_tasks_that_are_learned_in_turn_are_planned() -> None:
+    lm, targets = sketch("builtin", torch.bfloat16), [{"task": "builtin:orders"}, {"task": "builtin:category"}]
+    study = config(target=targets, arms=["prompt"], sequence={"arms": ["lora", "lora+replay:50%"]}, seeds=[0, 1])
+    found, notes = forecasts(study, lm, assumed_steps("64x64", study.train, lm), Machine.on_paper(H100), [Layout()])
+    assert [each.arm for each in found] == ["lora, in turn", "lora+replay:50%, in turn"] and not notes
+    rates = len(study.method("lora").learning_rates)
+    assert {each.trainings for each in found} == {2 * 2 * rates}  # tasks, seeds, rates
+    assert found[1].seconds > found[0].seconds
+
+
+def test_a_curve_is_said_to_be_missing() -> None:
+    lm, study = sketch("builtin", torch.bfloat16), config(arms=["lora"], curve={"sizes": [8], "arms": ["lora"]})
+    _, notes = forecasts(study, lm, assumed_steps("64x64", study.train, lm), Machine.on_paper(H100), [Layout()])
+    assert notes == ["curve: the trainings of fewer rows are not in the table"]
 
 
 def test_what_is_too_large_does_not_fit(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,6 +191,24 @@ def test_shards_divide_what_is_held() -> None:
         assert getattr(four, name) == getattr(alone, name) // 4
     assert alone.moments == 8 * sizes.trained and alone.overhead == 7
     assert four.host == sizes.copied
+
+
+def test_all_weights_are_put_together_in_every_process_between_steps() -> None:
+    lm, method = model("llama", torch.bfloat16, "meta"), METHODS["full"]().build()
+    lm.adapt(method)
+    traced = trace(lm, method, batches_for(lm, rows(2, prompt=10, completion=5), 512)[0])
+    large = replace(Sizes.of(lm, method), dense=10**9)
+    whole, shards = (account(large, traced, traced, Layout(4, sharded=s), tokens=30, overhead=0) for s in (False, True))
+    assert whole.activations + whole.temporaries < 10**9 == shards.activations + shards.temporaries
+
+
+def test_a_cpu_maps_the_file_of_weights_that_are_read_back() -> None:
+    lm, method = model("llama", torch.bfloat16, "meta"), METHODS["full"]().build()
+    lm.adapt(method)
+    traced = trace(lm, method, batches_for(lm, rows(2, prompt=10, completion=5), 512)[0])
+    own, adapter = (Sizes.of(lm, method, copies_base=copies) for copies in (True, False))
+    found = [account(s, traced, traced, Layout(), tokens=30, overhead=0).reading for s in (own, adapter)]
+    assert found == [own.dense, 0] and sharded(2)[1].reading == 0  # which is of a GPU
 
 
 def test_what_is_offloaded_lies_in_the_hosts_memory() -> None:

@@ -25,9 +25,11 @@ from keeptune.core.records import (
     Matched,
     Overall,
     RemedyDose,
+    RowLoss,
     SearchPoint,
     SearchSummary,
     SequenceSummary,
+    SpikeRecord,
     SuiteLoss,
     SuiteLosses,
     Summary,
@@ -153,6 +155,18 @@ def lost_addition() -> SuiteLosses:
     )
 
 
+SPIKE = SpikeRecord(
+    step=140,
+    loss=5.21,
+    usual=1.32,
+    rows=(
+        RowLoss(id="a", loss=9.4, path="/home/me/data/orders.jsonl", line=1_204),
+        RowLoss(id="b", loss=6.1, path="/home/me/data/orders.jsonl", line=7),
+        RowLoss(id="c", loss=1.1),
+    ),
+)
+
+
 def arms() -> tuple[ArmSummary, ...]:
     """Three prompting arms, eight trained ones, one that did not fit."""
     generator = random.Random(3)
@@ -166,7 +180,10 @@ def arms() -> tuple[ArmSummary, ...]:
         not_run="needs 18 GB",
     )
     prompts = [fixture.prompt_arm(s, m, t) for s, m, t in ((0, 0.031, 58.2), (1, 0.112, 141.0), (4, 0.230, 389.5))]
-    return (*prompts, *(trained_arm(i, generator) for i in range(len(TRAINED))), left_out)
+    first, *trained = (trained_arm(i, generator) for i in range(len(TRAINED)))
+    first = first.model_copy(update={"spikes": (SPIKE,)})
+    trained[-1] = trained[-1].model_copy(update={"cause": "rate: the training loss stayed where it was"})
+    return (*prompts, first, *trained, left_out)
 
 
 def frontier() -> tuple[FrontierPoint, ...]:

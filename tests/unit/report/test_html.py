@@ -24,13 +24,13 @@ ORDER = [
     "scores",
     "retention",
     "suites",
+    "undecided",
     "tradeoffs",
+    "samples",
     "costs",
     "shots",
     "frontier",
     "curves",
-    "samples",
-    "undecided",
     "data",
     "reproduce",
 ]
@@ -90,6 +90,29 @@ def test_every_arm_and_suite_is_named_with_its_verdict_and_sentence(summary: Sum
             assert verdict.suite in text
             assert verdict.sentence in text
             assert verdict.verdict in text
+
+
+def test_at_most_eight_sections_are_open_and_all_are_in_the_contents(tmp_path: Path) -> None:
+    write_report(fixture.write_run(tmp_path, large.large()))
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    ids = re.findall(r'<section[^>]* id="(\w+)"|<section id="(\w+)"', html)
+    folded = html.count('<details class="fold">')
+    assert len(ids) - folded == 8
+    assert folded > 5
+    assert re.findall(r'<a href="#(\w+)">', html) == [a or b for a, b in ids if (a or b) != "verdict"]
+
+
+def test_a_model_is_named_by_the_end_of_its_path(tmp_path: Path) -> None:
+    text = page_of(fixture.study(model="/home/me/runs/demo/tuned"), tmp_path).text
+    assert "model demo/tuned target" in text
+    assert "model owner/name target" in page_of(fixture.study(model="owner/name"), tmp_path / "b").text
+
+
+def test_nothing_is_explained_that_is_not_there(tmp_path: Path) -> None:
+    text = page_of(fixture.compare(), tmp_path).text
+    assert "Harmed: the loss is shown" in text
+    for absent in ("Retained: the", "Worse: a loss", "Not measurable: the base", "Pays off after:"):
+        assert absent not in text
 
 
 def test_numbers_equal_the_records(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from keeptune.report.arms import arm_views, change_axis
 from keeptune.report.labels import place_free
-from keeptune.report.panels import NARROWEST
+from keeptune.report.panels import WIDTH
 from keeptune.report.sections.frontier import frontier
 from keeptune.report.sections.learning import learning, sizes_axis
 
@@ -21,11 +21,11 @@ NOWHERE = Path("nothing here")
 
 
 def texts(svg: str) -> list[tuple[float, float, float, float]]:
-    """Boxes of the small names of a panel at its narrowest."""
+    """Boxes of the small names of a panel."""
     boxes = []
     for x, y, more, name in re.findall(r'<text x="([\d.]+)%" y="([\d.]+)"([^>]*)class="tick name"[^>]*>([^<]*)<', svg):
         dx = re.search(r'dx="(-?[\d.]+)"', more)
-        left = float(x) * NARROWEST / 100 + (float(dx[1]) if dx else 0)
+        left = float(x) * WIDTH / 100 + (float(dx[1]) if dx else 0)
         boxes.append((left, float(y) - 9, left + 6 * len(name), float(y) + 1))
     return boxes
 
@@ -35,7 +35,7 @@ def test_small_names_of_the_frontier_do_not_overlap() -> None:
     found = frontier(summary, arm_views(summary, NOWHERE))
     assert found
     number = 0
-    for panel in found.panels:
+    for panel in itertools.chain(*found.groups):
         boxes = texts(panel.chart)
         number += len(boxes)
         for a, b in itertools.combinations(boxes, 2):
@@ -65,7 +65,7 @@ def test_a_frontier_joins_checkpoints_by_step_and_interpolations_by_alpha() -> N
     found = frontier(summary, ())
     assert found
     lines = dict(
-        re.findall(r'<polyline points="([^"]*)" class="(\w+)"', found.panels[0].chart)[i][::-1] for i in (0, 1)
+        re.findall(r'<polyline points="([^"]*)" class="(\w+)"', found.groups[0][0].chart)[i][::-1] for i in (0, 1)
     )
     way = [float(place.split(",")[0]) for place in lines["way"].split()]
     between = [float(place.split(",")[0]) for place in lines["path"].split()]
@@ -73,7 +73,7 @@ def test_a_frontier_joins_checkpoints_by_step_and_interpolations_by_alpha() -> N
     assert way[0] < way[2] < way[1]
     assert between == sorted(between)
     assert len(between) == 3  # it ends in the trained model
-    assert found.panels[0].chart.count('class="ring"') == 1
+    assert found.groups[0][0].chart.count('class="ring"') == 1
 
 
 def test_checkpoints_of_two_seeds_are_two_lines() -> None:
@@ -84,7 +84,24 @@ def test_checkpoints_of_two_seeds_are_two_lines() -> None:
     ]
     found = frontier(fixture.study(frontier=tuple(points)), ())
     assert found
-    assert found.panels[0].chart.count('class="way"') == 2
+    assert found.groups[0][0].chart.count('class="way"') == 2
+
+
+def test_an_arm_with_one_model_has_no_panel_and_methods_have_rows_of_their_own() -> None:
+    points = [
+        *(large.point("lora", lr, 0.2, worst) for lr, worst in ((1e-3, -0.01), (3e-3, -0.04))),
+        *(large.point("lora+kl", lr, 0.2, worst) for lr, worst in ((1e-3, -0.01), (3e-3, -0.5))),
+        *(large.point("full", lr, 0.2, worst) for lr, worst in ((1e-4, -0.3), (3e-4, -0.9))),
+        large.point("ia3", 1e-3, 0.1, 0.0),
+    ]
+    named = [p.model_copy(update={"method": p.arm.partition("+")[0]}) for p in points]
+    found = frontier(fixture.study(frontier=tuple(named)), ())
+    assert found
+    assert [[panel.title for panel in panels] for panels in found.groups] == [["lora", "lora+kl"], ["full"]]
+    assert found.alone == ("ia3",)
+    scales = [re.findall(r'<svg class="scale".*?</svg>', panel.chart) for panel in found.groups[0]]
+    assert scales[0] == scales[1]  # side by side: one scale
+    assert scales[0] != re.findall(r'<svg class="scale".*?</svg>', found.groups[1][0].chart)
 
 
 def test_a_frontier_of_diverged_rates_only_is_left_out() -> None:
@@ -105,7 +122,8 @@ def test_sizes_are_on_a_logarithmic_axis() -> None:
 def test_a_learning_curve_without_scores_is_left_out() -> None:
     curve = large.curve("lora", "LoRA", 0.4, None)
     empty = curve.model_copy(update={"points": ()})
-    assert learning(fixture.study(curves=(empty,))) is None
+    one = curve.model_copy(update={"points": curve.points[:1]})  # a point is no curve
+    assert learning(fixture.study(curves=(empty, one))) is None
     found = learning(fixture.study(curves=(empty, curve)))
     assert found
     assert len(found.panels) == 1

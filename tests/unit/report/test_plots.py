@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
@@ -9,9 +10,19 @@ import fixture_summary as fixture
 import pytest
 
 from keeptune.core.records import Interval, StepRecord
-from keeptune.report.labels import place
+from keeptune.report.frame import Frame
+from keeptune.report.labels import inside, place
 from keeptune.report.lossplot import loss_chart, smooth
-from keeptune.report.plots import Point, bar, change_strip, interval_strip, scatter, spread
+from keeptune.report.plots import (
+    Point,
+    bar,
+    change_axis_strip,
+    change_scale,
+    change_strip,
+    interval_strip,
+    scatter,
+    spread,
+)
 from keeptune.report.svg import Axis, element
 
 
@@ -43,30 +54,47 @@ def test_whiskers_run_from_low_to_high_and_holes_have_none() -> None:
     assert spread(Interval(low=0.1, high=0.4)) == (0.1, 0.4)
     assert spread(Interval(low=math.nan, high=0.4)) is None
     assert spread(None) is None
-    svg = interval_strip(axis(0, 1), 0.25, (0.0, 0.5), "circle", "dot")
+    svg = interval_strip(axis(0, 1), 0.25, (0.0, 0.5), "circle", "dot", title="t")
     ends = re.search(r'x1="([\d.]+)%"[^>]*x2="([\d.]+)%"[^>]*class="whisker dot"', svg)
     assert ends
     assert (float(ends[1]), float(ends[2])) == pytest.approx((3.0, 50.0))
-    assert "whisker" not in interval_strip(axis(0, 1), math.nan, None, "circle", "dot")
+    assert "whisker" not in interval_strip(axis(0, 1), math.nan, None, "circle", "dot", title="t")
 
 
-def test_a_change_strip_is_scaled_by_the_margin() -> None:
-    svg = change_strip(fixture.verdict("s", "Inconclusive", -0.02, 0.01))  # the change is exactly minus one margin
-    at_margin = re.search(r'x1="([\d.]+)%"[^>]*class="margin"', svg)
-    dot = re.search(r'<svg x="([\d.]+)%"', svg)
-    assert at_margin
-    assert dot
-    assert at_margin[1] == dot[1]
+def dot(svg: str) -> float:
+    found = re.search(r'<svg x="([\d.]+)%"', svg)
+    assert found
+    return float(found[1])
 
 
-def test_a_loss_far_beyond_the_margin_ends_in_an_arrow() -> None:
-    svg = change_strip(fixture.verdict("s", "Harmed", -0.31, 0.024))
-    assert "M-5 0" in svg
-    assert 'd="M-5 0A' not in svg
+def test_all_strips_of_a_table_have_one_scale() -> None:
+    found = [fixture.verdict("a", "Harmed", -0.138, 0.02), fixture.verdict("b", "Harmed", -0.488, 0.02)]
+    other = fixture.verdict("c", "Retained", 0.0, 0.004)
+    scale = change_scale([*found, other])
+    small, large, none = (dot(change_strip(scale, each)) for each in (*found, other))
+    assert (none - large) / (none - small) == pytest.approx(48.8 / 13.8, rel=0.01)
+
+
+def test_the_zone_of_a_strip_is_the_margin() -> None:
+    verdict = fixture.verdict("s", "Inconclusive", -0.02, 0.01)  # the change is exactly minus one margin
+    scale = change_scale([verdict])
+    svg = change_strip(scale, verdict)
+    zone = re.search(r'<rect x="([\d.]+)%"[^>]*width="([\d.]+)%"[^>]*class="zone"', svg)
+    assert zone
+    assert float(zone[1]) == pytest.approx(dot(svg))
+    assert float(zone[1]) + float(zone[2]) == pytest.approx(scale.x(0), abs=0.02)
+    assert ">margin<" in change_axis_strip(scale, verdict.margin)
+
+
+def test_a_strip_says_its_numbers_when_pointed_at() -> None:
+    verdict = fixture.verdict("s", "Harmed", -0.31, 0.024)
+    told = "<title>s: −31.0 pt (−33.4 to −28.6), margin 2 pt, Harmed</title>"
+    assert told in change_strip(change_scale([verdict]), verdict)
 
 
 def test_no_strip_without_a_margin() -> None:
-    assert change_strip(fixture.verdict("s", "Harmed", -0.3, 0.02).model_copy(update={"margin": 0.0})) == ""
+    verdict = fixture.verdict("s", "Harmed", -0.3, 0.02).model_copy(update={"margin": 0.0})
+    assert change_strip(change_scale([verdict]), verdict) == ""
 
 
 def test_bars_are_proportional_and_never_vanish() -> None:
@@ -80,7 +108,8 @@ def test_better_points_are_further_up_and_right() -> None:
     def point(x: float, y: float) -> Point:
         return Point("n", x, y, None, None, "circle", "dot", "t")
 
-    svg = scatter([point(0.2, -0.3), point(0.4, 0.0)], axis(0, 0.5), axis(-0.4, 0.1), description="d")
+    frame = Frame(axis(0, 0.5), axis(-0.4, 0.1), 300, "x", "y")
+    svg = scatter([point(0.2, -0.3), point(0.4, 0.0)], frame, description="d")
     places = [(float(x), float(y)) for x, y in re.findall(r'<svg x="([\d.]+)%" y="([\d.]+)" width="1"', svg)]
     assert places[1][0] > places[0][0]
     assert places[1][1] < places[0][1]
@@ -96,6 +125,38 @@ def test_names_of_close_points_do_not_overlap() -> None:
         assert a[3] <= 300
         for b in boxes[i + 1 :]:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def test_a_name_stays_off_a_line_that_has_room_beside_it() -> None:
+    line = (230.0, 60.0, 230.0, 140.0)  # upright, through where the name would stand
+    assert inside(place([(200, 100)], ["an arm"], 440, 300)[0], line) > 0
+    assert inside(place([(200, 100)], ["an arm"], 440, 300, [line])[0], line) == 0
+
+
+def test_the_part_of_a_line_inside_a_box_is_measured() -> None:
+    box = (10.0, 10.0, 20.0, 20.0)
+    assert inside(box, (0, 15, 100, 15)) == pytest.approx(10)
+    assert inside(box, (12, 0, 12, 13)) == pytest.approx(3)
+    assert inside(box, (0, 0, 30, 30)) == pytest.approx(10 * math.sqrt(2))
+    assert inside(box, (0, 5, 100, 5)) == 0
+    assert inside(box, (0, 20, 5, 100)) == 0
+
+
+def test_points_that_lie_on_each_other_share_a_label() -> None:
+    points = [Point(name, 0.2, 0.0, None, None, "circle", "dot", "t") for name in ("zero-shot", "1-shot")]
+    svg = scatter(points, Frame(axis(0, 0.5), axis(-0.4, 0.1), 300, "x", "y"), description="d")
+    assert svg.count('<text class="name">') == 2  # one for a wide plot, one for a narrow one
+    assert svg.count("zero-shot</tspan>") == 2
+
+
+def test_the_name_of_the_margin_takes_the_place_of_numbers_near_it() -> None:
+    frame = Frame(
+        axis(0, 1), Axis(-0.9, 0.05, (-0.8, -0.04, 0.0), lambda t: f"{100 * t:g}"), 300, "x", "y", margin=0.03
+    )
+    scale = re.findall(r'<text x="44" y="([\d.]+)"[^>]*>([^<]*)<', frame.figure([], "d"))
+    assert [text for _, text in scale] == ["-80", "0", "margin"]
+    places = sorted(float(place) for place, _ in scale)
+    assert all(b - a >= 12.9 for a, b in itertools.pairwise(places))
 
 
 def test_smoothing_keeps_length_and_mean_of_a_constant() -> None:

@@ -190,7 +190,7 @@ def test_what_an_earlier_run_did_says_nothing_about_the_pace(unplanned: Make, mo
     before = {"lora-lr0.001-seed0", "full-lr0.0001-seed0", "lora+l2sp-lr0.001-seed0"}
     made = unplanned(165, slow=lambda number: 2.0, before=before)
     made.run(monkeypatch)
-    assert made.deadline.pace == pytest.approx(2.0)
+    assert made.deadline.pace.factor == pytest.approx(2.0)
     assert len(made.ran) == 6 and made.record.plans[0].late == ("seed 2", "seed 1")
 
 
@@ -199,14 +199,14 @@ def test_what_has_begun_is_counted_by_its_time(unplanned: Make) -> None:
     deadline, recipe = made.deadline, made.config
     some = first(recipe)[-2:]
     assert all(deadline.wants(job) for job in some)
-    assert deadline.rest(recipe) == pytest.approx(150 / 2)
+    assert deadline.pace.rest(recipe) == pytest.approx(150 / 2)
     made.now = 4.0
-    assert deadline.rest(recipe) == pytest.approx((150 - 8) / 2)
+    assert deadline.pace.rest(recipe) == pytest.approx((150 - 8) / 2)
     made.now = 40.0  # no more than what they should have taken, as long as the pace is not known
-    assert deadline.rest(recipe) == pytest.approx((150 - 20) / 2)
+    assert deadline.pace.rest(recipe) == pytest.approx((150 - 20) / 2)
     deadline.did(some[0], newly_done=True)
-    assert deadline.pace == pytest.approx(4.0)
-    assert deadline.rest(recipe) == pytest.approx((4 * 140 - 40) / 2)
+    assert deadline.pace.factor == pytest.approx(4.0)
+    assert deadline.pace.rest(recipe) == pytest.approx((4 * 140 - 40) / 2)
 
 
 def test_jobs_that_are_no_trainings_are_always_done(unplanned: Make) -> None:
@@ -255,9 +255,9 @@ def test_a_search_that_asks_for_no_more_leaves_its_time_to_others(
     monkeypatch.setattr(Train, "perform", lambda job, study: study.train(job.trial))
     InProcess(made).run(first(made.config), made.deadline)  # type: ignore[arg-type]
     made.now = 900.0
-    left = made.deadline.rest(made.config)
+    left = made.deadline.pace.rest(made.config)
     assert left > 400
     made.deadline.search_ended(2)
-    assert made.deadline.rest(made.config) < 100
+    assert made.deadline.pace.rest(made.config) < 100
     assert made.deadline.wants(Train(Trial(made.config.training_arms[0], 1e-3, 1)))
     assert made.config.seeds == (0, 1) and not made.warnings

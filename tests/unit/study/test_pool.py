@@ -187,25 +187,23 @@ def test_nobody_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         pool.run([Job("a")], Wishes())
 
 
-def test_the_table_shows_what_is_at_work_and_how_far_it_is(tmp_path: Path) -> None:
+def test_the_board_shows_what_is_at_work_and_how_far_it_is(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     board = Board(console, tmp_path)
     first, second = Job("lora-lr0.001-seed0"), Job("full-lr0.01-seed0, test")
     step = StepRecord(step=7, loss=1.25, lr=1e-3, grad_norm=1.0, tokens=500, trained_tokens=20, seconds=0.25)
     write_records(tmp_path / first.name / "steps.jsonl", [step])
-    with board.showing(3):
+    with board.showing():
         board.began(first, "node a")
         board.began(second, "node b")
         board.update()
-        shown = "\n".join(task.description + task.fields["note"] for task in board._table.tasks)
+        shown = "\n".join(task.description + task.fields["note"] for task in board._bars.tasks)
         assert shown.splitlines() == [
-            "jobs0 of 3",
-            "lora-lr0.001-seed0 (node a)step 7 loss 1.250 2.0k tokens/s",
+            "lora-lr0.001-seed0 (node a)step 7, loss 1.250, 2.0k tokens/s",
             "full-lr0.01-seed0, test (node b)",
         ]
-        board.ended(first, done=False)
-        board.ended(second, done=True)
-        assert [task.fields["note"] for task in board._table.tasks] == ["1 of 3"]
+        board.ended(first)
+        assert [task.description for task in board._bars.tasks] == ["full-lr0.01-seed0, test (node b)"]
 
 
 def test_the_last_step_is_the_last_whole_row(tmp_path: Path) -> None:

@@ -33,4 +33,4 @@ def test_shows_loss_speed_and_progress(tiny: LanguageModel) -> None:
 
 
 def test_a_file_gets_one_line(tiny: LanguageModel) -> None:
-    assert run(tiny, terminal=False) == "lora lr 1e-3: loss 2.500 validation 1.250 (best) 2.0k tokens/s\n"
+    assert run(tiny, terminal=False) == "lora lr 1e-3: loss 2.500, validation 1.250 (best), 2.0k tokens/s\n"

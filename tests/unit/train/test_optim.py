@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from keeptune.launch.world import World
 from keeptune.train.optim import MasterAdamW, _clip
 
 
@@ -40,6 +41,25 @@ def test_bf16_gradients_are_summed_in_float32() -> None:
         assert p.grad is None
     assert optimizer.masters[0].grad is not None
     assert optimizer.masters[0].grad.tolist() == [[258.0, 258.0], [258.0, 258.0]]
+
+
+class Twins(World):
+    """A world whose processes all have the same."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.mul_(self.size)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_of_all_processes_are_summed_where_they_are(dtype: torch.dtype) -> None:
+    ours, nobodys = parameter(dtype), parameter(dtype, (2,))
+    optimizer = MasterAdamW([ours, nobodys])
+    ours.grad = torch.full_like(ours, 3.0)
+    optimizer.accumulate()
+    before = optimizer.masters[0].grad
+    optimizer.sum_over(Twins(size=2))
+    assert optimizer.masters[0].grad is before and torch.equal(before, torch.full((3, 4), 6.0))
+    assert optimizer.masters[1].grad is None
 
 
 def test_updates_too_small_for_bf16_add_up() -> None:

@@ -37,7 +37,14 @@ from keeptune.core.records.study import (
     Summary,
     WordingGap,
 )
-from keeptune.core.records.training import EngineRecord, SkippedRecord, StepRecord, ValidationRecord
+from keeptune.core.records.training import (
+    EngineRecord,
+    RowLoss,
+    SkippedRecord,
+    SpikeRecord,
+    StepRecord,
+    ValidationRecord,
+)
 from keeptune.core.records.verdicts import (
     OPEN,
     UNSETTLED,
@@ -51,11 +58,11 @@ from keeptune.core.records.verdicts import (
 
 # fmt: off
 __all__ = [
-    "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard",
-    "Drift", "EngineRecord", "Estimate", "Forecast", "ForecastRecord", "FrontierPoint", "HeldOut", "Interval",
-    "ItemRecord", "LearningCurve", "LossGroup", "LostItem", "Manifest", "Matched", "MemoryAccount", "Overall", "Part",
-    "Recommendation", "Record", "RehearsalCard", "RemedyDose", "SampleOutput", "Score", "SearchPoint", "SearchSummary",
-    "SequenceSummary", "SkippedRecord", "StepRecord", "SuiteLoss", "SuiteLosses", "SuiteVerdict", "Summary",
-    "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "json_text", "read_json", "read_records", "write_json",
-    "write_records",
+    "OPEN", "PROMPTING", "UNSETTLED", "ArmParts", "ArmPlan", "ArmSummary", "Costs", "CurvePoint", "DataCard", "Drift",
+    "EngineRecord", "Estimate", "Forecast", "ForecastRecord", "FrontierPoint", "HeldOut", "Interval", "ItemRecord",
+    "LearningCurve", "LossGroup", "LostItem", "Manifest", "Matched", "MemoryAccount", "Overall", "Part",
+    "Recommendation", "Record", "RehearsalCard", "RemedyDose", "RowLoss", "SampleOutput", "Score", "SearchPoint",
+    "SearchSummary", "SequenceSummary", "SkippedRecord", "SpikeRecord", "StepRecord", "SuiteLoss", "SuiteLosses",
+    "SuiteVerdict", "Summary", "TaskScore", "ValidationRecord", "Verdict", "WordingGap", "json_text", "read_json",
+    "read_records", "write_json", "write_records",
 ]

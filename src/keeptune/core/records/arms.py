@@ -6,6 +6,7 @@ from typing import Literal
 
 from keeptune.core.records.base import Record
 from keeptune.core.records.items import Estimate, Interval, Score
+from keeptune.core.records.training import SpikeRecord
 from keeptune.core.records.verdicts import Overall, SuiteLosses, SuiteVerdict
 
 
@@ -97,6 +98,8 @@ class ArmSummary(Record):
     note: str | None = None  # "diverged", "base model, zero-shot"
     drift: Drift | None = None
     alpha: float | None = None  # interpolated arms: 0 is the base, 1 the tuned model
+    spikes: tuple[SpikeRecord, ...] = ()  # steps of its training whose loss stood out
+    cause: str | None = None  # likely, where it learned nothing: "rate: ..."
     not_run: str | None = None  # "needs 18 GB": then nothing was measured
 
     @property

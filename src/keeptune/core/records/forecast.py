@@ -17,6 +17,7 @@ class MemoryAccount(Record):
     temporaries: int  # gradients just made, a chunk of the head's logits, layers gathered or made plain
     fragments: int = 0  # memory between blocks that the C library keeps
     kernels: int = 0  # compiled products that oneDNN keeps: one for every shape that was met, on a CPU in bf16
+    reading: int = 0  # the file of the best weights, mapped while it is read back at the end; on a CPU
     overhead: int  # libraries and the device's context
     host: int = 0  # what is offloaded, and the base's copy beside a GPU
 

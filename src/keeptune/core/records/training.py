@@ -39,6 +39,24 @@ class SkippedRecord(Record):
         )
 
 
+class RowLoss(Record):
+    """A training row and its loss."""
+
+    id: str
+    loss: float  # nats per trained token, right after the step
+    path: str = ""  # where the row came from, where that is known
+    line: int = 0
+
+
+class SpikeRecord(Record):
+    """A step whose loss stood out from those before it, and its rows (spikes.jsonl)."""
+
+    step: int
+    loss: float  # nats per trained token
+    usual: float  # median of the steps before
+    rows: tuple[RowLoss, ...]  # the largest loss first
+
+
 class ValidationRecord(Record):
     """Validation loss after a step (validation.jsonl)."""
 

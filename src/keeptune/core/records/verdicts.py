@@ -20,6 +20,7 @@ class SuiteVerdict(Record):
     verdict: Verdict
     sentence: str  # the wording of the verdict, with its numbers
     n: int
+    unasked: int = 0  # items that were left, because these n settled it
     clusters: int
     before: float  # in the metric's own unit (fraction, or bits per byte)
     after: float

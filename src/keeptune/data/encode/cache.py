@@ -15,8 +15,8 @@ The reference is `Encoder.encode_all`: the same rows, dropped rows and errors.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import multiprocessing
 import os
 from collections import deque
@@ -24,9 +24,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -43,10 +42,12 @@ from keeptune.data.examples import Encoded, Rendered
 from keeptune.data.storage.arrow import ArrowRows, Column
 from keeptune.data.storage.lazy import Concat, Subset
 
-SMALL = 20_000  # rows below which neither files nor processes pay: they are encoded within seconds
+SMALL = 20_000  # rows below which further processes do not pay: they are encoded within seconds
 SHARDS, SHARD_ROWS = 256, 2048  # at most so many shards, of at least so many rows
 INDEX = "index.json"
 _FORMAT = 2  # of the files
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 Parts = Mapping[Path, Sequence[Rendered]]  # rows of every shard
@@ -62,7 +63,7 @@ def encoded(
     progress: Progress | None = None,
     small: int = SMALL,
 ) -> EncodedSet:
-    """What ``encoder.encode_all(rows)`` gives; of many rows through the cache, made when they are looked at.
+    """What ``encoder.encode_all(rows)`` gives, through the cache; of many rows each is made when it is looked at.
 
     Args:
         rows: looked at only where the cache does not have them; may be made on access.
@@ -70,17 +71,19 @@ def encoded(
         folder: the cache folder.
         processes: that build; by default as many as there are processors.
         progress: called with (rows done, rows in all).
-        small: with fewer rows nothing is kept.
+        small: fewer rows are encoded in this process, and stay in memory.
 
     Raises:
         DataError: a row that cannot be encoded (see `Encoder.encode`), the first one.
         ResourceError: the disk is full or cannot be written.
     """
-    if len(rows) < small:
-        return encoder.encode_batch(rows)
+    few = len(rows) < small
     place = folder / "encoded" / cache_key(encoder, [key, len(rows)])
     try:
-        return _published(place) or _build(place, encoder, rows, processes or cores(), progress)
+        if (found := _published(place)) is not None:
+            log.info("%d encoded rows: read from %s", len(rows), place)
+        else:
+            found = _build(place, encoder, rows, 1 if few else processes or cores(), progress)
     except (OSError, ResourceError) as error:  # the latter from `whole`
         told = error.message if isinstance(error, ResourceError) else error.strerror or error
         raise ResourceError(
@@ -89,27 +92,13 @@ def encoded(
             remedy="free disk space there, or name another folder in the variable KEEPTUNE_CACHE; "
             "what is finished is used when you start again",
         ) from error
+    return replace(found, rows=list(found.rows)) if few else found
 
 
 def cache_key(encoder: Encoder, key: Any) -> str:
     """The name of the folder: a hash of ``key`` and of all that encoding depends on."""
     settings = [encoder.context, encoder.chat, encoder.overlong, sorted(encoder.unembedded), encoder.encoder_decoder]
-    return content_hash([__version__, _FORMAT, tokenizer_digest(encoder.tokenizer), settings, key], length=32)
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Hex digest of the files that the tokenizer saves, but for the padding that a caller may have switched on."""
-    found = []
-    with TemporaryDirectory() as name:
-        tokenizer.save_pretrained(name)
-        for path in sorted(Path(name).rglob("*")):
-            if path.is_file():
-                data = path.read_bytes()
-                if path.name == "tokenizer.json":
-                    content = json.loads(data) | {"padding": None, "truncation": None}
-                    data = json.dumps(content, sort_keys=True).encode()
-                found.append((path.name, hashlib.sha256(data).hexdigest()))
-    return content_hash([type(tokenizer).__name__, found])
+    return content_hash([__version__, _FORMAT, encoder.tokenizer_digest, settings, key], length=32)
 
 
 def _build(

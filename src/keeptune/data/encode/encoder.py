@@ -17,12 +17,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from keeptune.core.errors import DataError, ModelError
 from keeptune.data.encode.chat import AssistantTurn, assistant_turn, printed_answer, render_chat, tokenizer_name
 from keeptune.data.encode.mask_check import Proof
 from keeptune.data.encode.texts import Texts
+from keeptune.data.encode.tokenizer import tokenizer_digest
 from keeptune.data.encode.whole_rows import WholeRows
 from keeptune.data.encode.window import Overlong, OverlongPolicy, Window
 from keeptune.data.examples import Encoded, Rendered
@@ -113,6 +115,11 @@ class Encoder:
         """All arguments but the tokenizer: what makes the same encoder in another process."""
         names = ("context", "chat", "overlong", "unembedded", "encoder_decoder")
         return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """Content hash of the tokenizer: saving it takes up to a second, and a study asks for it once per task."""
+        return tokenizer_digest(self.tokenizer)
 
     @property
     def name(self) -> str:

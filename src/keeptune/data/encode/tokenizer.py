@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from keeptune.core.errors import ModelError
+from keeptune.core.units import content_hash
 
 log = logging.getLogger(__name__)
 
@@ -144,3 +147,18 @@ def _check_default(template: Any, name: str) -> None:
             where=name,
             remedy="name the one to be used 'default' in tokenizer_config.json, or save it as chat_template.jinja",
         )
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Hex digest of the files that the tokenizer saves, but for the padding that a caller may have switched on."""
+    found = []
+    with TemporaryDirectory() as name:
+        tokenizer.save_pretrained(name)
+        for path in sorted(Path(name).rglob("*")):
+            if path.is_file():
+                data = path.read_bytes()
+                if path.name == "tokenizer.json":
+                    content = json.loads(data) | {"padding": None, "truncation": None}
+                    data = json.dumps(content, sort_keys=True).encode()
+                found.append((path.name, hashlib.sha256(data).hexdigest()))
+    return content_hash([type(tokenizer).__name__, found])

@@ -194,3 +194,15 @@ def freeze(splits: Splits, path: Path) -> None:
         "notes": list(splits.notes),
     }
     write_whole(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def frozen_ids(path: Path, part: str) -> frozenset[str]:
+    """The ids of one part, as `freeze` wrote them.
+
+    Raises:
+        DataError: no such file, or not one of `freeze`.
+    """
+    try:
+        return frozenset(json.loads(path.read_text(encoding="utf-8"))["parts"][part])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError("does not say how the rows were divided", path=path, remedy="run the study again") from error

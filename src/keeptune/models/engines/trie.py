@@ -16,7 +16,7 @@ from keeptune.batching.types import TrieBatch
 from keeptune.core.errors import ModelError
 from keeptune.data.examples import Encoded
 from keeptune.models.attention import flat_attention
-from keeptune.models.cache import Capture, Prefix
+from keeptune.models.cache import Capture, Prefix, PromptCache
 from keeptune.models.engines.base import ALL, Generation, Scores, Take
 from keeptune.models.engines.dropout import DropoutWatch
 from keeptune.models.engines.padded import PaddedEngine
@@ -36,13 +36,14 @@ class TrieEngine:
     Args:
         reference: what is used where this engine cannot generate.
         plain_head: `Head` makes the model's own logits, so that they can be made in chunks.
+        plain_last_layer: the last layer may be computed at kept rows alone (see `last_layer_at`).
     """
 
     name = "flat"
 
-    def __init__(self, reference: PaddedEngine, *, plain_head: bool) -> None:
+    def __init__(self, reference: PaddedEngine, *, plain_head: bool, plain_last_layer: bool) -> None:
         self.reference = reference
-        self.plain_head = plain_head
+        self.plain_head, self.plain_last_layer = plain_head, plain_last_layer
         self.dropout = DropoutWatch()
 
     def work(self, lm: LoadedModel, rows: Sequence[Encoded]) -> Work:
@@ -61,21 +62,21 @@ class TrieEngine:
 
     def logits(self, lm: LoadedModel, batch: TrieBatch) -> Tensor:
         """By one flat row."""
-        return flat_logits(lm, batch)
+        return flat_logits(lm, batch, cut=self.plain_last_layer)
 
     def logprobs(self, lm: LoadedModel, batch: TrieBatch) -> Tensor:
         """By the head in chunks where no gradient is wanted, else from the logits."""
         head = self._head(lm)
         if head is None or torch.is_grad_enabled():
             return gather_logprobs(self.logits(lm, batch), batch)
-        return head.logprobs(hidden_states(lm, head, batch), batch)
+        return head.logprobs(self._hidden(lm, head, batch), batch)
 
     def nll(self, lm: LoadedModel, batch: TrieBatch, scale: float = 1.0) -> Tensor:
         """By the head in chunks, whose gradient is formed at once."""
         head = self._head(lm)
         if head is None:
             return -(gather_logprobs(self.logits(lm, batch), batch) * batch.weights).sum() * scale
-        return head.nll(hidden_states(lm, head, batch), batch, scale)
+        return head.nll(self._hidden(lm, head, batch), batch, scale)
 
     def score(
         self, lm: LoadedModel, rows: Sequence[Encoded], token_budget: int, *, ranks: bool = False, take: Take = ALL
@@ -96,6 +97,7 @@ class TrieEngine:
                 lm,
                 *(asked.prompts, asked.limits, asked.ends, asked.stops, asked.token_budget, asked.progress),
                 asked.make_choose(),
+                cut=self.plain_last_layer,
             )
         except ModelError as reason:
             log.warning("%s generates padded, which is slower: %s", lm.name, reason)
@@ -109,6 +111,11 @@ class TrieEngine:
         """The head for chunked work; found anew every time, since methods wrap and unwrap the model."""
         return Head.of(lm.model) if self.plain_head else None
 
+    def _hidden(
+        self, lm: LoadedModel, head: Head, batch: TrieBatch, cache: PromptCache | None = None, prefix: int = 0
+    ) -> Tensor:
+        return hidden_states(lm, head, batch, cache, prefix, cut=self.plain_last_layer)
+
     def _scored(
         self, lm: LoadedModel, batch: TrieBatch, prefix: Prefix | None, ranks: bool
     ) -> tuple[Tensor, Tensor | None]:
@@ -118,7 +125,7 @@ class TrieEngine:
             logits_UV = self.logits(lm, batch)
             likeliest_S = logits_UV.argmax(-1)[batch.sources] == batch.labels if ranks else None
             return gather_logprobs(logits_UV, batch), likeliest_S
-        hidden_UD = hidden_states(lm, head, batch, prefix, prefix.length if prefix else 0)
+        hidden_UD = self._hidden(lm, head, batch, prefix, prefix.length if prefix else 0)
         return head.ranks(hidden_UD, batch) if ranks else (head.logprobs(hidden_UD, batch), None)
 
     def _kept_prefix(self, lm: LoadedModel, paths: Sequence[Path]) -> Prefix | None:
@@ -135,5 +142,5 @@ class TrieEngine:
             return None
         capture = Capture()
         batch, _ = prompt_batch([paths[0].ids[:length]])
-        hidden_states(lm, head, batch.to(lm.device), capture)
+        self._hidden(lm, head, batch.to(lm.device), capture)
         return Prefix(length, capture.layers)

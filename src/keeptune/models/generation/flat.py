@@ -44,8 +44,9 @@ def flat_generate(
     token_budget: int | None = None,
     progress: Progress | None = None,
     choose: Choose = likeliest,
+    cut: bool = False,
 ) -> list[tuple[int, ...]]:
-    """New tokens of every prompt, an end token included, for models that run flat.
+    """New tokens of every prompt, an end token included, for models that run flat; ``cut`` as in `flat_logits`.
 
     Raises:
         ModelError: the model's keys and values cannot be cached; nothing was generated yet.
@@ -53,7 +54,7 @@ def flat_generate(
     shared = common_prefix(prompts)
     shared = shared if shared >= MIN_SHARED else 0
     capture = Capture()
-    flat_logits(lm, prompt_batch([prompts[0][: max(shared, 1)]])[0].to(lm.device), capture)
+    flat_logits(lm, prompt_batch([prompts[0][: max(shared, 1)]])[0].to(lm.device), capture, cut=cut)
     needs = [len(prompt) + limit - shared for prompt, limit in zip(prompts, limits, strict=True)]
     held = token_budget or _cache_bytes(lm.device) // capture.token_bytes()
     most = MAX_ROWS["cuda" if lm.device.type == "cuda" else "cpu"]
@@ -63,7 +64,8 @@ def flat_generate(
         width = max(1, min(most, len(wave), held // needs[wave[0]]))
         slots = Slots(capture.layers, capture.layers if shared else {}, width)
         rows = Rows(width, max(limits[index] for index in wave), ends, stops)
-        generation = _Generation(lm, prompts, limits, shared, slots, rows, min(held, default_budget(lm.device)), choose)
+        prefill = min(held, default_budget(lm.device))
+        generation = _Generation(lm, prompts, limits, shared, slots, rows, prefill, choose, cut)
         for finished in generation.run(deque(wave)):
             for index, ids in finished:
                 results[index] = ids
@@ -112,6 +114,7 @@ class _Generation:
     rows: Rows
     prefill_tokens: int
     choose: Choose
+    cut: bool
 
     def run(self, queue: deque[int]) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
         """Generate for the prompts whose indices are in ``queue``; yields (index, new ids) of those that are done."""
@@ -144,7 +147,7 @@ class _Generation:
         batch, places = prompt_batch([prompt[self.shared :] for prompt in chosen])
         fill = Fill(self.slots, self.rows.active, _index(places).to(self.lm.device))
         batch = batch.to(self.lm.device)
-        logits_BV = flat_logits(self.lm, batch, fill, self.shared)
+        logits_BV = flat_logits(self.lm, batch, fill, self.shared, self.cut)
         logits_BV = logits_BV.index_select(0, batch.sources[batch.examples.argsort()])
         limits = np.array([self.limits[index] for index in indices])
         prompts = np.array(indices)

@@ -10,37 +10,44 @@ from markupsafe import Markup
 from keeptune.core.records import Costs
 from keeptune.core.units import human_bytes, human_count, human_seconds
 from keeptune.report.arms import MANY, ArmView, ran, score_axis, scored
-from keeptune.report.formatting import MISSING, count, known, metric_name, metric_number, score_text, share
-from keeptune.report.plots import Point, bar, scatter, score_strip, spread
+from keeptune.report.formatting import (
+    MISSING,
+    count,
+    known,
+    metric_name,
+    metric_number,
+    metric_title,
+    score_text,
+    share,
+)
+from keeptune.report.frame import Frame
+from keeptune.report.plots import PLOT, Point, bar, interval_strip, scatter, spread
 from keeptune.report.svg import Axis
-
-LONG_LABEL = 46  # characters; longer labels need a third line
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a bar chart: an arm, its number in words, its bar."""
+class Cell:
+    """One arm's part in a trade-off: its number in words, its bar."""
 
-    view: ArmView
     text: str
     mark: Markup
 
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """One of the five trade-offs, with a row per arm."""
+    """One of the five trade-offs, with a cell per arm."""
 
     title: str
     hint: str
-    rows: tuple[Row, ...]
+    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class Tradeoffs:
-    """The trade-offs, on rows that all of them share."""
+    """The trade-offs side by side, a row per arm."""
 
     items: tuple[Tradeoff, ...]
-    tall: bool  # a label needs three lines
+    views: tuple[ArmView, ...]
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Column:
 def tradeoffs(views: Sequence[ArmView], metric: str) -> Tradeoffs | None:
     """Parameters, memory, training speed, quality and inference cost; those without a number are left out.
 
-    Quality alone is no trade-off: then there are none.
+    Quality alone is no trade-off, and neither is one arm: then there are none.
     """
     asked: list[tuple[str, str, Callable[[Costs], float | None], Callable[[float], str]]] = [
         ("Parameters", "trained; fewer is lighter", lambda c: c.trainable_parameters, human_count),
@@ -70,11 +77,11 @@ def tradeoffs(views: Sequence[ArmView], metric: str) -> Tradeoffs | None:
     shown = ran(views)
     made = [bars for title, hint, value, write in asked if (bars := _bars(shown, title, hint, value, write))]
     quality = _quality(shown, metric)
-    if not made:
+    if not made or len(shown) < 2:
         return None
     if quality:
         made.insert(len(made) - sum(item.title == "Inference cost" for item in made), quality)
-    return Tradeoffs(tuple(made), max(len(v.label) for v in shown) > LONG_LABEL)
+    return Tradeoffs(tuple(made), tuple(shown))
 
 
 def _bars(
@@ -89,25 +96,30 @@ def _bars(
     largest = max((x for x in values if x is not None), default=0.0)
     if largest <= 0:
         return None
-    rows = [
-        Row(v, MISSING if x is None else write(x), Markup("") if x is None else bar(x, largest, v.chosen))
+    cells = [
+        Cell(MISSING, Markup("")) if x is None else Cell(write(x), bar(x, largest, v.chosen))
         for v, x in zip(views, values, strict=True)
     ]
-    return Tradeoff(title, hint, tuple(rows))
+    return Tradeoff(title, hint, tuple(cells))
 
 
 def _quality(views: Sequence[ArmView], metric: str) -> Tradeoff | None:
-    """The target scores once more, small, beside what they cost; a row per arm, so that rows stay aligned."""
+    """The target scores once more, small, beside what they cost."""
     found = scored(views)
     if not found:
         return None
     axis = score_axis(found, metric)
-    rows = []
+    cells = []
     for v in views:
-        mark = score_strip(axis, v.arm.target, v.shape, v.class_, 14) if v in found else Markup("")
-        rows.append(Row(v, metric_number(v.arm.target.mean, metric) if v in found else MISSING, mark))
+        if v not in found:
+            cells.append(Cell(MISSING, Markup("")))
+            continue
+        target = v.arm.target
+        title = f"{v.label}: {score_text(target)}"
+        mark = interval_strip(axis, target.mean, spread(target.interval), v.shape, v.class_, 14, title=title)
+        cells.append(Cell(metric_number(target.mean, metric), mark))
     better = "higher" if found[0].arm.target.higher_is_better else "lower"
-    return Tradeoff("Quality", f"{metric_name(metric)}; {better} is better", tuple(rows))
+    return Tradeoff("Quality", f"{metric_name(metric)}; {better} is better", tuple(cells))
 
 
 def cost_columns(views: Sequence[ArmView]) -> tuple[Column, ...]:
@@ -169,10 +181,17 @@ def shots(views: Sequence[ArmView], metric: str) -> Shots | None:
     prompting.sort(key=lambda v: v.arm.shots or 0)
     drawn = _few(priced) if len(priced) > MANY else priced
     points = {v.number: _priced(v) for v in drawn}
-    chart = scatter(
-        list(points.values()),
+    frame = Frame(
         Axis.around([0.0, *(p.x for p in points.values())], lambda value: f"{value:,.0f}"),
         score_axis(drawn, metric),
+        PLOT,
+        "prompt tokens per request",
+        metric_title(metric),
+        8.0,
+    )
+    chart = scatter(
+        list(points.values()),
+        frame,
         description="Prompt tokens per request against target score, one marker per arm",
         path=[(points[v.number].x, points[v.number].y) for v in prompting if v.number in points],
     )

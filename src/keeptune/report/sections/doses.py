@@ -18,13 +18,18 @@ from keeptune.report.arms import (
     target_axis,
     worst,
 )
-from keeptune.report.formatting import change_text, score_text
+from keeptune.report.formatting import (
+    change_text,
+    metric_title,
+    score_text,
+)
 from keeptune.report.frame import Frame
 from keeptune.report.panels import HEIGHT, Panel, Spot, spots
 from keeptune.report.plots import spread
 from keeptune.report.svg import Axis
 
 KINDS = ("replay", "self-replay", "text-replay")  # remedies whose doses are shares of old rows
+SHARE = "replayed share of the trained tokens"
 ASIDE = 0.09  # kinds of replay stand beside each other, in steps of the x axis
 
 
@@ -108,7 +113,8 @@ def _target_panel(
 ) -> Markup:
     targets = [d.view.arm.target for d in doses]
     values = [end for t in targets for end in (t.mean, *(spread(t.interval) or ()))]
-    frame = Frame(x_axis, target_axis(values, metric, wanted=4), HEIGHT)
+    title = metric_title(metric)
+    frame = Frame(x_axis, target_axis(values, metric, wanted=4), HEIGHT, SHARE, title)
     parts, marks = frame.grid(upright=False), []
     for kind, series in _series(doses, kinds, shares):
         parts.append(frame.join([(x, d.view.arm.target.mean) for x, d in series], _line(kind)))
@@ -126,10 +132,9 @@ def _kept_panel(
 ) -> Markup:
     changes = [change for d in doses for v in measurable(d.view.arm) for change in (v.change,)]
     lows = [end for d in doses if (low := worst(d.view.arm)) for end in spread(low.interval) or ()]
-    frame = Frame(x_axis, change_axis([*changes, *lows], wanted=4), HEIGHT)
+    y_axis = change_axis([*changes, *lows, -(margin or 0.0)], wanted=4)
+    frame = Frame(x_axis, y_axis, HEIGHT, SHARE, "change of retained suites, points", margin=margin)
     parts, marks = frame.grid(upright=False), []
-    if margin:
-        parts.append(frame.across(-margin, "margin"))
     for kind, series in _series(doses, kinds, shares):
         known_means = [(x, mean) for x, d in series if (mean := mean_change(d.view.arm)) is not None]
         parts.append(frame.join(known_means, _line(kind)))

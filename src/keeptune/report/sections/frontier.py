@@ -9,9 +9,18 @@ from markupsafe import Markup
 
 from keeptune.core.records import FrontierPoint, Summary
 from keeptune.report.arms import SHAPES, ArmView, change_axis, named, target_axis
-from keeptune.report.formatting import known, margins_text, margins_tick, metric_number, plain, rate_text, share
+from keeptune.report.formatting import (
+    known,
+    margins_text,
+    margins_tick,
+    metric_number,
+    metric_title,
+    plain,
+    rate_text,
+    share,
+)
 from keeptune.report.frame import Frame
-from keeptune.report.panels import HEIGHT, Panel, Spot, spots
+from keeptune.report.panels import HEIGHT, WIDTH, Panel, Spot, spots
 
 PLACED = {"rate": "", "checkpoint": "bead", "interpolation": "rhomb"}  # the shape; a rate has its method's
 
@@ -33,9 +42,10 @@ class PointRow:
 
 @dataclass(frozen=True)
 class Frontier:
-    """A panel per arm, and every point in words."""
+    """A panel per arm of which several models were looked at, and every point in words."""
 
-    panels: tuple[Panel, ...]
+    groups: tuple[tuple[Panel, ...], ...]  # of one method each, which share their scales
+    alone: tuple[str, ...]  # arms with one model: no panel
     rows: tuple[PointRow, ...]
     kinds: tuple[str, ...]  # of the points, for the legend
     by_worst: bool  # points are placed by their worst change, not by their mean change
@@ -47,24 +57,37 @@ def frontier(summary: Summary, views: Sequence[ArmView]) -> Frontier | None:
     """The frontier of every arm, or None where no point has both coordinates.
 
     Target scores have one axis; changes have one for every method, since methods differ by far more than remedies.
+    Panels of one method stand side by side.
     """
     by_worst = any(known(point.worst_change) for point in summary.frontier)
     shown = [p for p in summary.frontier if not p.diverged and known(p.target) and known(_change(p, by_worst))]
     if not shown:
         return None
     x_axis = target_axis([p.target for p in shown], summary.metric, wanted=4)
-    panels = []
-    for arm in dict.fromkeys(p.arm for p in shown):
-        mine = [p for p in shown if p.arm == arm]
-        alike = [_change(p, by_worst) or 0.0 for p in shown if p.method == mine[0].method]
-        frame = Frame(x_axis, change_axis([*alike, -1.0], wanted=4, write=margins_tick), HEIGHT)
-        diverged = sum(p.diverged for p in summary.frontier if p.arm == arm)
-        view = named(views, arm)
-        chart = _chart(frame, mine, _shape(mine[0], view), by_worst, summary.metric)
-        panels.append(Panel(arm, _caption(mine, diverged, by_worst, summary.metric), chart))
+    arms = dict.fromkeys(p.arm for p in shown)
+    alone = [arm for arm in arms if sum(p.arm == arm for p in shown) == 1]
+    groups: dict[str, list[Panel]] = {}
+    for arm in arms:
+        if arm not in alone:
+            mine = [p for p in shown if p.arm == arm]
+            method = [_change(p, by_worst) or 0.0 for p in shown if p.method == mine[0].method]
+            frame = Frame(
+                x_axis,
+                change_axis([*method, -1.0], wanted=4, write=margins_tick),
+                HEIGHT,
+                metric_title(summary.metric),
+                f"{'worst' if by_worst else 'mean'} change, margins",
+                margin=1.0,
+            )
+            diverged = sum(p.diverged for p in summary.frontier if p.arm == arm)
+            view = named(views, arm)
+            chart = _chart(frame, mine, _shape(mine[0], view), by_worst, summary.metric)
+            caption = _caption(mine, diverged, by_worst, summary.metric)
+            groups.setdefault(mine[0].method, []).append(Panel(_title(arm, view), caption, chart))
     return Frontier(
-        panels=tuple(panels),
-        rows=tuple(_row(point, summary.metric) for point in summary.frontier),
+        groups=tuple(map(tuple, groups.values())),
+        alone=tuple(_title(arm, named(views, arm)) for arm in alone),
+        rows=tuple(_row(point, named(views, point.arm), summary.metric) for point in summary.frontier),
         kinds=tuple(kind for kind in PLACED if any(p.kind == kind for p in shown)),
         by_worst=by_worst,
         lower_is_better=any(not v.arm.target.higher_is_better for v in views),
@@ -76,20 +99,27 @@ def _change(point: FrontierPoint, by_worst: bool) -> float | None:
     return point.worst_change if by_worst else point.retained_change
 
 
+def _title(arm: str, view: ArmView | None) -> str:
+    """The arm's name without the rate: here it has several."""
+    return view.without_rate if view else arm
+
+
 def _shape(point: FrontierPoint, view: ArmView | None) -> str:
     return view.shape if view else SHAPES.get(point.method, "triangle")
 
 
 def _chart(frame: Frame, points: Sequence[FrontierPoint], shape: str, by_worst: bool, metric: str) -> Markup:
     """Trainings as thin lines, interpolations dashed, rates named, picked points ringed."""
-    parts = [*frame.grid(), frame.across(-1.0, "margin")]
+    parts, lines = frame.grid(), []
     trainings = dict.fromkeys((p.lr, p.seed) for p in points)
     for lr, seed in trainings:
         mine = [p for p in points if (p.lr, p.seed) == (lr, seed)]
         for path, class_ in ((_way(mine), "way"), (_between(mine), "path")):
-            parts.append(frame.join([(p.target, _change(p, by_worst) or 0.0) for p in path], class_))
+            values = [(p.target, _change(p, by_worst) or 0.0) for p in path]
+            parts.append(frame.join(values, class_))
+            lines += frame.segments(values, WIDTH)
     order = sorted(points, key=lambda p: (not p.picked, p.kind != "rate"))
-    parts += spots(frame, [_spot(p, shape, by_worst, metric) for p in order])
+    parts += spots(frame, [_spot(p, shape, by_worst, metric) for p in order], lines)
     return frame.figure(parts, f"Target score against retained change of {points[0].arm}, validation items")
 
 
@@ -140,11 +170,11 @@ def _caption(points: Sequence[FrontierPoint], diverged: int, by_worst: bool, met
     return "; ".join([*picked[:2], f"{number}{f', {diverged} diverged' if diverged else ''}"])
 
 
-def _row(point: FrontierPoint, metric: str) -> PointRow:
+def _row(point: FrontierPoint, view: ArmView | None, metric: str) -> PointRow:
     drift = point.drift
     note = ", ".join(word for word, true in (("picked", point.picked), ("diverged", point.diverged)) if true)
     return PointRow(
-        arm=point.arm,
+        arm=_title(point.arm, view),
         what=_what(point),
         target=metric_number(point.target, metric),
         worst=margins_text(point.worst_change),

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from keeptune.core.records import CurvePoint, LearningCurve, Score, Summary
+from keeptune.core.records import CurvePoint, LearningCurve, Summary
 from keeptune.report.arms import target_axis
-from keeptune.report.formatting import known, metric_number, score_text
+from keeptune.report.formatting import (
+    known,
+    metric_number,
+    metric_title,
+    score_text,
+)
 from keeptune.report.frame import Frame
-from keeptune.report.panels import HEIGHT, Panel, Spot, band, spots, upright_mark
+from keeptune.report.panels import HEAD, HEIGHT, Panel, Spot, band, spots, upright_mark
 from keeptune.report.plots import spread
 from keeptune.report.svg import Axis
 
@@ -27,19 +32,29 @@ class Learning:
 
 
 def learning(summary: Summary) -> Learning | None:
-    """The learning curves that have points, on one scale of scores."""
-    curves = [(curve, points) for curve in summary.curves if (points := _points(curve))]
+    """The learning curves that have more than one point, on one scale of scores."""
+    curves = [(curve, points) for curve in summary.curves if len(points := _points(curve)) > 1]
     if not curves:
         return None
     scores = [p.score for _, points in curves for p in points]
     scores += [curve.prompting for curve, _ in curves if curve.prompting is not None]
     values = [end for s in scores for end in (s.mean, *(spread(s.interval) or ()))]
     y_axis = target_axis(values, summary.metric, wanted=4)
+    title = metric_title(summary.metric)
     panels = []
     for curve, points in curves:
-        caption = f"{len(points)} sizes" + (f"; {curve.enough:,} are enough" if curve.enough is not None else "")
-        panels.append((Panel(curve.label, caption, _chart(curve, points, y_axis)), curve))
+        panels.append((Panel(curve.label, _caption(curve, points), _chart(curve, points, y_axis, title)), curve))
     return Learning(tuple(panels), scores[0].n)
+
+
+def _caption(curve: LearningCurve, points: list[CurvePoint]) -> str:
+    """'5 sizes; 500 are enough; band: best prompting 12.6'."""
+    parts = [f"{len(points)} sizes"]
+    if curve.enough is not None:
+        parts.append(f"{curve.enough:,} are enough")
+    if curve.prompting is not None and known(curve.prompting.mean):
+        parts.append(f"band: best prompting {metric_number(curve.prompting.mean, curve.prompting.metric)}")
+    return "; ".join(parts)
 
 
 def _points(curve: LearningCurve) -> list[CurvePoint]:
@@ -60,11 +75,13 @@ def sizes_axis(sizes: list[int]) -> Axis:
     return Axis(low, high, tuple(reversed(ticks)), lambda value: f"{10**value:,.0f}")
 
 
-def _chart(curve: LearningCurve, points: list[CurvePoint], y_axis: Axis) -> Markup:
-    frame = Frame(sizes_axis([p.examples for p in points]), y_axis, HEIGHT)
+def _chart(curve: LearningCurve, points: list[CurvePoint], y_axis: Axis, title: str) -> Markup:
+    sizes = sizes_axis([p.examples for p in points])
+    frame = Frame(sizes, y_axis, HEIGHT + HEAD, "training examples, logarithmic", title, head=HEAD)
     parts = frame.grid(upright=False)
     if curve.prompting is not None and known(curve.prompting.mean):
-        parts += _prompting(frame, curve.prompting)
+        low, high = spread(curve.prompting.interval) or (curve.prompting.mean, curve.prompting.mean)
+        parts += band(frame, low, high, curve.prompting.mean)
     if curve.enough is not None and curve.enough > 0:
         parts += upright_mark(frame, math.log10(curve.enough), f"enough: {curve.enough:,}")
     parts.append(frame.join([(math.log10(p.examples), p.score.mean) for p in points], "curve"))
@@ -76,8 +93,3 @@ def _chart(curve: LearningCurve, points: list[CurvePoint], y_axis: Axis) -> Mark
         title = f"{p.examples:,} examples: {score_text(p.score)}, n = {p.score.n:,}"
         marks.append(Spot(x, p.score.mean, "circle", "dot", title))
     return frame.figure(parts + spots(frame, marks), f"Target score by number of training examples, {curve.label}")
-
-
-def _prompting(frame: Frame, score: Score) -> list[Markup]:
-    low, high = spread(score.interval) or (score.mean, score.mean)
-    return band(frame, low, high, score.mean, f"best prompting {metric_number(score.mean, score.metric)}")

@@ -10,9 +10,13 @@ from markupsafe import Markup
 from keeptune.core.records import SearchPoint, SearchSummary, Summary
 from keeptune.core.units import minus
 from keeptune.report.arms import target_axis
-from keeptune.report.formatting import metric_number, size_text
+from keeptune.report.formatting import (
+    metric_number,
+    metric_title,
+    size_text,
+)
 from keeptune.report.frame import Frame
-from keeptune.report.panels import Spot, spots, upright_mark
+from keeptune.report.panels import HEAD, WIDTH, Spot, spots, upright_mark
 from keeptune.report.plots import PLOT
 from keeptune.report.svg import Axis
 
@@ -62,12 +66,16 @@ def price(summary: Summary) -> Price | None:
 
 def _chart(search: SearchSummary, shown: Sequence[SearchPoint], front: Sequence[SearchPoint], metric: str) -> Markup:
     x_axis = Axis.around([0.0, 1.0, *(point.worst for point in shown)], lambda value: minus(f"{value:.4g}"))
-    frame = Frame(x_axis, target_axis([search.base, *(point.target for point in shown)], metric), PLOT)
+    y_axis = target_axis([search.base, *(point.target for point in shown)], metric)
+    title = metric_title(metric)
+    frame = Frame(x_axis, y_axis, PLOT, "margin that a model needs, in margins", title, head=HEAD)
     way = [(point.worst, point.target) for point in front if point.worst <= SHOWN]
     parts = [*frame.grid(), *upright_mark(frame, 1.0, "your margins"), frame.join(way, "path")]
     order = sorted(shown, key=lambda point: (point.name != search.found, point not in front))
-    parts += spots(frame, [_spot(search, point, point in front, metric) for point in order])
-    return frame.figure(parts, "Target score against the margin that a model needs, in margins, validation items")
+    found = [_spot(search, point, point in front, metric) for point in order]
+    parts += spots(frame, found, frame.segments(way, WIDTH))
+    description = "Target score against the margin that a model needs, in margins, validation items"
+    return frame.figure(parts, description, "chart small")
 
 
 def _spot(search: SearchSummary, point: SearchPoint, on_front: bool, metric: str) -> Spot:

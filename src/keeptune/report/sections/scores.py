@@ -18,8 +18,16 @@ from keeptune.report.arms import (
     target_axis,
     worst,
 )
-from keeptune.report.formatting import change_interval, change_text, change_unit, score_text
-from keeptune.report.plots import Point, axis_strip, scatter, score_strip, spread
+from keeptune.report.formatting import (
+    change_interval,
+    change_text,
+    change_unit,
+    metric_title,
+    score_text,
+)
+from keeptune.report.frame import Frame
+from keeptune.report.plots import PLOT, Point, axis_strip, interval_strip, scatter, spread
+from keeptune.report.svg import Axis
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,13 @@ def scores(views: Sequence[ArmView], metric: str) -> Scores | None:
     if not found:
         return None
     axis = score_axis(found, metric)
-    rows = tuple(Row(v, score_strip(axis, v.arm.target, v.shape, v.class_)) for v in found)
-    return Scores(rows, axis_strip(axis), tuple(v for v in views if v.not_run))
+    return Scores(tuple(Row(v, _mark(axis, v)) for v in found), axis_strip(axis), tuple(v for v in views if v.not_run))
+
+
+def _mark(axis: Axis, v: ArmView) -> Markup:
+    target = v.arm.target
+    title = f"{v.label}: {score_text(target)}, n = {target.n:,}"
+    return interval_strip(axis, target.mean, spread(target.interval), v.shape, v.class_, title=title)
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class Retention:
     key: tuple[ArmView, ...]  # names of the numbers in a crowded chart
     margin: float | None  # where all suites share one
     lower_is_better: bool
+    beaten: bool  # some arm is no member of the Pareto set
 
 
 def retention_chart(summary: Summary, views: Sequence[ArmView]) -> Retention | None:
@@ -72,16 +86,30 @@ def retention_chart(summary: Summary, views: Sequence[ArmView]) -> Retention | N
     many = len(placed) > MANY
     points = [_point(v, str(v.number) if many else v.label) for v in placed]
     margin = shared_margin(views)
+    frame = Frame(
+        target_axis([x for p in points for x in (p.x, *(p.x_range or ()))], summary.metric),
+        change_axis([-(margin or 0.0), *(y for p in points for y in (p.y, *(p.y_range or ())))]),
+        PLOT,
+        metric_title(summary.metric),
+        f"worst change of a retained suite, {_unit(placed)}",
+        8.0,
+        margin=margin,
+    )
     chart = scatter(
         points,
-        target_axis([x for p in points for x in (p.x, *(p.x_range or ()))], summary.metric),
-        change_axis([y for p in points for y in (p.y, *(p.y_range or ()))]),
+        frame,
         description="Target score against the worst change of a retained suite, one marker per arm",
         path=sorted((p.x, p.y) for p in points if "open" not in p.class_),
-        level=-margin if margin else None,
     )
     lower = any(not v.arm.target.higher_is_better for v in placed)
-    return Retention(chart, tuple(placed) if many else (), margin, lower)
+    beaten = any("open" in p.class_ for p in points)
+    return Retention(chart, tuple(placed) if many else (), margin, lower, beaten)
+
+
+def _unit(views: Sequence[ArmView]) -> str:
+    """Of the worst changes."""
+    kinds = {low.relative for v in views if (low := worst(v.arm))}
+    return "points or per cent" if len(kinds) > 1 else "per cent" if kinds == {True} else "points"
 
 
 def _point(v: ArmView, name: str) -> Point:

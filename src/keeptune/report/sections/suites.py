@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
+
 from keeptune.core.records import Drift, SuiteVerdict
 from keeptune.report.arms import ArmView, ran, records_file, with_suites
 from keeptune.report.formatting import plain
+from keeptune.report.plots import change_axis_strip, change_scale, change_strip
 
 WIDE_COLUMNS = 4  # arms that fit side by side with their strips
 
@@ -19,6 +22,7 @@ class Cell:
 
     view: ArmView
     verdict: SuiteVerdict | None
+    mark: Markup  # the change, on the axis that all cells share
     file: str
 
 
@@ -38,11 +42,22 @@ class Suites:
     rows: tuple[SuiteRow, ...]
     arms: tuple[ArmView, ...]
     left_out: tuple[ArmView, ...]  # not run
+    axis: Markup  # of every column of strips
 
     @property
     def turned(self) -> bool:
         """Whether the arms are rows of narrow cells."""
         return len(self.arms) + len(self.left_out) > WIDE_COLUMNS
+
+    @property
+    def unit(self) -> str:
+        """Of the changes."""
+        kinds = {row.first.relative for row in self.rows}
+        return "points, or per cent where marked" if len(kinds) > 1 else "per cent" if kinds == {True} else "points"
+
+    def said(self, word: str) -> bool:
+        """Whether a suite has this verdict."""
+        return any(cell.verdict is not None and cell.verdict.verdict == word for row in self.rows for cell in row.cells)
 
     def of(self, index: int) -> tuple[Cell, ...]:
         """The cells of one arm, suite by suite."""
@@ -53,14 +68,21 @@ def suites(views: Sequence[ArmView], run: Path) -> Suites | None:
     """Suites by arms; arms that have no suites and were run are not in it."""
     arms = with_suites(views)
     names = dict.fromkeys(verdict.suite for v in arms for verdict in v.arm.suites)
+    axis = change_scale(verdict for v in arms for verdict in v.arm.suites)
     rows = []
     for name in names:
         found = [next((verdict for verdict in v.arm.suites if verdict.suite == name), None) for v in arms]
         first = next(verdict for verdict in found if verdict is not None)
-        cells = [Cell(v, verdict, records_file(run, v.arm, name)) for v, verdict in zip(arms, found, strict=True)]
+        cells = [
+            Cell(v, verdict, change_strip(axis, verdict) if verdict else Markup(""), records_file(run, v.arm, name))
+            for v, verdict in zip(arms, found, strict=True)
+        ]
         rows.append(SuiteRow(name, first, tuple(cells)))
     left_out = tuple(v for v in views if v.not_run)
-    return Suites(tuple(rows), tuple(arms), left_out) if rows else None
+    if not rows:
+        return None
+    largest = max(verdict.margin for v in arms for verdict in v.arm.suites)
+    return Suites(tuple(rows), tuple(arms), left_out, change_axis_strip(axis, largest))
 
 
 @dataclass(frozen=True)

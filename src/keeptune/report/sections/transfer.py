@@ -10,7 +10,7 @@ from markupsafe import Markup
 from keeptune.core.records import HeldOut, Summary, WordingGap
 from keeptune.core.units import minus
 from keeptune.report.arms import ArmView, named, target_axis
-from keeptune.report.formatting import change_tick, known, metric_unit
+from keeptune.report.formatting import change_tick, interval_text, known, metric_number, metric_unit, score_text
 from keeptune.report.plots import axis_strip, interval_strip, pair_strip, spread
 from keeptune.report.svg import Axis
 
@@ -43,7 +43,9 @@ def wordings(summary: Summary, views: Sequence[ArmView]) -> Wordings | None:
     for gap in gaps:
         view = named(views, gap.arm)
         shape, class_ = (view.shape, view.class_) if view else ("circle", "dot")
-        rows.append(GapRow(gap, pair_strip(axis, gap.seen, gap.unseen, shape, class_), bool(view and view.chosen)))
+        title = f"{gap.label}: seen {score_text(gap.seen)}, unseen {score_text(gap.unseen)}"
+        mark = pair_strip(axis, gap.seen, gap.unseen, shape, class_, title=title)
+        rows.append(GapRow(gap, mark, bool(view and view.chosen)))
     return Wordings(tuple(rows), axis_strip(axis))
 
 
@@ -113,8 +115,17 @@ def _tick(shown: Sequence[HeldOut]) -> Callable[[float], str]:
 def _arm(found: Sequence[HeldOut], axis: Axis, chosen: bool, opened: bool) -> HeldOutArm:
     ordered = sorted(found, key=lambda one: -one.change)
     class_ = "dot chosen" if chosen else "dot"
-    rows = [(one, interval_strip(axis, one.change, spread(one.interval), "circle", class_, 24)) for one in ordered]
+    rows = [
+        (one, interval_strip(axis, one.change, spread(one.interval), "circle", class_, 24, title=_title(one)))
+        for one in ordered
+    ]
     counts = Sides.of(found)
     above = f"{counts.above} of {len(found)} above 0 ({counts.clearly_above} clearly)"
     text = f"{above}, {counts.below} below ({counts.clearly_below} clearly)"
     return HeldOutArm(found[0].label, tuple(rows), text, chosen, opened)
+
+
+def _title(one: HeldOut) -> str:
+    metric = one.before.metric
+    change = f"{metric_number(one.change, metric, signed=True)} ({interval_text(one.interval, metric, signed=True)})"
+    return f"{one.task}: {change}, n = {one.after.n:,}"

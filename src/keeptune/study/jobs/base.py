@@ -4,11 +4,23 @@ one that was done before is not done again, one that was interrupted starts agai
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Trainings, and tests: something that the base is asked, or a model on all test parts."""
+
+    trainings: int = 0
+    tests: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.trainings + other.trainings, self.tests + other.tests)
 
 
 class Job(Protocol):
@@ -17,6 +29,11 @@ class Job(Protocol):
     @property
     def name(self) -> str:
         """As progress shows it."""
+        ...
+
+    @property
+    def amount(self) -> Amount:
+        """What progress counts of it."""
         ...
 
     def perform(self, workplace: Workplace) -> bool:
@@ -34,6 +51,8 @@ class Job(Protocol):
 
 class Unplanned:
     """Base of jobs that the plan does not count, and that no budget drops."""
+
+    amount: ClassVar[Amount] = Amount()
 
     def seconds(self, estimates: Estimates, config: StudyConfig) -> float:
         """Not planned."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from keeptune.core.records import Part
 from keeptune.evaluate.prompts import Wording
 from keeptune.study.baseline import measure
-from keeptune.study.jobs.base import Unplanned
+from keeptune.study.jobs.base import Amount, Unplanned
 from keeptune.study.workplace import Workplace
 
 
@@ -20,6 +21,8 @@ class ScoreBase(Unplanned):
     shots: int = 0
     draw: int = 0
     wording: Wording = "fixed"
+
+    amount: ClassVar = Amount(tests=1)
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keeptune.recipe.config import StudyConfig
+from keeptune.study.jobs.base import Amount
 from keeptune.study.jobs.interpolate import Interpolate
 from keeptune.study.jobs.train import Train
 from keeptune.study.schedule.estimates import Estimates
@@ -24,6 +25,11 @@ class Explore:
     def name(self) -> str:
         """As progress shows it."""
         return f"search {self.number}: {self.trial.name}"
+
+    @property
+    def amount(self) -> Amount:
+        """A training, unless it is made again."""
+        return Amount(trainings=not self.weights)
 
     def seconds(self, estimates: Estimates, config: StudyConfig) -> float:
         """Training, validation and the points."""

@@ -26,7 +26,7 @@ from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.recommend.pick import Candidate, pick
 from keeptune.retention.continual import sequence_summary
-from keeptune.study.jobs.base import Unplanned
+from keeptune.study.jobs.base import Amount, Unplanned
 from keeptune.study.ledger import Ledger
 from keeptune.study.records import KeyedRecord, finished, required
 from keeptune.study.schedule.estimates import Estimates
@@ -75,6 +75,11 @@ class TaskSequence(Unplanned):
     def name(self) -> str:
         """Name of the folder, and as progress shows it."""
         return f"{self.arm.folder}-{'-'.join(self.order)}-seed{self.seed}"
+
+    @property
+    def amount(self) -> Amount:  # type: ignore[override]
+        """Every task at every rate, and all tasks tested after each."""
+        return Amount(len(self.order) * len(self.learning_rates), len(self.order) + 1)
 
     def seconds(self, estimates: Estimates, config: StudyConfig) -> float:
         """All stages, all rates."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from keeptune.core.files import saving
 from keeptune.core.records import Drift, ItemRecord
@@ -12,7 +13,7 @@ from keeptune.methods.base import Method, weight_delta
 from keeptune.models.language_model import LanguageModel
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
-from keeptune.study.jobs.base import Unplanned
+from keeptune.study.jobs.base import Amount, Unplanned
 from keeptune.study.jobs.train import Train, loaded
 from keeptune.study.prompting import request_costs
 from keeptune.study.records import ArmRecord, ScoredArm, TrialRecord, save_arm
@@ -32,6 +33,8 @@ class ScoreTest(Unplanned):
     trial: Trial
     arm: Arm  # that it stands for
     alpha: float | None = None  # where it is interpolated
+
+    amount: ClassVar = Amount(tests=1)
 
     @property
     def name(self) -> str:
@@ -127,6 +130,8 @@ class TrainAndTest:
 
     trial: Trial
     arm: Arm  # that it stands for
+
+    amount: ClassVar = Amount(trainings=1, tests=1)
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ from keeptune.methods.base import Method
 from keeptune.models.language_model import LanguageModel
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.baseline import Baseline, score_on_validation
+from keeptune.study.jobs.base import Amount
 from keeptune.study.ledger import Ledger
 from keeptune.study.records import Checkpoint, TrialRecord, ValidationScores
 from keeptune.study.schedule.estimates import Estimates
@@ -40,6 +41,11 @@ class Train:
     def name(self) -> str:
         """As progress shows it."""
         return self.trial.name
+
+    @property
+    def amount(self) -> Amount:
+        """A training, unless it is made again."""
+        return Amount(trainings=not self.weights)
 
     def seconds(self, estimates: Estimates, config: StudyConfig) -> float:
         """One training and its validation; what has to be done again is not planned."""

@@ -1,4 +1,4 @@
-"""The table of a study's progress: how many jobs are done, and every job that is at work, with where it is."""
+"""The jobs of a study that are at work, each on a line with where it is; how many are done says `total`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
 from keeptune.core.records import StepRecord
 from keeptune.core.units import human_count
 from keeptune.study.jobs.base import Job
+from keeptune.tracking.bars import Bars
 from keeptune.tracking.records import last_step
 
 
 class Board:
-    """One row for each job at work; of a training also the last step that it wrote down. Nothing on plain consoles.
+    """One line for each job at work; of a training also the last step that it wrote down. Nothing on plain consoles.
 
     Args:
         console: where it is shown.
@@ -28,40 +29,29 @@ class Board:
         self._rows: dict[Job, TaskID] = {}
 
     @contextmanager
-    def showing(self, jobs: int) -> Iterator[None]:
-        """Within, the table stands on the console; it is gone afterwards."""
-        columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[note]}"))
-        with Progress(
-            *columns,
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        ) as self._table:
-            self._all = self._table.add_task("jobs", total=jobs, note=f"0 of {jobs}")
-            self._done, self._jobs = 0, jobs
+    def showing(self) -> Iterator[None]:
+        """Within, the lines stand on the console; they are gone afterwards."""
+        with Bars(self._console) as self._bars:
             self._rows.clear()
             yield
 
     def began(self, job: Job, place: str) -> None:
         """A job is at work."""
-        self._rows[job] = self._table.add_task(f"{job.name} ({place})", total=None, note="")
+        self._rows[job] = self._bars.add_task(f"{job.name} ({place})", total=None, note="")
 
-    def ended(self, job: Job, *, done: bool) -> None:
+    def ended(self, job: Job) -> None:
         """A job is no longer at work: it is done, or its worker was lost."""
-        self._table.remove_task(self._rows.pop(job))
-        self._done += done
-        self._table.update(self._all, completed=self._done, note=f"{self._done} of {self._jobs}")
+        self._bars.remove_task(self._rows.pop(job))
 
     def update(self) -> None:
         """See how far the trainings are."""
-        if self._table.disable:
+        if self._bars.disable:
             return
         for job, row in self._rows.items():
             step = last_step(self._arms / job.name)
             if step is not None:
-                self._table.update(row, note=_note(step))
+                self._bars.update(row, note=_note(step))
 
 
 def _note(step: StepRecord) -> str:
-    return f"step {step.step} loss {step.loss:.3f} {human_count(step.tokens / step.seconds)} tokens/s"
+    return f"step {step.step}, loss {step.loss:.3f}, {human_count(step.tokens / step.seconds)} tokens/s"

@@ -16,6 +16,7 @@ from keeptune.core.records import write_json
 from keeptune.core.units import human_seconds, parse_duration
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs.base import Job
+from keeptune.study.schedule.pace import Pace
 from keeptune.study.schedule.plan import FILE, PlanRecord
 
 
@@ -44,12 +45,10 @@ class Deadline:
             raise ValueError("a recipe without a budget has no deadline")
         self.path, self.config, self.planned = folder / FILE, config, planned
         self.workers, self.clock, self.warn = workers, clock, warn
+        self.pace = Pace(planned.estimates, workers, clock)
         self.budget = parse_duration(config.budget)
         self.recipe = planned.apply(config)
         self._steps = planned.steps(config)
-        self._running: dict[Job, float] = {}  # when it began
-        self._done: set[Job] = set()
-        self._expected = self._taken = 0.0  # seconds of what was done: in the plan, and by the clock
 
     def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """What is dropped last comes first."""
@@ -61,17 +60,12 @@ class Deadline:
         if gone is not None and gone <= self._too_many():
             self._drop(gone)
             return False
-        self._running[job] = self.clock()
+        self.pace.began(job)
         return True
 
     def did(self, job: Job, newly_done: bool) -> None:
-        """A job that was done by an earlier run says nothing about the pace."""
-        began = self._running.pop(job)
-        self._done.add(job)
-        expected = job.seconds(self.planned.estimates, self.recipe)
-        if newly_done and expected:
-            self._expected += expected
-            self._taken += self.clock() - began
+        """See `Pace.did`."""
+        self.pace.did(job, newly_done, self.recipe)
 
     def search_ended(self, trainings: int) -> None:
         """What the plan has for the rest of the search is there for others."""
@@ -83,26 +77,12 @@ class Deadline:
         self.recipe = shorter(self.recipe)
         self._steps = [(shorter(config), what) for config, what in self._steps]
 
-    @property
-    def pace(self) -> float:
-        """How many times as long as planned jobs take."""
-        return self._taken / self._expected if self._expected else 1.0
-
-    def rest(self, config: StudyConfig) -> float:
-        """Seconds, with all workers, that what is left of a recipe will take."""
-        estimates, now = self.planned.estimates, self.clock()
-        done = sum(job.seconds(estimates, config) for job in self._done if job.belongs_to(config))
-        begun = sum(
-            min(now - began, self.pace * job.seconds(estimates, config))
-            for job, began in self._running.items()
-            if job.belongs_to(config)
-        )
-        return (self.pace * (estimates.total(config) - done) - begun) / self.workers
-
     def _too_many(self) -> int:
         """How many steps of dropping the time that is left asks for; all of them where no number would do."""
         left = self.budget - self.clock()
-        return next((n for n, (config, _) in enumerate(self._steps) if self.rest(config) <= left), len(self._steps))
+        return next(
+            (n for n, (config, _) in enumerate(self._steps) if self.pace.rest(config) <= left), len(self._steps)
+        )
 
     def _drop(self, steps: int) -> None:
         names = [what for _, what in self._steps[1 : steps + 1]]
@@ -110,8 +90,8 @@ class Deadline:
             return
         left = max(0.0, self.budget - self.clock())
         self.warn(
-            f"budget: jobs take {self.pace:.1f} times as long as planned, the rest would need"
-            f" {human_seconds(self.rest(self.recipe))}, and {human_seconds(left)} are left;"
+            f"budget: jobs take {self.pace.factor:.1f} times as long as planned, the rest would need"
+            f" {human_seconds(self.pace.rest(self.recipe))}, and {human_seconds(left)} are left;"
             f" not run: {', '.join(names)}"
         )
         self.planned = self.planned.less(self.config, self._steps[steps][0], names, self.workers)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from keeptune.data.storage.lazy import LazyMap
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
+from keeptune.recipe.search import SEARCH
 from keeptune.recommend.search import ALPHAS
 from keeptune.study.workplace import Workplace
 from keeptune.train.estimate import Needs, probe
@@ -84,10 +85,18 @@ class Estimates:
         """Seconds of the points between the base and one model."""
         return (len(ALPHAS) - 1) * self.validation_seconds
 
+    def parts(self, config: StudyConfig) -> Iterator[tuple[str, Arm, tuple[int, float]]]:
+        """All that trains, with (trainings, seconds): every arm, the search by one of its arms, every arm in turn."""
+        for arm in config.training_arms:
+            yield arm.name, arm, self.arm(config, arm)
+        for arm in config.searched_arms[:1]:
+            yield SEARCH, arm, self.search(config)
+        for arm in config.sequence_arms:
+            yield f"{arm.name}, in turn", arm, self.sequence(config, arm)
+
     def total(self, config: StudyConfig) -> float:
         """Seconds of everything that trains, one worker."""
-        arms = sum(self.arm(config, arm)[1] for arm in config.training_arms)
-        return arms + self.search(config)[1] + sum(self.sequence(config, arm)[1] for arm in config.sequence_arms)
+        return sum(seconds for _, _, (_, seconds) in self.parts(config))
 
 
 def estimate(workplace: Workplace, methods: Sequence[str], threads: int) -> Estimates:

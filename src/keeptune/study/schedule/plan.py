@@ -26,7 +26,6 @@ from keeptune.core.records import ArmPlan, write_json
 from keeptune.core.units import human_bytes, human_seconds, parse_duration
 from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
-from keeptune.recipe.search import SEARCH
 from keeptune.study.records import KeyedRecord, finished
 from keeptune.study.schedule.estimates import Estimates, estimate
 from keeptune.study.schedule.runner import Runner
@@ -68,8 +67,10 @@ class PlanRecord(KeyedRecord):
             late: of this, what it took away after the plan.
         """
 
-        def line(name: str, arm: Arm, cost: tuple[int, float], fits: bool = True) -> ArmPlan:
-            trials, seconds = cost
+        costs = {name: cost for name, _, cost in estimates.parts(kept)}
+
+        def line(name: str, arm: Arm) -> ArmPlan:
+            trials, seconds = costs.get(name, (0, 0.0))
             return ArmPlan(
                 arm=name,
                 method=arm.method.name,
@@ -77,18 +78,12 @@ class PlanRecord(KeyedRecord):
                 memory_bytes=estimates.memory(arm),
                 seconds=seconds / workers,
                 training_seconds=estimates.steps_alone(arm),
-                fits=fits,
+                fits=fits.get(name, True),
                 dropped=tuple(dropped),
                 late=tuple(late),
             )
 
-        runs = set(kept.training_arms)
-        plans = [
-            line(arm.name, arm, estimates.arm(kept, arm) if arm in runs else (0, 0.0), fits[arm.name])
-            for arm in config.training_arms
-        ]
-        plans += [line(SEARCH, arm, estimates.search(kept)) for arm in kept.searched_arms[:1]]
-        plans += [line(f"{arm.name}, in turn", arm, estimates.sequence(kept, arm)) for arm in kept.sequence_arms]
+        plans = [line(name, arm) for name, arm, _ in estimates.parts(config)]
         return cls(
             key=key,
             estimates=estimates,

@@ -127,7 +127,7 @@ class Pool(Generic[W]):
     def run(self, jobs: Sequence[Job], schedule: Schedule) -> None:
         """As workers get free; what a job said is printed when it is done."""
         queue, heard = _Queue(jobs, schedule), time.monotonic()
-        with self._board.showing(len(jobs)):
+        with self._board.showing():
             try:
                 while self._begin(queue):
                     coming = [worker for worker in self._idle if not worker.ready]
@@ -175,7 +175,7 @@ class Pool(Generic[W]):
             return
         del self._busy[worker]
         self._idle.append(worker)
-        self._board.ended(job, done=True)
+        self._board.ended(job)
         for line in report.lines:
             self._messages.say(line)
         for line in report.warnings:
@@ -204,7 +204,7 @@ class Pool(Generic[W]):
             self._idle.remove(worker)
             return
         del self._busy[worker]
-        self._board.ended(job, done=False)
+        self._board.ended(job)
         queue.again(job)
 
     def _stop(self) -> None:

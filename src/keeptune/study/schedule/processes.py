@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 
 import torch
 
@@ -38,7 +40,7 @@ class ProcessWorker:
 
     def __init__(self, start: Start, device: str) -> None:
         self.device = device
-        context = multiprocessing.get_context("spawn")
+        context = _context(device)
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, start))
         self._process.start()
@@ -98,6 +100,19 @@ class ProcessWorker:
             self._connection.send(None)
         self._process.join()
         self._connection.close()
+
+
+def _context(device: str) -> ForkServerContext | SpawnContext:
+    """How workers of a device begin: on a CPU under Linux as copies of one process that has imported the libraries.
+
+    That process does nothing else, so it has no threads that a copy would lack. A library that it imports may look for
+    a GPU, after which its copies could not use one; elsewhere system libraries do not survive being copied.
+    """
+    if sys.platform != "linux" or device.startswith("cuda") or torch.cuda.is_available():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keeptune.study.schedule.template"])
+    return context
 
 
 def _how(code: int) -> str:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from keeptune.core import allocator
 from keeptune.core.quiet import quiet_libraries
+from keeptune.core.verbose import speak
 from keeptune.study.jobs.base import Job
 from keeptune.study.messages import Messages
 from keeptune.study.prepare import Prepared, load_base, workplace_of
@@ -27,6 +28,7 @@ class Start:
     place: Path  # working directory
     threads: int
     keep_memory: bool
+    verbose: bool = False  # what it decides and reads from caches is among what it says
 
     def on(self, device: str) -> Start:
         """The same on a device."""
@@ -59,6 +61,8 @@ class JobServer:
         self._prepared = start.prepared
         self._messages = Messages(Console(file=io.StringIO(), width=200))
         self._workplace: Workplace | None = None
+        if start.verbose:
+            speak(self._messages.lines.append)
 
     def __call__(self, job: Job) -> Report:
         """Do a job; an error is brought back, and after one no further job may be given: its place is not cleared."""

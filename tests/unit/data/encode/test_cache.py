@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from keeptune.core.errors import DataError, ResourceError
 from keeptune.data.encode import cache as encoded_cache
-from keeptune.data.encode.cache import INDEX, SHARD_ROWS, cache_key, encoded, tokenizer_digest
+from keeptune.data.encode.cache import INDEX, SHARD_ROWS, cache_key, encoded
 from keeptune.data.encode.encoder import EncodedSet, Encoder
+from keeptune.data.encode.tokenizer import tokenizer_digest
 from keeptune.data.encode.window import OverlongPolicy
 from keeptune.data.examples import Conversation, Rendered, Segments, Tokens
 
@@ -116,11 +117,6 @@ def test_the_file_can_be_read_by_others(encoder: Encoder, tmp_path: Path) -> Non
     assert read == expected
 
 
-def test_few_rows_leave_no_files(encoder: Encoder, tmp_path: Path) -> None:
-    found = encoded(encoder, plain(5), "key", tmp_path)
-    assert whole_set(found) == whole_set(encoder.encode_all(plain(5))) and not [*tmp_path.iterdir()]
-
-
 class Unread(Sequence[Rendered]):
     """Rows that may be counted; the first ``readable`` may be looked at."""
 
@@ -136,6 +132,13 @@ class Unread(Sequence[Rendered]):
             raise KeyboardInterrupt
         self.read.update(places)
         return self.rows[index]
+
+
+def test_few_rows_are_encoded_once_as_well(encoder: Encoder, tmp_path: Path) -> None:
+    expected = encoder.encode_all(plain(5))
+    for rows in (plain(5), Unread(5)):
+        found = encoded(encoder, rows, "key", tmp_path)
+        assert found.rows == list(expected.rows) and whole_set(found) == whole_set(expected)
 
 
 @pytest.mark.usefixtures("small_shards")

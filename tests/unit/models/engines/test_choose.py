@@ -14,6 +14,7 @@ from keeptune.data.examples import Encoded
 from keeptune.methods.lora import LoraConfig
 from keeptune.models.engines.padded import PaddedEngine
 from keeptune.models.engines.trie import TrieEngine
+from keeptune.models.forward import flat_logits
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.outputs import target_logprobs, target_nll
 
@@ -105,3 +106,23 @@ def test_the_choice_leaves_the_modes_of_modules_and_draws_nothing(tiny: Language
     modes = [module.training for module in tiny.model.modules()]
     assert modes == [module.training for module in expected.modules()] and len(set(modes)) == 2
     assert isinstance(tiny.engine, TrieEngine) and tiny.engine.plain_head
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral", "smollm3", "gemma2", "gemma3_text", "olmo2"])
+def test_plain_last_layers_are_found(build: Callable[..., Any], tokenizer: Any, architecture: str) -> None:
+    lm = LanguageModel.wrap(build(architecture), tokenizer)
+    assert isinstance(lm.engine, TrieEngine) and lm.engine.plain_last_layer
+
+
+@pytest.mark.parametrize("architecture", ["granite", "gpt2", "gpt_neox", "phi3", "opt"])
+def test_a_last_layer_that_does_more_is_computed_whole(
+    build: Callable[..., Any], tokenizer: Any, architecture: str
+) -> None:
+    """Granite has parts of the same names, and scales what they add; others have parts of other names."""
+    lm = LanguageModel.wrap(build(architecture), tokenizer)
+    with torch.no_grad():
+        batch = flat_batch([Encoded("a", (5, 6, 7), (8, 9))])
+        whole = flat_logits(lm, batch)
+        assert torch.equal(lm.engine.logits(lm, batch), whole)
+        cut = flat_logits(lm, batch, cut=True)
+    assert torch.equal(cut, whole) == (architecture != "granite")
