@@ -16,7 +16,7 @@ JOBS  ?= 2
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults ranks check bench laws calibration strategies docs wheel clean
+.PHONY: help demo test faults ranks check bench laws calibration strategies docs site wheel release clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/'
@@ -49,11 +49,13 @@ faults: $(STAMP) ## kills, damaged files, full disks, in the long form: half an 
 ranks: $(STAMP) ## two and three ranks against one, lost ranks, in the long form: a quarter of an hour; docs/devices.md
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false KEEPTUNE_RANKS=long $(BIN)/python -m pytest tests/distributed
 
-check: $(STAMP) ## format, lint, types, import layers, known vulnerabilities
+check: $(STAMP) ## format, lint, types, import layers, spelling, links, known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python docs/make_site.py check
 	$(BIN)/python .ci/audit.py
 
 # make bench [ONLY=train|score|generate|ceiling|planning|plan|operators|encode|large|leaks|startup] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
@@ -92,6 +94,7 @@ ifeq ($(ONLY),)
 	$(call BENCH_RUN,leaks) --json benchmarks/results
 	$(call BENCH_RUN,startup) --json benchmarks/results
 	$(BENCH)/bin/python benchmarks/write_page.py
+	$(BENCH)/bin/python benchmarks/write_comparison.py
 else
 	@$(call BENCH_RUN,$(ONLY),$(DATA_$(ONLY)))
 endif
@@ -108,8 +111,15 @@ strategies: $(STAMP) ## how strategies of `search` compare on simulated tasks: d
 docs: $(STAMP) ## links resolve and snippets run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
 
+site: $(STAMP) ## build/site: the documentation as a site
+	$(BIN)/python docs/make_site.py
+	$(BIN)/zensical build --clean --strict
+
 wheel: $(STAMP) ## dist/*.whl
 	$(BIN)/python -m build --wheel --outdir dist .
+
+release: $(STAMP) ## dist/: source and wheel, as they are published
+	$(BIN)/python -m build --outdir dist .
 
 clean: ## removes the environment and built files, keeps runs
 	rm -rf $(VENV) $(BENCH) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -6,7 +6,7 @@
 Both sides get the same rows. TRL's come out of its trainer's preparation and its collator (a tiny random model on the
 CPU), keeptune's out of its readers, templates and `Encoder`. Every difference is put into a class, and taken away from
 the row; what is left must be equal, or the row counts as unexplained and the exit code is 1. ``--write`` puts the table
-into docs/data.md, whose prose says what the classes are. Rows are only read, none is kept.
+into docs/masks.md, whose prose says what the classes are. Rows are only read, none is kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sides.masks_trl import prepared, template
 from write_page import fill
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "data.md"
+PAGE = ROOT / "docs" / "masks.md"
 WINDOW = 256  # of the rows that are too long
 UNLIMITED = 1_000_000
 CHATML = (
@@ -306,7 +306,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=30, help="of every format")
     parser.add_argument("--tokenizer", default=str(ROOT / "src/keeptune/builtin/model"), help="a byte-level one")
     parser.add_argument("--source", default="", help="where the rows are published, for the caption")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/data.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/masks.md")
     return parser.parse_args(arguments)
 
 

@@ -1,21 +1,22 @@
-"""Write docs/results.md and the tables of README.md and docs/study.md from the records of finished runs.
+"""Write docs/results.md, a page per study and the tables of README.md and docs/methods.md from the records of runs.
 
 No number is typed by hand.
 
     python docs/make_results.py add RUN NAME   # keep the numbers of a run as docs/results/NAME.json
     python docs/make_results.py check RUN NAME # does a run say what docs/results/NAME.json says? Exit code 1 if not
-    python docs/make_results.py                # write docs/results.md, and the tables in README.md and docs/study.md
+    python docs/make_results.py                # write all pages, and the tables in README.md and docs/methods.md
 
-The order of the studies stands in docs/results/order.json, what is to be said before a study's numbers in NAME.md
-beside its records, the origin of data in sources.json. Of a run's summary.json everything is kept but texts: answers
-and examples belong to the data sets.
+The order of the studies stands in docs/results/order.json, the origin of data in sources.json. What is to be said
+before a study's numbers stands in NAME.md above the markers, and is left as it is. Of a run's summary.json all is kept
+but texts: answers and examples belong to the data sets.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,14 +28,17 @@ from keeptune.core.units import human_seconds
 from keeptune.evaluate.metrics.base import METRICS as METRICS_OF_ITEMS
 from keeptune.evaluate.metrics.base import Answer
 from keeptune.report.formatting import score_text
-from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables
+from results_tables import MANY_ROWS, folded_if, gain, kept, scored, suite_change, table, tables, target_text
 
 DOCS = Path(__file__).parent
-README, GUIDE = DOCS.parent / "README.md", DOCS / "study.md"
+README, GUIDE, FIRST = DOCS.parent / "README.md", DOCS / "methods.md", DOCS / "tutorial.md"
 README_ROWS = 8
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 BUILTIN = "builtin:"
 RESULTS = "results"
+STUDY = "study"
+TUTORIAL, BOOKS = "tutorial", "books"
+TUTORIAL_PAGE = "Every suite of it: [its page](results/{}.md)."
 METHODS = "methods"  # also the name of the stored study that they were measured in
 
 
@@ -120,24 +124,65 @@ def differing(kept: Summary, run: Summary) -> list[str]:
     ]
 
 
-def page() -> str:
-    """All of docs/results.md."""
+def pages() -> dict[Path, str]:
+    """Path and text of every page of results: the summary first, then the studies in their order."""
+    found = results()
+    return {DOCS / "results.md": overview(found)} | {
+        page_of(name): study_page(name, summary) for name, summary in found.items()
+    }
+
+
+def page_of(name: str) -> Path:
+    """Where the page of a study is."""
+    return DOCS / RESULTS / f"{name}.md"
+
+
+def overview(found: dict[str, Summary]) -> str:
+    """All of docs/results.md: one line for every study."""
+    head = ["study", "base", "target, n", "best prompting", "trained arm that scores best", "its suites", "decision"]
     parts = [
         "# Results",
-        "Every number on this page was written by `docs/make_results.py` from the records of a run (`docs/results/`)."
-        " Intervals are 95 %; n is the number of test items. Negative changes are losses.",
+        "Every number here and on the pages of the studies was written by `docs/make_results.py` from the records of a"
+        " run (`docs/results/`). Intervals are 95 %; n is the number of test items.",
+        table(head, (overview_row(name, summary) for name, summary in found.items())),
+        "What a verdict means: [Verdicts](verdicts.md). Ten questions put to the built-in model: [Laws](laws.md).",
     ]
-    for name, summary in results().items():
-        parts += section(name, summary)
     return "\n\n".join(parts) + "\n"
 
 
+def overview_row(name: str, summary: Summary) -> list[str]:
+    """One study: what was asked, the best of either kind, and what was decided."""
+    prompting = best([arm for arm in tested(summary) if arm.family == "prompt"])
+    trained = best([arm for arm in tested(summary) if arm.family != "prompt"])
+    items = (prompting or trained or summary.arms[0]).target.n
+    return [
+        f"[{summary.title}]({RESULTS}/{name}.md)",
+        f"`{summary.manifest.model}`",
+        f"{target_text(summary)}, {items:,}",
+        score_text(prompting.target) if prompting else "",
+        f"{trained.label}: {scored(trained)}" if trained else "",
+        kept(trained) if trained else "",
+        summary.recommendation.headline,
+    ]
+
+
+def best(arms: Sequence[ArmSummary]) -> ArmSummary | None:
+    """The arm with the highest score on test items; None where there is none."""
+    return max(arms, key=lambda arm: arm.target.mean, default=None)
+
+
+def study_page(name: str, summary: Summary) -> str:
+    """All of docs/results/NAME.md: the title, what its page says above the markers, and the numbers between them."""
+    begin, end = markers(STUDY)
+    path = page_of(name)
+    note = path.read_text(encoding="utf-8").partition(begin)[0] if path.is_file() else ""
+    said = re.sub(r"\A# .*\n", "", note).strip()
+    body = "\n\n".join(section(name, summary))
+    return "\n\n".join(filter(None, [f"# {summary.title}", said, f"{begin}\n\n{body}\n\n{end}"])) + "\n"
+
+
 def section(name: str, summary: Summary) -> Iterator[str]:
-    """One study."""
-    yield f"## {summary.title}"
-    note = DOCS / "results" / f"{name}.md"
-    if note.is_file():
-        yield note.read_text(encoding="utf-8").strip()
+    """What the records of one study say."""
     yield f"**{summary.recommendation.headline}** {summary.recommendation.paragraph}"
     yield from tables(summary)
     yield from rouge_table(name)
@@ -203,20 +248,29 @@ def readme_table() -> str:
     """The plain arms of the first stored study, as the README shows them."""
     summary = next(iter(results().values()))
     shown = [arm for arm in summary.arms if plain_arm(arm)][:README_ROWS]
+    more = len(summary.arms) - len(shown)
+    return short_table(summary, shown) + (f" {more} more arms: [docs/results.md](docs/results.md)." if more else "")
+
+
+def short_table(summary: Summary, shown: Sequence[ArmSummary]) -> str:
+    """What the arms scored and kept, and below it which study this was and what it decided."""
     rows = [[arm.label, scored(arm), gain(arm), kept(arm), f"{arm.costs.tokens_per_request:.0f}"] for arm in shown]
     lines = table(["arm", "target score", "over the best prompting", "retained skills", "tokens per request"], rows)
-    more = len(summary.arms) - len(shown)
     caption = (
         f"`{summary.manifest.command}`, {summary.date}, {summary.manifest.device};"
         f" {summary.metric}, {shown[0].target.n:,} test items, 95 % intervals. {summary.recommendation.headline}"
-        + (f" {more} more arms: [docs/results.md](docs/results.md)." if more else "")
     )
     return f"{lines}\n\n{caption}"
 
 
+def markers(name: str) -> tuple[str, str]:
+    """What a written part of a page stands between."""
+    return f"<!-- {name}: written by docs/make_results.py -->", f"<!-- end of {name} -->"
+
+
 def between(page: str, name: str, body: str) -> str:
     """The page with a fresh body between the markers of a name."""
-    begin, end = f"<!-- {name}: written by docs/make_results.py -->", f"<!-- end of {name} -->"
+    begin, end = markers(name)
     head, rest = page.split(begin)
     return f"{head}{begin}\n{body}\n{end}{rest.split(end)[1]}"
 
@@ -227,8 +281,14 @@ def with_tables(readme: str) -> str:
 
 
 def with_methods(guide: str) -> str:
-    """docs/study.md with a fresh table of methods."""
+    """docs/methods.md with a fresh table of methods."""
     return between(guide, METHODS, methods_table.study_table(stored(METHODS)))
+
+
+def with_tutorial(page: str) -> str:
+    """docs/tutorial.md with the table of its study."""
+    summary = stored(BOOKS)
+    return between(page, TUTORIAL, f"\n{short_table(summary, tested(summary))}\n\n{TUTORIAL_PAGE.format(BOOKS)}\n")
 
 
 def main(arguments: list[str]) -> None:
@@ -241,8 +301,9 @@ def main(arguments: list[str]) -> None:
         if lines:
             raise SystemExit("\n".join(lines))
         return
-    (DOCS / "results.md").write_text(page(), encoding="utf-8")
-    for path, fresh in ((README, with_tables), (GUIDE, with_methods)):
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+    for path, fresh in ((README, with_tables), (GUIDE, with_methods), (FIRST, with_tutorial)):
         path.write_text(fresh(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 

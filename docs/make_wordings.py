@@ -1,4 +1,4 @@
-"""Render every wording of promptsource on rows in the form of its data set, and write the table in docs/data.md.
+"""Render every wording of promptsource on rows in the form of its data set, and write the table in docs/data-read.md.
 
     git clone https://github.com/bigscience-workshop/promptsource
     python docs/make_wordings.py promptsource/promptsource/templates
@@ -19,7 +19,7 @@ from keeptune.data.examples import Example
 from keeptune.data.prompts.templates import InapplicableError
 from keeptune.data.prompts.wordings import load_wordings
 
-PAGE = Path(__file__).parent / "data.md"
+PAGE = Path(__file__).parent / "data-read.md"
 BEGIN, END = "<!-- wordings: written by docs/make_wordings.py -->\n", "<!-- end of wordings -->\n"
 
 A, B, C = "A man plays a guitar in the street.", "Somebody makes music outside.", "The street is empty at night."

@@ -1,4 +1,4 @@
-"""The tables of methods in docs/study.md and README.md: what each is for, and what one study measured of it."""
+"""The tables of methods in docs/methods.md and README.md: what each is for, and what one study measured of it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def rows(summary: Summary) -> Iterable[tuple[str, tuple[str, str], ArmSummary | 
 
 
 def study_table(summary: Summary) -> str:
-    """For docs/study.md: everything that was measured."""
+    """For docs/methods.md: everything that was measured."""
     head = ["method", "what trains", "when to take it", *COSTS]
     suites = len(summary.manifest.data_hashes) - 1
     caption = (

@@ -77,17 +77,17 @@ def kept(arm: ArmSummary) -> str:
 
 def arms(summary: Summary) -> Iterator[str]:
     """Arm by arm: score, gain, verdicts, costs."""
-    head = ["arm", f"{_target(summary)}: {summary.metric}", "over the best prompting", "retained suites", "trainable"]
+    head = ["arm", target_text(summary), "over the best prompting", "retained suites", "trainable"]
     head += ["training", "peak memory", "tokens per request", "on disk"]
     yield table(head, (_arm(arm, arm.name == summary.recommendation.arm, len(head)) for arm in summary.arms))
     if any(len(arm.seed_scores) > 1 for arm in summary.arms):
         yield SEEDS
 
 
-def _target(summary: Summary) -> str:
-    """The target's name; of many, their number."""
+def target_text(summary: Summary) -> str:
+    """The target's name (of many, their number) and its metric."""
     count = max(len(arm.tasks) for arm in summary.arms)
-    return f"{count} tasks" if count > MANY_ROWS else summary.target
+    return f"{f'{count} tasks' if count > MANY_ROWS else summary.target}: {summary.metric}"
 
 
 def _arm(arm: ArmSummary, chosen: bool, width: int) -> list[str]:

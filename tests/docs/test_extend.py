@@ -1,4 +1,4 @@
-"""docs/extend.md: its package, with the metric of docs/study.md, is installed as the pages say and runs a study."""
+"""docs/extend.md: its package, with the metric of docs/metrics.md, is installed as the pages say and runs a study."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from keeptune.core.records import Summary, read_json
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE, METRICS_PAGE = ((DOCS / name).read_text(encoding="utf-8") for name in ("extend.md", "study.md"))
+PAGE, METRICS_PAGE = ((DOCS / name).read_text(encoding="utf-8") for name in ("extend.md", "metrics.md"))
 QUICK = ("train.max_steps=2", "train.epochs=1", "test_items=20", "validation_items=20", "workers=1", "seeds=[0]")
 
 

@@ -15,17 +15,11 @@ from pathlib import Path
 import pytest
 import typer
 
+import make_site
+
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "CHANGELOG.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "examples").glob("*.md")),
-    *sorted((ROOT / "benchmarks").glob("*.md")),
-]
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+PAGES = make_site.pages()
+FENCE = make_site.FENCE
 
 
 def blocks(language: str) -> Iterator[tuple[str, str]]:
@@ -42,28 +36,14 @@ def commands(program: str) -> list[str]:
     return sorted({line for line in lines if line.split(" ")[0] == program})
 
 
-def anchors(page: Path) -> set[str]:
-    """Anchors as GitHub makes them from headings."""
-    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def section(page: str, heading: str) -> str:
-    """What stands below a heading of a page, smaller headings included."""
-    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    return re.split(r"^## ", text.split(f"\n## {heading}\n")[1], maxsplit=1, flags=re.MULTILINE)[0]
+def docs_page(name: str) -> str:
+    """The text of a page below docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page: Path) -> None:
-    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
-        if "://" in link:
-            continue
-        name, _, anchor = link.partition("#")
-        target = (page.parent / name).resolve() if name else page
-        assert target.exists(), f"{page.name}: {link}"
-        if anchor:
-            assert anchor in anchors(target), f"{page.name}: {link}"
+    assert make_site.broken(page) == []
 
 
 @pytest.fixture
@@ -108,7 +88,7 @@ def test_python_snippets_run(where: str, text: str, folder: Path) -> None:
 def test_the_page_lists_every_metric() -> None:
     from keeptune.evaluate.metrics.base import METRICS
 
-    table = section("study.md", "Metrics").partition("###")[0]
+    table = docs_page("metrics.md").partition("\n## ")[0]
     listed = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
     assert listed == set(METRICS)
 
@@ -116,12 +96,12 @@ def test_the_page_lists_every_metric() -> None:
 def test_the_page_lists_every_method() -> None:
     from keeptune.methods.base import METHODS
 
-    listed = re.findall(r"^\| `([\w-]+)` \|", section("study.md", "Methods"), re.MULTILINE)
+    listed = re.findall(r"^\| `([\w-]+)` \|", docs_page("methods.md").partition("\n## ")[0], re.MULTILINE)
     assert sorted(listed) == list(METHODS)
 
 
 def test_the_pages_own_metrics_score(folder: Path) -> None:
-    text = section("study.md", "Metrics")
+    text = docs_page("metrics.md")
     function, module = (found for kind, found in FENCE.findall(text) if kind == "python")
     (written,) = re.findall(r"python:\S+?:\w+", text)
     (folder / written.split(":")[1]).write_text(function)
@@ -214,7 +194,7 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     from keeptune.compare import gate
     from keeptune.core import errors
 
-    table = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    table = docs_page("index.md")
     rows = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
     family = {
         kind.exit_code

@@ -48,14 +48,60 @@ def page() -> str:
     return "\n\n".join(make_results.section("none", mixture()))
 
 
-def test_the_page_is_written_from_the_records() -> None:
-    assert (DOCS / "results.md").read_text(encoding="utf-8") == make_results.page()
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return {path.stem: text for path, text in make_results.pages().items()}
+
+
+def test_the_pages_are_written_from_the_records(pages: dict[str, str]) -> None:
+    assert pages.keys() == {"results", *make_results.results()}
+    for path, text in make_results.pages().items():
+        assert path.read_text(encoding="utf-8") == text, "python docs/make_results.py"
+
+
+@pytest.mark.parametrize("name", make_results.results())
+def test_a_study_says_the_same_on_its_page_in_its_report_and_in_the_terminal(
+    name: str, pages: dict[str, str], tmp_path: Path
+) -> None:
+    summary = make_results.stored(name)
+    write_json(tmp_path / "summary.json", summary)
+    report = words(write_report(tmp_path).read_text(encoding="utf-8"))
+    console = Console(width=300, file=io.StringIO())
+    print_summary(summary, console)
+    command = words(console.file.getvalue())
+    page = words(pages[name])
+    line = next(row for row in pages["results"].splitlines() if f"(results/{name}.md)" in row)
+    advice = summary.recommendation
+    for place in (page, report, command):
+        assert words(advice.paragraph) in place
+    assert advice.headline in line
+    for pair in (pair for pair in summary.matched if pair.comparable):
+        assert pair.sentence.rstrip(".") in page and pair.sentence.rstrip(".") in report
+    tested = make_results.tested(summary)
+    for family in ({"prompt"}, {arm.family for arm in tested} - {"prompt"}):
+        best = max((arm for arm in tested if arm.family in family), key=lambda arm: arm.target.mean, default=None)
+        if best is not None:
+            assert results_tables.scored(best).partition(";")[0] in line
+            assert results_tables.score_text(best.target) in page
+            assert results_tables.score_text(best.target).partition(" (")[0] in command
+
+
+def test_what_is_said_above_the_numbers_of_a_page_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, summary = tmp_path / "mine.md", mixture()
+    monkeypatch.setattr(make_results, "page_of", lambda _: path)
+    path.write_text("Said by hand.\n", encoding="utf-8")
+    first = make_results.study_page("mine", summary)
+    assert first.startswith(f"# {summary.title}\n\nSaid by hand.\n\n<!-- study: written")
+    path.write_text(first, encoding="utf-8")
+    assert make_results.study_page("mine", summary) == first
 
 
 def test_the_tables_of_other_pages_are_written_from_the_records() -> None:
-    readme, guide = (path.read_text(encoding="utf-8") for path in (DOCS.parent / "README.md", DOCS / "study.md"))
+    readme, guide = (path.read_text(encoding="utf-8") for path in (DOCS.parent / "README.md", DOCS / "methods.md"))
     assert readme == make_results.with_tables(readme)
     assert guide == make_results.with_methods(guide)
+    first = make_results.FIRST.read_text(encoding="utf-8")
+    assert first == make_results.with_tutorial(first)
 
 
 def test_no_text_of_a_data_set_is_stored() -> None:

@@ -18,6 +18,7 @@ RUN = "runs/ci"
 OUTPUTS = f"--out {RUN} --overwrite --junit keeptune.xml --markdown keeptune.md"
 HEAD = """# Written by `keeptune ci init`. Fails with 10 where a suite is Harmed, with 11 where one is undecided.
 # To let undecided suites pass, put `|| [ $? -eq 11 ]` behind the comparison.
+# Until keeptune is on PyPI, install it from its repository: pip install "keeptune @ git+URL".
 """
 
 WORKFLOW = """{head}name: keeptune

@@ -120,7 +120,7 @@ _METRIC_REASONS = {
     "choices": "Few different answers: the model chooses among them.",
     "json": "Answers are JSON: fields are compared, whatever their order.",
     "short answers": "Answers are short: the text has to be the right one.",
-    "texts": "Answers are texts: ROUGE-L counts what they share with the reference; docs/study.md lists others.",
+    "texts": "Answers are texts: ROUGE-L counts what they share with the reference; docs/metrics.md lists others.",
 }
 
 
