@@ -15,7 +15,6 @@ from keeptune.data.prompts.templates import Template, TemplateSet
 from keeptune.data.splits.split import frozen_ids
 from keeptune.evaluate.shots import draw_shots
 from keeptune.recipe.entries import TargetEntry
-from keeptune.recipe.tasks import build_entry
 
 LOOKED_AT = 20  # rows that tell whether the system text is the same for all
 DRAW = 0  # of demonstrations; a study's score is the mean over several
@@ -56,6 +55,8 @@ def demonstrations(run: Path, config: Mapping[str, Any], shots: int) -> Demonstr
     Raises:
         KeeptuneError: the task's data are not here any more, or its demonstrations are made by lm-eval.
     """
+    from keeptune.recipe.tasks import build_entry  # imports torch: a run without weights is refused before
+
     entry: Any = TypeAdapter(TargetEntry).validate_python(config["target"][0])
     task = build_entry(entry, target=True)
     if task.templates is None or task.adapter is not None:

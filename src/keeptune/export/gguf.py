@@ -206,7 +206,7 @@ def _check(folder: Path, path: Path, shape: Shape, names: Any) -> None:
     for key, tensor in _weights(folder):
         read = found.pop(names.get_name(key, try_suffixes=(".weight", ".bias")), None)
         if read is not None:
-            values = torch.from_numpy(dequantize(read.data, read.tensor_type)).reshape(tensor.shape)
+            values = torch.from_numpy(dequantize(read.data, read.tensor_type).copy()).reshape(tensor.shape)
         if read is None or not torch.equal(reordered(key, values, shape, back=True), tensor.float()):
             raise ModelError(f"the weight {key} was not written as it is", where=str(path))
     if found:

@@ -22,6 +22,7 @@ from keeptune.train.optim import MasterAdamW
 
 PROBED = 4_000_000  # weights that the optimiser is timed on
 PROBED_LAYERS = 150_000_000  # weights of the layers that are timed at most, where they are more than two
+DEEPEST = 12  # layers that are timed at most: a line from 2 and 6 to 30 makes seven times of what disturbs the sixth
 UPDATE_BYTES = 34  # read and written per trained bf16 weight: sums, clipping, AdamW and the rounded weight
 RECOMPUTED = 4 / 3  # forward once more: 8 products per weight where there were 6 (arXiv 2205.05198)
 
@@ -72,7 +73,7 @@ def measured_rates(
     config = sketch.model.config
     whole = depth(config)
     layer = max(1, Sizes.of(sketch, settings.build()).largest_block // sketch.dtype.itemsize)
-    deep = min(whole, max(2, min(6, PROBED_LAYERS // layer)))
+    deep = min(whole, max(2, min(DEEPEST, PROBED_LAYERS // layer)))
     depths = sorted({min(2, deep) if deep > 2 else 1, deep})
     seconds = [_timed(sketch, settings, rows, budget, device, layers, clock) for layers in depths]
     slope = (seconds[-1] - seconds[0]) / (depths[-1] - depths[0]) if len(depths) > 1 else 0.0

@@ -38,6 +38,7 @@ def likely_cause(training: Training, cards: Sequence[DataCard], costs: Costs) ->
         or _too_long(cards, costs)
         or _too_low(training)
         or _not_general(training)
+        or _too_short(training)
         or "data: training and validation loss fell and the answers score no better; read the answers, and how they "
         "are cut and compared"
     )
@@ -106,4 +107,15 @@ def _not_general(training: Training) -> str | None:
     return (
         f"data: the training loss fell from {ends[0]:.3f} to {ends[1]:.3f}, the validation loss did not "
         f"({losses[0]:.3f}, {min(losses[1:]):.3f} at best); the rows are too few, or unlike those of validation"
+    )
+
+
+def _too_short(training: Training) -> str | None:
+    """Ended while it was learning."""
+    losses = [record.loss for record in training.validation]
+    if len(losses) < 2 or losses[-1] > min(losses):
+        return None
+    return (
+        f"rate: the validation loss was still falling at the end ({losses[0]:.3f} to {losses[-1]:.3f}); "
+        f"lr {training.lr:g} is too low, or {len(training.steps):,} steps are too few"
     )

@@ -43,6 +43,7 @@ from keeptune.study.messages import Messages
 from keeptune.study.mirror import Mirrored
 from keeptune.study.prepare import Prepared, load_base, prepare, suit, workplace_of
 from keeptune.study.prompting import prompting_arms
+from keeptune.study.records import Tuned
 from keeptune.study.schedule.board import Board
 from keeptune.study.schedule.cluster import cluster_launcher
 from keeptune.study.schedule.deadline import Deadline
@@ -59,7 +60,7 @@ from keeptune.study.schedule.worker import Start
 from keeptune.study.search import Found, Search, finish_search, found_trials
 from keeptune.study.settled import settle_workers
 from keeptune.study.summarise import Measured, summarise
-from keeptune.study.trouble import course
+from keeptune.study.trouble import courses
 from keeptune.study.tuning import Chosen, choose_rates, finish_arms, further_trials
 from keeptune.study.watching import Watching
 from keeptune.study.workplace import Workplace
@@ -200,20 +201,14 @@ def measure(
         prompting, best, asked = prompting_arms(ledger, scorer) if config.prompts else ([], "", {})
         watching.tested(prompting)
         if config.methods:
-            planned = plan(workplace, config, runner, clock)
-            schedule = schedule_of(planned, prepared, workplace, runner, clock)
-            total.go_by(schedule, Pace(planned.estimates, runner.workers, clock))
+            _go_by_a_plan(total, prepared, workplace, runner, clock)
         chosen = choose_rates(work, ledger, baseline)
         found = _search(work, workplace, chosen)
         curves = learning_curves(work, ledger, chosen)
-        further = [Train(t) for t in (*further_trials(work.recipe, chosen), *found_trials(work.recipe, found)[1:])]
-        work.do([*sequence_jobs(work.recipe, scorer.targets), *further])
-        tuned = finish_arms(work, ledger, baseline, chosen)
-        tuned += finish_search(work, ledger, found, tuned)
+        tuned = _finished(work, workplace, chosen, found)
         watching.tested(arm for each in tuned for arm in each.seeds)
     left = work.recipe
     _say_overrun(config.budget, clock(), workplace.messages)
-    points = frontier_points(left, ledger, baseline, chosen)
     measured = Measured(
         metrics={task.name: (task.metric.name, task.metric.kind) for task in prepared.targets},
         suites={suite.name: suite.suite() for suite in prepared.suites},
@@ -223,7 +218,7 @@ def measure(
         prompting=prompting,
         best_prompting=best,
         tuned=tuned,
-        frontier=points,
+        frontier=frontier_points(left, ledger, baseline, chosen),
         validation=validation_results(left, ledger, baseline, chosen, asked, found),
         search=found.summary if found else None,
         base_validation=baseline.validation,
@@ -235,12 +230,28 @@ def measure(
         warnings=workplace.messages.warnings,
         cards=[data_card(task, workplace.encoder) for task in prepared.targets],
         rehearsal=rehearsal_cards(workplace.rehearsal, prepared.drawing_on, config.seeds[0]),
-        trainings={
-            each.seeds[0].name: course(each.seeds[0], [p.lr for p in points if p.arm == each.arm.name], prepared.tasks)
-            for each in tuned
-        },
+        trainings=courses(tuned, left, prepared.tasks),
     )
     return measured, left
+
+
+def _go_by_a_plan(
+    total: Total, prepared: Prepared, workplace: Workplace, runner: Runner, clock: Callable[[], float]
+) -> None:
+    """Plan the arms, and let the plan say what comes next and how long all of it takes."""
+    planned = plan(workplace, prepared.config, runner, clock)
+    schedule = schedule_of(planned, prepared, workplace, runner, clock)
+    total.go_by(schedule, Pace(planned.estimates, runner.workers, clock))
+
+
+def _finished(work: Work, workplace: Workplace, chosen: Chosen, found: Found | None) -> list[Tuned]:
+    """Further seeds, tasks in turn, and every arm scored on test items."""
+    baseline = workplace.baseline
+    ledger = workplace.ledger.at_margins(baseline.margins)
+    further = [Train(t) for t in (*further_trials(work.recipe, chosen), *found_trials(work.recipe, found)[1:])]
+    work.do([*sequence_jobs(work.recipe, workplace.scorer.targets), *further])
+    tuned = finish_arms(work, ledger, baseline, chosen)
+    return tuned + finish_search(work, ledger, found, tuned)
 
 
 def _say_overrun(budget: str | None, seconds: float, messages: Messages) -> None:

@@ -6,16 +6,29 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from keeptune.core.records import Record, SkippedRecord, SpikeRecord, StepRecord, ValidationRecord, read_records
+from keeptune.core.records import (
+    Record,
+    SkippedRecord,
+    SpikeRecord,
+    StepRecord,
+    ValidationRecord,
+    read_records,
+)
 from keeptune.data.examples import Example
 from keeptune.evaluate.task import Task
+from keeptune.recipe.config import StudyConfig
 from keeptune.recommend.trouble import Training
-from keeptune.study.records import ScoredArm
+from keeptune.study.records import ScoredArm, Tuned
 from keeptune.tracking.records import SKIPPED, SPIKES, STEPS, VALIDATION
 
 NAMED = 3  # rows of a spike that are kept in the summary
 
 R = TypeVar("R", bound=Record)
+
+
+def courses(tuned: Iterable[Tuned], config: StudyConfig, tasks: Sequence[Task]) -> dict[str, Training]:
+    """The trainings behind the first seed of every arm, by its name."""
+    return {each.seeds[0].name: course(each.seeds[0], config.learning_rates(each.arm), tasks) for each in tuned}
 
 
 def course(arm: ScoredArm, rates: Sequence[float], tasks: Sequence[Task]) -> Training:

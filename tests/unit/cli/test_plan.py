@@ -42,7 +42,7 @@ def test_an_account_names_every_line_that_is_not_nothing() -> None:
 
 
 def test_what_is_printed() -> None:
-    console = Console(file=io.StringIO(), width=80)
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
     record = ForecastRecord(
         model="m",
         device="2 x H100-80GB",

@@ -55,6 +55,11 @@ WINDOW = Costs(tokens_per_request=60, window_share=60 / 512)
             "data: the training loss fell from 1.914 to 0.186, the validation loss did not (2.000, 2.100 at best); "
             "the rows are too few, or unlike those of validation",
         ),
+        (
+            training(2, 1, validation=(2.0, 1.5, 1.0)),
+            "rate: the validation loss was still falling at the end (2.000 to 1.000); "
+            "lr 0.001 is too low, or 100 steps are too few",
+        ),
     ],
 )
 def test_each_cause_is_told_by_its_records(found: Training, said: str) -> None:
@@ -67,5 +72,7 @@ def test_rows_longer_than_the_window_are_named() -> None:
 
 
 def test_where_all_fell_the_answers_are_to_be_read() -> None:
-    assert likely_cause(training(2, 1, validation=(2.0, 1.0)), [card()], WINDOW).startswith("data: training and valid")
+    assert likely_cause(training(2, 1, validation=(2.0, 1.0, 1.1)), [card()], WINDOW).startswith(
+        "data: training and valid"
+    )
     assert likely_cause(Training(lr=1e-3, rates=[]), [], Costs()).startswith("data: ")  # records that are not there

@@ -168,3 +168,9 @@ def test_the_table_says_the_precision(precision: str, said: str) -> None:
     assert said in printed(study.model_copy(update={"manifest": manifest}))
     nothing = study.manifest.model_copy(update={"precision": "none"})  # of logs: no model was run
     assert "scored in" not in printed(study.model_copy(update={"manifest": nothing}))
+
+
+def test_what_went_wrong_in_training_is_said_with_its_rows() -> None:
+    text = " ".join(printed(large.large()).split())
+    assert "Full fine-tuning, lr 0.0003, step 140: loss 5.210 after 1.320; orders.jsonl, line 1204 (9.40)" in text
+    assert "IA3, lr 0.01 learned nothing; likely cause: rate: the training loss stayed where it was" in text

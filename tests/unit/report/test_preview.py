@@ -90,9 +90,9 @@ def test_every_token_has_a_box_with_its_id() -> None:
 
 def test_kinds_differ_by_more_than_colour() -> None:
     style = re.findall(r"<style>(.*?)</style>", render_preview(page()), re.S)[0]
-    rules = dict(re.findall(r"^(\.tok\S*(?:, \.tok\S*)?) \{(.*?)\}", style, re.M | re.S))
+    rules = dict(re.findall(r"^(\.tok\S*(?:, \.tok\S*)*) \{(.*?)\}", style, re.M | re.S))
     assert "border: 1px solid" in rules[".tok"]
-    assert "border-bottom: 3px solid" in rules[".tok.trained, .tok.expected"]
+    assert "border-bottom: 3px solid" in rules[".tok.trained, .tok.expected, .tok.written"]
     assert "border-bottom-style: dotted" in rules[".tok.expected"]
     assert "dashed" in rules[".tok.special"]
     assert "line-through" in rules[".tok.cut"]
