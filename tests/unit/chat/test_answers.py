@@ -73,7 +73,7 @@ def test_the_tokens_are_those_that_the_model_is_sent(sources: Sources, models: M
 
 def test_a_prompt_that_is_too_long_is_refused_with_the_limit(sources: Sources, models: Models) -> None:
     with pytest.raises(
-        DataError, match=r"the prompt has 2,\d+ tokens, and there is room for 512 beside .* of 512 -> sh"
+        DataError, match=r"the prompt has 1,\d+ tokens, and there is room for 512 beside .* of 512 -> sh"
     ):
         tokens_seen(models, sources.columns[0], "1 " * 1_000, 5_000, ())
     with pytest.raises(DataError, match="an empty prompt -> write something to ask"):
