@@ -83,6 +83,8 @@ def test_a_recipe_error_names_line_and_nearest_key(
     keeptune: Run, tmp_path: Path, text: str, said: tuple[str, ...]
 ) -> None:
     (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
+    for name in ("d", "d.jsonl", "t.txt"):  # what is missing would be said before
+        (tmp_path / name).write_text("{}\n")
     refused(keeptune("study", "r.yaml"), ConfigError, *said)
 
 

@@ -24,12 +24,12 @@ pytestmark = pytest.mark.slow
 def served(small_run: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process in an empty folder, and the address that it printed."""
     command = [sys.executable, "-m", "keeptune", "chat", str(small_run), "--port", "0", "--device", "cpu"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-    assert process.stdout is not None
-    said = process.stdout.readline()
-    yield process, said.partition("http")[1] + said.partition("http")[2].split()[0]
-    process.kill()
-    process.wait()
+    environment = dict(os.environ)
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        yield process, said.partition("http")[1] + said.partition("http")[2].split()[0]
+        process.kill()
 
 
 def post(url: str, path: str, **body: Any) -> str:

@@ -231,7 +231,7 @@ def test_train_on_conversations(
         for i in range(60)
     ]
     jsonl(talks)
-    ended = keeptune("train", "--model", model, "--data", "rows.jsonl", *FAST)
+    ended = keeptune("train", "--model", model, "--data", "rows.jsonl", "--verbose", *FAST)
     assert ended.code == 0, ended.err
-    assert "read as messages: conversations" in ended.out
+    assert "read as messages: conversations" in ended.out + ended.err
     assert ("no chat template is used" in ended.out) is not chat

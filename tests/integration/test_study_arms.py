@@ -322,11 +322,11 @@ def test_remedies_draw_on_texts_of_the_base_and_on_a_file(data: Path, taught_fol
     summary = run(recipe(taught_folder, **changes), tmp_path / "run", data)
     assert {card.source: card.arms for card in summary.rehearsal} == {
         "train rows of what is to be kept": ("full+replay:20%",),
-        "texts that the base writes": ("full+self-replay:20%", "full+self-ewc"),
+        "texts that the base writes": ("full+replay:20%", "full+self-replay:20%", "full+self-ewc"),  # for the prose
         "a file of unlabelled text": ("full+text-ewc+text-replay:20%",),
     }
     suites, own, text = summary.rehearsal
-    assert suites.rows.keys() == {"kept"} and own.rows == {"self": 20} and text.rows == {"text": 20}
+    assert suites.rows.keys() == {"kept", "self"} and own.rows == {"self": 20} and text.rows == {"text": 20}
     assert text.example.removeprefix("<s>").startswith("an apple a day")
     assert (tmp_path / "run" / "base" / "texts.json").is_file()
     drift = {arm.arm: arm.drift.kl for arm in summary.arms if arm.drift}
