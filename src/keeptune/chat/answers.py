@@ -15,7 +15,7 @@ from keeptune.data.encode.encoder import SHOT_SEPARATOR, Encoder
 from keeptune.data.encode.text_stream import TextStream
 from keeptune.data.encode.token_texts import row_tokens
 from keeptune.data.examples import Encoded
-from keeptune.evaluate.shots import Prompt, fit_prompt, stop_texts
+from keeptune.evaluate.shots import Prompt, before_stop, fit_prompt, stop_texts
 from keeptune.inference.generate import stream
 
 
@@ -73,10 +73,7 @@ def answer(
         ids = ids[:-1] if stopped else ids  # the last one was not shown
         said(text.end())
         seconds = time.perf_counter() - started
-    whole = encoder.text(ids)
-    over = any(mark in whole for mark in marks)
-    for mark in marks:
-        whole = whole.split(mark, 1)[0]
+    whole, over = before_stop(encoder.text(ids), marks)
     ended: Literal["end", "limit", "stopped"] = "stopped" if stopped else "end"
     if not stopped and not over and len(ids) == limit:
         ended = "limit"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keeptune.chat.demonstrations import NOTHING, Demonstrations, demonstrations
 from keeptune.core.errors import KeeptuneError, ModelError, RunFolderError
-from keeptune.core.records import ArmSummary, Summary, read_json
+from keeptune.core.records import ArmSummary, Record, Summary, read_json
 from keeptune.core.units import CUT
 from keeptune.recipe.begun import begun_in
 from keeptune.study.weights import ADAPTER, arm_weights, trained_arms
@@ -41,8 +41,7 @@ class Column:
     behind: Demonstrations = NOTHING  # what stands in front of a prompt
 
 
-@dataclass(frozen=True)
-class Suggestion:
+class Suggestion(Record):
     """An item of the run that can be asked again."""
 
     of: str  # "orders: test items", "addition: lost by LoRA r=16"
@@ -186,4 +185,4 @@ def _suggestions(summary: Summary) -> Iterator[Suggestion]:
     for of, prompt, references in (*items, *lost):
         if prompt and not prompt.endswith(CUT) and prompt not in seen:
             seen.add(prompt)
-            yield Suggestion(of, prompt, references)
+            yield Suggestion(of=of, prompt=prompt, references=references)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,7 @@ class Models:
                 tokenizer = adapter_tokenizer(
                     place.adapter, read_tokenizer(str(model_folder(place.model)), place.model)
                 )
-            self._encoders[place] = Encoder(
-                tokenizer,
-                context=lm.context,
-                chat=bool(tokenizer.chat_template),
-                unembedded=lm.unembedded,
-                encoder_decoder=lm.encoder_decoder,
-            )
+            self._encoders[place] = Encoder.of(replace(lm, tokenizer=tokenizer, chat=bool(tokenizer.chat_template)))
         return self._encoders[place]
 
 

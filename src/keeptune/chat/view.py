@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from keeptune.chat.columns import Column, Sources, Suggestion
 from keeptune.core.records import Record, SuiteVerdict
 from keeptune.core.records.verdicts import Verdict
 from keeptune.report.formatting import change_unit, change_with_interval, metric_name, score_text
-
-if TYPE_CHECKING:  # words alone need no torch
-    from keeptune.chat.columns import Column, Sources
 
 ORDER: tuple[Verdict, ...] = (
     "Harmed",
@@ -50,20 +47,12 @@ class ColumnView(Record):
     suites: tuple[SuiteView, ...] = ()
 
 
-class SuggestionView(Record):
-    """An item that can be asked again."""
-
-    of: str
-    prompt: str
-    references: tuple[str, ...]
-
-
 class PageView(Record):
     """All that the page shows before anything is asked."""
 
     title: str
     columns: tuple[ColumnView, ...]
-    suggestions: tuple[SuggestionView, ...]
+    suggestions: tuple[Suggestion, ...]
     notes: tuple[str, ...]
     max_new_tokens: int
     kept: str  # the file that kept answers go to
@@ -75,9 +64,7 @@ def page_view(sources: Sources, max_new_tokens: int, kept: str) -> PageView:
     return PageView(
         title=" · ".join(names),
         columns=tuple(_column(number, column, len(names) > 1) for number, column in enumerate(sources.columns)),
-        suggestions=tuple(
-            SuggestionView(of=each.of, prompt=each.prompt, references=each.references) for each in sources.suggestions
-        ),
+        suggestions=sources.suggestions,
         notes=sources.notes,
         max_new_tokens=max_new_tokens,
         kept=kept,

@@ -73,8 +73,7 @@ def print_forecast(record: ForecastRecord, console: Console) -> None:
     tokens = f"{human_count(record.tokens)} tokens in {record.steps} steps a training"
     say(f"{record.model} on {record.device}: {tokens}; {record.rates}")
     accounts: dict[str, list[Forecast]] = {}  # arms by what their memory is made of
-    for arm in dict.fromkeys(each.arm for each in record.forecasts):
-        found = [each for each in record.forecasts if each.arm == arm]
+    for arm, found in _by_arm(record).items():
         best = best_of(found)
         console.print()
         console.print(_table(found, best), highlight=False)
@@ -94,12 +93,20 @@ def print_forecast(record: ForecastRecord, console: Console) -> None:
         say(note, "yellow")
 
 
+def _by_arm(record: ForecastRecord) -> dict[str, list[Forecast]]:
+    """Everything that trains, with its layouts, in the order of the record."""
+    found: dict[str, list[Forecast]] = {}
+    for each in record.forecasts:
+        found.setdefault(each.arm, []).append(each)
+    return found
+
+
 def _in_brief(record: ForecastRecord) -> Iterator[str]:
     """A line for every arm: what it takes at least."""
     from keeptune.core.units import human_bytes, human_seconds
 
-    for arm in dict.fromkeys(each.arm for each in record.forecasts):
-        best = best_of([each for each in record.forecasts if each.arm == arm])
+    for arm, found in _by_arm(record).items():
+        best = best_of(found)
         needs = "nothing fits" if best is None else f"{human_bytes(best.memory.total)}, {human_seconds(best.seconds)}"
         yield f"{arm}: {needs}"
 

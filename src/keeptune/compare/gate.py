@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from keeptune.core.records import UNSETTLED, Interval, Recommendation, SuiteVerdict
+from keeptune.core.units import few
 from keeptune.report.formatting import interval_text, metric_number
 from keeptune.retention.sentences import arm_sentence
 
@@ -73,6 +74,4 @@ def _sentence(verdict: SuiteVerdict) -> str:
 
 def _names(verdicts: Sequence[SuiteVerdict], shown: int = 4) -> str:
     """'a, b, c, d and 3 more'."""
-    names = [v.suite for v in verdicts]
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    return few([v.suite for v in verdicts], shown)

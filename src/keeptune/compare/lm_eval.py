@@ -91,12 +91,16 @@ def _one_model(source: str, paths: Sequence[Path]) -> None:
     folders = sorted({path.parent for path in paths})
     unnamed = len(folders) > 1 and (None in models or not named)
     if len(named) > 1 or unnamed:
-        shown = named if len(named) > 1 else [str(folder) for folder in folders]
-        raise DataError(
-            f"logs of {len(shown)} models on one side: {', '.join(shown[:4])}",
-            path=source,
-            remedy="name the folder of one of them",
-        )
+        raise several_models(source, named if len(named) > 1 else [str(folder) for folder in folders])
+
+
+def several_models(source: str, names: Sequence[str]) -> DataError:
+    """The error for logs of several models on one side, by their names or folders."""
+    return DataError(
+        f"logs of {len(names)} models on one side: {', '.join(names[:4])}",
+        path=source,
+        remedy="name the folder of one of them",
+    )
 
 
 def task_and_date(path: Path) -> tuple[str, str]:

@@ -81,8 +81,4 @@ def _one_model(source: str, models: Sequence[str]) -> None:
     """
     named = sorted(set(models))
     if len(named) > 1:
-        raise DataError(
-            f"logs of {len(named)} models on one side: {', '.join(named[:4])}",
-            path=source,
-            remedy="name the folder of one of them",
-        )
+        raise lm_eval.several_models(source, named)

@@ -91,6 +91,12 @@ def cut(text: str | None, most: int) -> str:
     return text if len(text) <= most else text[:most] + CUT
 
 
+def few(names: Sequence[str], most: int) -> str:
+    """'a, b, c and 4 more': the first ``most`` of the names."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def over_seeds(scores: Sequence[float]) -> str:
     """'69.7, 34.2 to 89.4 over 5 seeds': mean, lowest and highest; with fewer than two 'this checkpoint'."""
     if len(scores) < 2:

@@ -14,7 +14,7 @@ from keeptune.data.encode.encoder import SHOT_SEPARATOR, Encoder
 from keeptune.data.examples import Rendered
 from keeptune.evaluate.metrics.base import Answer
 from keeptune.evaluate.prompts import Item
-from keeptune.evaluate.shots import stop_texts
+from keeptune.evaluate.shots import before_stop, stop_texts
 from keeptune.inference.generate import generate
 from keeptune.inference.score import choice_logprobs
 from keeptune.models.language_model import LanguageModel
@@ -95,10 +95,8 @@ class Generation(RequestKind):
         )
         answers = []
         for item, ids in zip(items, generated, strict=True):
-            text, ended = encoder.text(ids).lstrip(), encoder.end_id in ids
-            for mark in stop:
-                ended = ended or mark in text
-                text = text.split(mark, 1)[0]
+            text, stopped = before_stop(encoder.text(ids).lstrip(), stop)
+            ended = stopped or encoder.end_id in ids
             references = tuple(reference.strip() for reference in item.rendered.references)
             cut = not ended and len(ids) >= self.max_new_tokens
             answers.append(Answer(item.rendered.id, encoder.answer(text.strip(), references), references, cut))

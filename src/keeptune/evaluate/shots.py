@@ -101,3 +101,11 @@ def stop_texts(encoder: Encoder, shots: Sequence[Rendered], separator: str) -> t
     if encoder.chat or not shots or any(separator in shot.completion.strip() for shot in shots):
         return ()
     return (separator,)
+
+
+def before_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """What stands before any of the texts that end an answer, and whether there was one."""
+    ended = any(mark in text for mark in stop)
+    for mark in stop:
+        text = text.split(mark, 1)[0]
+    return text, ended

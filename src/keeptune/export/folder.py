@@ -69,12 +69,7 @@ def export(
         written = plain_model(folder, base)
         apart = distance(expected, log_probabilities(written, tokenizer, prompts))
         bound = BOUNDS[next(written.parameters()).dtype]
-        if not apart.kl <= bound:
-            raise ModelError(
-                f"the exported model is {apart.kl:.2g} nats per token away from the study's, more than {bound:g}",
-                where=chosen.arm.name,
-                remedy="export with --dtype fp32, or without --merge",
-            )
+        _check_distance(apart.kl, bound, chosen.arm.name)
         record = ExportRecord(
             keeptune=__version__,
             arm=chosen.arm.name,
@@ -90,15 +85,30 @@ def export(
             bound=bound,
         )
         if gguf:
-            whole, folder = folder, Path(place) / "gguf"
-            folder.mkdir()
-            with saving(folder):
-                write_gguf(whole, folder / GGUF, chosen.arm.name)
+            folder = _as_gguf(folder, Path(place) / "gguf", chosen.arm.name)
         write_json(folder / RECORD, record)
         if out.exists():
             out.rmdir()
         shutil.move(folder, out)
     return record
+
+
+def _check_distance(kl: float, bound: float, arm: str) -> None:
+    """Raises ModelError where what was written says other things than the study's model."""
+    if not kl <= bound:
+        raise ModelError(
+            f"the exported model is {kl:.2g} nats per token away from the study's, more than {bound:g}",
+            where=arm,
+            remedy="export with --dtype fp32, or without --merge",
+        )
+
+
+def _as_gguf(whole: Path, folder: Path, name: str) -> Path:
+    """A new folder with one file of a model folder's weights and tokenizer."""
+    folder.mkdir()
+    with saving(folder):
+        write_gguf(whole, folder / GGUF, name)
+    return folder
 
 
 def _expected(chosen: Chosen, tokenizer: Any, prompts: list[str]) -> Any:

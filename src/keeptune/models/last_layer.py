@@ -31,13 +31,15 @@ def last_layer_at(model: nn.Module, rows: Tensor | None) -> Iterator[bool]:
 
     What a layer does is a guess by the names that transformers gives its parts: compare its logits with the model's.
     """
-    layer = None if rows is None else _last_layer(model)
-    if layer is None or rows is None or (layer.training and getattr(layer, "gradient_checkpointing", False)):
+    found = None if rows is None else _last_layer(model)
+    if found is None or rows is None:
         yield False
         return
+    layer, shape = found
     attention: Any = layer.self_attn
     picking = attention.o_proj.register_forward_pre_hook(lambda _, given: (given[0].index_select(1, rows), *given[1:]))
-    before_attention, behind_attention, before_mlp, behind_mlp = _norms(layer)
+    norms = [getattr(layer, name) if name else nn.Identity() for name in shape]
+    before_attention, behind_attention, before_mlp, behind_mlp = norms
 
     def forward(hidden_states: Tensor, **arguments: Any) -> Tensor:
         attended = attention(hidden_states=before_attention(hidden_states), **arguments)[0]
@@ -53,17 +55,12 @@ def last_layer_at(model: nn.Module, rows: Tensor | None) -> Iterator[bool]:
         picking.remove()
 
 
-def _last_layer(model: nn.Module) -> Any:
-    """The last layer of a model whose layers are of a known shape; None of another one."""
+def _last_layer(model: nn.Module) -> tuple[Any, tuple[str | None, ...]] | None:
+    """The last layer of a model, and which of `SHAPES` it has; None where it is to be computed whole."""
     layers = getattr(getattr(unwrapped(model), "model", None), "layers", None)
-    layer = layers[-1] if isinstance(layers, nn.ModuleList) and len(layers) else None
-    return layer if layer is not None and _shape(layer) and hasattr(layer.self_attn, "o_proj") else None
-
-
-def _shape(layer: nn.Module) -> tuple[str | None, ...] | None:
+    layer: Any = layers[-1] if isinstance(layers, nn.ModuleList) and len(layers) else None
+    if layer is None or (layer.training and getattr(layer, "gradient_checkpointing", False)):
+        return None
     parts = {name for name, _ in layer.named_children()}
-    return next((shape for shape in SHAPES if parts == {"self_attn", "mlp", *filter(None, shape)}), None)
-
-
-def _norms(layer: nn.Module) -> list[nn.Module]:
-    return [getattr(layer, name) if name else nn.Identity() for name in _shape(layer) or ()]
+    shape = next((shape for shape in SHAPES if parts == {"self_attn", "mlp", *filter(None, shape)}), None)
+    return (layer, shape) if shape is not None and hasattr(layer.self_attn, "o_proj") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from pathlib import Path
 
 from keeptune.core.records import Interval, Score, SuiteLosses, SuiteVerdict
@@ -101,6 +102,11 @@ def score_text(score: Score) -> str:
 def change_unit(verdict: SuiteVerdict | SuiteLosses) -> str:
     """Points of a score, or per cent where change and margin are relative."""
     return "%" if verdict.relative else "pt"
+
+
+def unit_of_changes(relative: Set[bool], mixed: str) -> str:
+    """Of several changes, by whether they are relative; ``mixed`` where some are and some are not."""
+    return mixed if len(relative) > 1 else "per cent" if relative == {True} else "points"
 
 
 def margin_text(verdict: SuiteVerdict) -> str:

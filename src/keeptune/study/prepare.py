@@ -179,7 +179,7 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
     suites = {task.name: task for task in prepared.suites}
     data = TrainingData(encoder, targets, suites, config.train, config.mixture, prepared.cache, messages)
     own = OwnTexts(lm, lm.hash, encoder, config.rehearsal, folder / BASE, prepared.cache, messages)
-    rehearsal = Rehearsal(SuiteRows(data, own), own, TextPieces(prepared.text, encoder, config.rehearsal))
+    rehearsal = Rehearsal(SuiteRows(data, own), TextPieces(prepared.text, encoder, config.rehearsal))
     config = with_seeds(config, data, lm.parameters)
     scorer = Scorer(
         lm=lm,
@@ -206,7 +206,7 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
         targets=tuple(targets),
         suites=tuple(suites),
         extras=tuple(extra.name for extra in prepared.extras),
-        rehearsal={need: source.key() for need, source in rehearsal.sources.items() if need is not Need.REHEARSAL_ROWS},
+        rehearsal=rehearsal.keys,
     )
     trackers = tuple(Guarded(TRACKERS[name], messages.warn) for name in config.trackers)
     memory = MicrobatchMemory(folder / "engines")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
@@ -21,6 +21,7 @@ from keeptune.core.units import content_hash
 from keeptune.data.encode.encoder import Encoder
 from keeptune.data.examples import Encoded, Example
 from keeptune.data.splits.compared import TELLING, normalise
+from keeptune.data.storage.lazy import evenly
 from keeptune.evaluate.config import TextConfig
 from keeptune.evaluate.task import Task
 from keeptune.evaluate.text import text_examples, windows
@@ -39,7 +40,6 @@ FILE = "texts.json"  # in the base's folder of a run
 TOKEN_BYTES = 8  # of text that are cut for a token: few tokens are longer
 ASKED = 0.5  # share of a piece's stretches that a retained text also has, from which on the piece is part of it
 
-T = TypeVar("T")
 Pools = Mapping[str, Sequence[Encoded]]  # rows by where they are from
 
 
@@ -48,10 +48,6 @@ class RowSource(Protocol):
 
     def rows(self, seed: int) -> Pools:
         """The rows, made where they were not made before; the seed of a training draws wordings and nothing else."""
-        ...
-
-    def key(self) -> Any:
-        """What a training that draws on them depends on, beside the model and the tasks of its study."""
         ...
 
 
@@ -79,10 +75,11 @@ class OwnTexts:
             RuntimeError: they were not written, and the model is no longer the base.
         """
         places = (self.folder / FILE, self.cache / f"texts-{self._key()}.json")
-        kept = self.world.first(lambda: next((found for place in places if (found := self._read(place))), b""))
+        found = {place: self._read(place) for place in places} if self.world.is_main else {}
+        kept = self.world.first(lambda: next(filter(None, found.values()), b""))
         record = TextsRecord.model_validate_json(kept) if kept else self._write()
-        for place in places:
-            if self.world.is_main and not self._read(place):
+        for place, there in found.items():
+            if not there:
                 write_json(place, record)
         return {"self": [Encoded(*row) for row in record.rows]}
 
@@ -128,10 +125,6 @@ class SuiteRows:
         lacking = 0 < len(found) < len(self.data.suites) and not self.own.lm.encoder_decoder
         return {**found, **self.own.rows(seed)} if lacking else found
 
-    def key(self) -> Any:
-        """Nothing: the suites are part of the study, and the texts are a source of their own."""
-        return None
-
 
 @dataclass(frozen=True)
 class TextPieces:
@@ -163,8 +156,17 @@ class Rehearsal:
     """All that remedies of a study may draw on."""
 
     suites: SuiteRows
-    own: OwnTexts
     text: TextPieces
+
+    @property
+    def own(self) -> OwnTexts:
+        """Texts that the base writes."""
+        return self.suites.own
+
+    @property
+    def keys(self) -> dict[Need, Any]:
+        """What a training that draws on rows of no task depends on, beside the model and the tasks of its study."""
+        return {Need.SELF_GENERATED_ROWS: self.own.key(), Need.TEXT_ROWS: self.text.key()}
 
     @property
     def sources(self) -> dict[Need, RowSource]:
@@ -186,8 +188,7 @@ class Rehearsal:
 
     def shared(self, world: World) -> Rehearsal:
         """The same where the processes of ``world`` do every job together."""
-        own = replace(self.own, world=world)
-        return replace(self, own=own, suites=replace(self.suites, own=own))
+        return replace(self, suites=replace(self.suites, own=replace(self.own, world=world)))
 
 
 def drawn_on(arm: Arm, with_rows: int, suites: int) -> set[Need]:
@@ -215,17 +216,6 @@ def blocks_of(text: Entry, config: RehearsalConfig) -> tuple[Example, ...]:
     """
     assert isinstance(text, TextConfig)
     return tuple(evenly(text_examples(text.text, TOKEN_BYTES * config.tokens), config.rows))
-
-
-def evenly(items: Sequence[T], most: int) -> list[T]:
-    """``most`` of the items, or all, from the first on at equal distances.
-
-    Example:
-        >>> evenly("abcdefg", 3)
-        ['a', 'c', 'e']
-    """
-    count = min(len(items), most)
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def check_apart(blocks: Sequence[Example], suites: Sequence[Task]) -> None:

@@ -52,7 +52,7 @@ from keeptune.study.schedule.pace import Pace
 from keeptune.study.schedule.plan import FILE, PlanRecord, plan
 from keeptune.study.schedule.pool import Pool
 from keeptune.study.schedule.processes import ProcessLauncher, fitting_workers
-from keeptune.study.schedule.runner import Everything, InProcess, Runner, Schedule
+from keeptune.study.schedule.runner import Everything, InProcess, Paced, Runner
 from keeptune.study.schedule.together import Together
 from keeptune.study.schedule.total import Total
 from keeptune.study.schedule.work import Work
@@ -240,8 +240,7 @@ def _go_by_a_plan(
 ) -> None:
     """Plan the arms, and let the plan say what comes next and how long all of it takes."""
     planned = plan(workplace, prepared.config, runner, clock)
-    schedule = schedule_of(planned, prepared, workplace, runner, clock)
-    total.go_by(schedule, Pace(planned.estimates, runner.workers, clock))
+    total.go_by(schedule_of(planned, prepared, workplace, runner, clock))
 
 
 def _finished(work: Work, workplace: Workplace, chosen: Chosen, found: Found | None) -> list[Tuned]:
@@ -307,11 +306,11 @@ def _mirrored(runner: Runner, elsewhere: Elsewhere) -> Runner:
 
 def schedule_of(
     planned: PlanRecord, prepared: Prepared, workplace: Workplace, runner: Runner, clock: Callable[[], float]
-) -> Schedule:
+) -> Paced:
     """What is left of the recipe by the plan; where there is a budget, it is watched."""
     config = prepared.config
     if config.budget is None:
-        return Everything(planned.apply(config))
+        return Everything(planned.apply(config), Pace(planned.estimates, runner.workers, clock))
     return Deadline(prepared.folder, config, planned, runner.workers, clock, workplace.messages.warn)
 
 

@@ -20,6 +20,7 @@ from keeptune.core.errors import DataError
 from keeptune.core.files import whole
 from keeptune.core.records import Drift
 from keeptune.data.examples import Encoded
+from keeptune.data.storage.lazy import evenly
 from keeptune.methods.base import Method, WeightDelta
 from keeptune.models.language_model import LanguageModel, evaluating
 from keeptune.models.outputs import logits
@@ -103,9 +104,7 @@ def _positions(rows: Sequence[Encoded]) -> Iterator[Encoded]:
         row = rows[number]
         first = 0 if row.prompt_ids else 1  # the first token of a text is predicted from nothing
         supervised = [at for a, b in row.spans for at in range(max(a, first), b)]
-        count = min(most, len(supervised))
-        for i in range(count):
-            at = supervised[i * len(supervised) // count]
+        for at in evenly(supervised, most):
             yield replace(row, completion_ids=row.completion_ids[: at + 1], gaps=((0, at),) if at else ())
 
 

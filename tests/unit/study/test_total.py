@@ -67,7 +67,7 @@ def test_the_line_counts_what_is_done_and_says_what_is_left(caplog: pytest.LogCa
         assert list(total.order([base])) == [base] and total.wants(base)
         assert total._left() is None
         total.did(base, newly_done=True)
-        total.go_by(Everything(recipe), Pace(estimates(), 1, lambda: now))
+        total.go_by(Everything(recipe, Pace(estimates(), 1, lambda: now)))
         assert total._left() == pytest.approx(30)
         assert total.wants(jobs[0])
         now = 20.0  # twice as long as planned

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from keeptune.core.errors import ConfigError, DataError
+from keeptune.core.units import few
 
 COMPLETION = "completion"
 MAP_COLUMNS = (  # what every command can do about columns of unknown names
@@ -393,5 +394,4 @@ def _map_remedy(layout: ColumnSchema) -> str:
 
 def listed(columns: Sequence[str]) -> str:
     """'a, b, c' ; long lists are cut."""
-    shown = ", ".join(f"'{column}'" for column in columns[:12])
-    return shown + (f" and {len(columns) - 12} more" if len(columns) > 12 else "")
+    return few([f"'{column}'" for column in columns], 12)

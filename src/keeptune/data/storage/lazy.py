@@ -18,6 +18,17 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """``most`` of the items, or all, from the first on at equal distances.
+
+    Example:
+        >>> evenly("abcdefg", 3)
+        ['a', 'c', 'e']
+    """
+    count = min(len(items), most)
+    return [items[i * len(items) // count] for i in range(count)]
+
+
 class Lazy(Sequence[T]):
     """A sequence that knows its length and how to make an item; negative numbers and slices come with it."""
 

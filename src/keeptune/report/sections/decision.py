@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from keeptune.core.records import OPEN, UNSETTLED, ArmSummary, SequenceSummary, SuiteVerdict, Summary
+from keeptune.core.units import few
 from keeptune.report.arms import ArmView, measurable, ran, worst
 from keeptune.report.formatting import (
     change_text,
@@ -139,18 +140,12 @@ def _lost(summary: Summary, about: ArmView | None) -> str:
     if not still:
         return f"Nothing beyond the margin, on any of {len(suites)} suites."
     kept = f"Nothing beyond the margin on {len(suites) - len(still)} of {len(suites)} suites; not settled: "
-    return f"{kept}{_few(still)}."
+    return f"{kept}{few(still, NAMED)}."
 
 
 def _worst(harmed: Sequence[SuiteVerdict]) -> str:
     ordered = sorted(harmed, key=lambda v: v.change)
-    return _few([f"{v.suite} ({change_text(v.change)} {change_unit(v)})" for v in ordered])
-
-
-def _few(names: Sequence[str]) -> str:
-    """'a, b, c and 4 more'."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return few([f"{v.suite} ({change_text(v.change)} {change_unit(v)})" for v in ordered], NAMED)
 
 
 def _to_do(word: Word, taken: ArmView | None, about: ArmView | None, views: Sequence[ArmView]) -> str:

@@ -24,6 +24,7 @@ from keeptune.report.formatting import (
     change_unit,
     metric_title,
     score_text,
+    unit_of_changes,
 )
 from keeptune.report.frame import Frame
 from keeptune.report.plots import PLOT, Point, axis_strip, interval_strip, scatter, spread
@@ -108,8 +109,7 @@ def retention_chart(summary: Summary, views: Sequence[ArmView]) -> Retention | N
 
 def _unit(views: Sequence[ArmView]) -> str:
     """Of the worst changes."""
-    kinds = {low.relative for v in views if (low := worst(v.arm))}
-    return "points or per cent" if len(kinds) > 1 else "per cent" if kinds == {True} else "points"
+    return unit_of_changes({low.relative for v in views if (low := worst(v.arm))}, "points or per cent")
 
 
 def _point(v: ArmView, name: str) -> Point:

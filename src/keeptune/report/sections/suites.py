@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from keeptune.core.records import Drift, SuiteVerdict
 from keeptune.report.arms import ArmView, ran, records_file, with_suites
-from keeptune.report.formatting import plain
+from keeptune.report.formatting import plain, unit_of_changes
 from keeptune.report.plots import change_axis_strip, change_scale, change_strip
 
 WIDE_COLUMNS = 4  # arms that fit side by side with their strips
@@ -52,8 +52,7 @@ class Suites:
     @property
     def unit(self) -> str:
         """Of the changes."""
-        kinds = {row.first.relative for row in self.rows}
-        return "points, or per cent where marked" if len(kinds) > 1 else "per cent" if kinds == {True} else "points"
+        return unit_of_changes({row.first.relative for row in self.rows}, "points, or per cent where marked")
 
     def said(self, word: str) -> bool:
         """Whether a suite has this verdict."""

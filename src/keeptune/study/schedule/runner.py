@@ -9,6 +9,7 @@ import torch
 
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs.base import Job
+from keeptune.study.schedule.pace import Pace
 from keeptune.study.workplace import Workplace
 
 
@@ -37,11 +38,20 @@ class Schedule(Protocol):
         ...
 
 
+class Paced(Schedule, Protocol):
+    """A schedule that knows how its jobs go."""
+
+    @property
+    def pace(self) -> Pace | None:
+        """Against the plan; None before there is one."""
+        ...
+
+
 class Everything:
     """All jobs, as they come."""
 
-    def __init__(self, recipe: StudyConfig) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: StudyConfig, pace: Pace | None = None) -> None:
+        self.recipe, self.pace = recipe, pace
 
     def order(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """As given."""
@@ -49,10 +59,14 @@ class Everything:
 
     def wants(self, job: Job) -> bool:
         """Always."""
+        if self.pace is not None:
+            self.pace.began(job)
         return True
 
     def did(self, job: Job, newly_done: bool) -> None:
-        """Nothing to note."""
+        """See `Pace.did`."""
+        if self.pace is not None:
+            self.pace.did(job, newly_done, self.recipe)
 
     def search_ended(self, trainings: int) -> None:
         """Nothing to note."""

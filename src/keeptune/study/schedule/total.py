@@ -12,8 +12,7 @@ from rich.console import Console
 from keeptune.recipe.config import StudyConfig
 from keeptune.study.jobs.base import Amount, Job
 from keeptune.study.jobs.sequence import sequence_jobs
-from keeptune.study.schedule.pace import Pace
-from keeptune.study.schedule.runner import Schedule
+from keeptune.study.schedule.runner import Paced
 from keeptune.study.tuning import first_trials
 from keeptune.tracking.bars import Bars
 
@@ -32,11 +31,10 @@ class Total:
     """
 
     def __init__(
-        self, schedule: Schedule, console: Console, base: Amount, targets: Sequence[str], rows: float = math.inf
+        self, schedule: Paced, console: Console, base: Amount, targets: Sequence[str], rows: float = math.inf
     ) -> None:
         self._schedule, self._console = schedule, console
         self._base, self._targets, self._rows = base, targets, rows
-        self._pace: Pace | None = None
         self._done = self._begun = Amount()
         self._searched: int | None = None  # trainings of a search that is over
 
@@ -48,9 +46,9 @@ class Total:
             self._update()
             yield
 
-    def go_by(self, schedule: Schedule, pace: Pace) -> None:
-        """From now on another schedule decides, and there is a plan that says what is left."""
-        self._schedule, self._pace = schedule, pace
+    def go_by(self, schedule: Paced) -> None:
+        """From now on another schedule decides; by its plan the line says what is left."""
+        self._schedule = schedule
         self._update()
 
     @property
@@ -67,16 +65,12 @@ class Total:
         wanted = self._schedule.wants(job)
         if wanted:
             self._begun += job.amount
-            if self._pace is not None:
-                self._pace.began(job)
         self._update()
         return wanted
 
     def did(self, job: Job, newly_done: bool) -> None:
         """One more is done."""
         self._schedule.did(job, newly_done)
-        if self._pace is not None:
-            self._pace.did(job, newly_done, self.recipe)
         self._done += job.amount
         log.info("%s: %s; %s", job.name, "done" if newly_done else "was done before", self._update())
 
@@ -97,7 +91,8 @@ class Total:
 
     def _left(self) -> float | None:
         """Seconds; None before there is a plan."""
-        return None if self._pace is None else self._pace.rest(self.recipe)
+        pace = self._schedule.pace
+        return None if pace is None else pace.rest(self.recipe)
 
 
 def expected(

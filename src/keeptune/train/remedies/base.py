@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
@@ -41,6 +41,16 @@ class RemedyInputs:
     self_generated_rows: Rows = dict  # texts that the base wrote
     text_rows: Rows = dict  # pieces of the recipe's unlabelled text
     within_margins: Callable[[LanguageModel], bool] = lambda lm: True  # nothing lost more, on validation items
+
+    def old_rows(self, needs: Collection[Need]) -> Mapping[str, Sequence[Encoded]]:
+        """By source, rows that stand for what the base can do: of the first kind among the needs that has some."""
+        kinds = {
+            Need.REHEARSAL_ROWS: self.rehearsal_rows,
+            Need.SELF_GENERATED_ROWS: self.self_generated_rows,
+            Need.TEXT_ROWS: self.text_rows,
+        }
+        made = (rows() for need, rows in kinds.items() if need in needs)
+        return next(filter(None, made), {})
 
 
 NO_INPUTS = RemedyInputs()

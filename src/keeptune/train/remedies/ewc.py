@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from keeptune.core.errors import DataError
 from keeptune.data.examples import Encoded
+from keeptune.data.storage.lazy import evenly
 from keeptune.methods.base import Method, WeightDelta, total, weight_delta
 from keeptune.models.language_model import LanguageModel
 from keeptune.models.outputs import target_nll
@@ -39,7 +40,7 @@ class EwcConfig(RemedyConfig):
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Ewc:
-        return Ewc(self, inputs.rehearsal_rows() or inputs.self_generated_rows())
+        return Ewc(self, inputs.old_rows(self.needs))
 
 
 class Ewc(Remedy):
@@ -62,7 +63,7 @@ class Ewc(Remedy):
         left = config.examples
         for waiting, (_, rows) in enumerate(sorted(pools.items(), key=lambda pool: len(pool[1]))):
             count = min(len(rows), left // (len(pools) - waiting))  # what a small pool lacks the larger ones give
-            self.rows += [rows[i * len(rows) // count] for i in range(count)]
+            self.rows += evenly(rows, count)
             left -= count
 
     @override

@@ -46,7 +46,7 @@ class ReplayConfig(RemedyConfig):
 
     @override
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Replay:
-        return Replay(inputs.rehearsal_rows() or inputs.self_generated_rows(), self.share, self.name)
+        return Replay(inputs.old_rows(self.needs), self.share, self.name)
 
     @override
     def token_factor(self) -> float:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from typing_extensions import override
-
-from keeptune.train.remedies.base import NO_INPUTS, REMEDIES, Need, RemedyInputs
-from keeptune.train.remedies.replay import Replay, ReplayConfig
+from keeptune.train.remedies.base import REMEDIES, Need
+from keeptune.train.remedies.replay import ReplayConfig
 
 
 @REMEDIES.register("self-replay")
@@ -15,7 +13,3 @@ class SelfReplayConfig(ReplayConfig):
     """Texts that the base wrote itself before training are replayed."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SELF_GENERATED_ROWS})
-
-    @override
-    def build(self, inputs: RemedyInputs = NO_INPUTS) -> Replay:
-        return Replay(inputs.self_generated_rows(), self.share, self.name)
