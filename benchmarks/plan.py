@@ -1,9 +1,9 @@
 """The plan beside what it planned: memory and time of trainings, predicted from the configuration and then measured.
 
-Every training runs in a process of its own on one thread, or in several that share it over gloo: then the rank that
-had most counts. Times are those of the processor, of the probe and of the training, and the best of some in both, so
-that other work on the machine counts in neither as far as that goes. The last line of the output is JSON; with --page
-the table of docs/plan-accuracy.md is written.
+Every training runs in the precision that the program takes on this machine, in a process of its own on one thread, or
+in several that share it over gloo: then the rank that had most counts. Times are those of the processor, of the probe
+and of the training, and the best of some in both, so that other work on the machine counts in neither as far as that
+goes. The last line of the output is JSON; with --page the table of docs/plan-accuracy.md is written.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from keeptune.core import allocator
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import METHODS
 from keeptune.models.language_model import LanguageModel
+from keeptune.models.precision import pick_dtype
 from keeptune.models.sketch import empty_model, sketch
 from keeptune.planning.memory import Layout
 from keeptune.planning.predict import Machine, MethodPlan, Overhead, Workload, measured_overhead
@@ -55,6 +56,12 @@ class Case:
     steps: int = 3
     ranks: int = 1
     sharded: bool = False
+    precision: str = "bf16"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the stored weights."""
+        return {"bf16": torch.bfloat16, "fp32": torch.float32}[self.precision]
 
     @property
     def layout(self) -> Layout:
@@ -84,9 +91,9 @@ def draw_rows(case: Case, vocabulary: int) -> list[Encoded]:
 
 
 @cache
-def overhead(method: str) -> Overhead:
+def overhead(method: str, dtype: torch.dtype) -> Overhead:
     """Of a process that trains by a method."""
-    return measured_overhead(METHODS[method](), torch.bfloat16)
+    return measured_overhead(METHODS[method](), dtype)
 
 
 @cache
@@ -98,12 +105,13 @@ def ring(ranks: int) -> float:
 def planned(case: Case, rows: list[Encoded]) -> dict[str, Any]:
     """Bytes and seconds of a step for one rank, from the configuration alone."""
     started = time.process_time()
-    lm = sketch("builtin", torch.bfloat16)
+    lm = sketch("builtin", case.dtype)
     if case.shape != "builtin":
-        model = empty_model(ModelSpec(case.shape).config(), torch.bfloat16)
+        model = empty_model(ModelSpec(case.shape).config(), case.dtype)
         lm = LanguageModel.sketch(model, lm.tokenizer, name=case.shape)
     machine = Machine.at_hand(torch.device("cpu"), time.process_time)
-    machine = replace(machine, overhead=overhead(case.method), ring=ring(case.ranks) if case.ranks > 1 else math.inf)
+    network = ring(case.ranks) if case.ranks > 1 else math.inf
+    machine = replace(machine, overhead=overhead(case.method, case.dtype), ring=network)
     plan = MethodPlan(lm, METHODS[case.method](), Workload([rows], BUDGET), machine)
     memory, step = plan.memory(case.layout), plan.step(case.layout)
     return {
@@ -188,8 +196,9 @@ def main() -> None:
     os.environ["GLIBC_TUNABLES"] = ""  # here and in the processes that train memory is kept as the program keeps it
     allocator.keep_memory()
     done = [json.loads(line) for line in options.results.read_text().splitlines()] if _there(options.results) else []
-    for case in CASES:
-        known = any(all(each[key] == value for key, value in asdict(case).items()) for each in done)
+    precision = "bf16" if pick_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "fp32"
+    for case in (replace(each, precision=precision) for each in CASES):
+        known = any(all(each.get(key) == value for key, value in asdict(case).items()) for each in done)
         if known or case.method not in options.methods or (options.only and case.shape not in options.only):
             continue
         rows = draw_rows(case, VOCABULARY)

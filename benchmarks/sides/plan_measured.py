@@ -45,9 +45,9 @@ def main() -> None:
     given = channel.settings
     torch.set_num_threads(1)
     rows = [Encoded(*row) for row in given["rows"]]
-    lm = load("builtin", device="cpu", precision="bf16")
+    lm = load("builtin", device="cpu", precision=given["precision"])
     if given["shape"] != "builtin":
-        model = ModelSpec(given["shape"]).build(torch.bfloat16, "cpu").requires_grad_(False)
+        model = ModelSpec(given["shape"]).build(lm.dtype, "cpu").requires_grad_(False)
         lm = LanguageModel.wrap(model, lm.tokenizer, name=given["shape"], weights_hash=given["shape"])
     config = TrainConfig(epochs=given["steps"], global_batch=len(rows), token_budget=given["budget"])
     sharding = Sharding() if given["sharded"] else None

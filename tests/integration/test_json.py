@@ -80,3 +80,30 @@ def test_a_model_is_scored_and_planned_for() -> None:
     recipe = "model: builtin\ntarget: {task: builtin:orders}\narms: [prompt, lora]\n"
     Path("recipe.yaml").write_text(recipe)
     assert printed("forecast", "plan", "recipe.yaml", "--devices", "1xH100-80GB")["forecasts"]
+
+
+SMALL = ("workers=1", "train.max_steps=2", "validation_items=20", "test_items=20", "prompt.shots=[0]")
+
+
+@pytest.mark.slow
+def test_what_trains_and_what_is_done_with_its_run() -> None:
+    settings = [part for setting in SMALL for part in ("--set", setting)]
+    summary = printed("summary", "demo", "--quick", "--out", "runs/demo", *settings)
+    assert len(summary["arms"]) == 3 and printed("summary", "runs", "show", "runs/demo") == summary
+    Path("recipe.yaml").write_text(
+        "model: builtin\ntarget: {task: builtin:orders}\nretain: [{task: builtin:largest, margin: 3}]\n"
+        "arms: [full]\nfull: {learning_rates: [1.0e-4]}\n"
+    )
+    assert printed("summary", "study", "recipe.yaml", "--out", "runs/study", *settings)["suites"]
+    lora = [each["name"] for each in summary["arms"] if each["family"] == "lora"]
+    exported = printed("export", "export", "runs/demo", "--arm", *lora, "--out", "model", "--merge")
+    assert Path(exported["folder"]).is_dir()
+
+
+@pytest.mark.slow
+def test_a_training_of_own_rows() -> None:
+    trained = printed(
+        *("summary", "train", "--data", "rows.jsonl", "--model", "builtin", "--method", "lora", "--lr", "1e-3"),
+        *("--set", "train.max_steps=2", "--set", "workers=1"),
+    )
+    assert trained["arms"][-1]["family"] == "lora"

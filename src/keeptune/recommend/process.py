@@ -60,9 +60,9 @@ class Between:
 
         Args:
             y: what was measured [N].
-            noise: standard deviation of each measurement [N], above 0.
+            noise: covariance of what the measurements are off by [N, N], positive definite.
         """
-        root = cholesky(self.covariance + np.diag(noise**2), lower=True)
+        root = cholesky(self.covariance + noise, lower=True)
         spread = solve_triangular(root, self.cross.T, lower=True)  # [N, M]
         mean: Floats = self.asked + spread.T @ solve_triangular(root, y - self.measured, lower=True)
         return mean, np.sqrt(np.maximum(self.variance - (spread**2).sum(0), 1e-12))

@@ -4,15 +4,17 @@ Wanted is the best target score among models whose every suite loses no more tha
 process for the target and one for every suite (see `process`) say what each training that was not tried, and each point
 on the way to it, would score and lose, and how sure that is. They start from what is known of remedies: losses fall
 about as a power of a pull's dose and of the share that is not replayed, the target holds up to some dose and then goes,
-both shrink towards the base. The next training is the one with the largest expected gain: over all that its target
-score may come to, what it would be better than the best model within the margins, times the probability that every
-suite stays within its margin (Gardner et al. 2014, "Bayesian optimization with inequality constraints").
+both shrink towards the base; a pull acts against the target's own rows, so that with half of the tokens replayed half
+the dose does the same. The next training is the one with the largest expected gain: over all that its target score may
+come to, what it would be better than the best model within the margins, times the probability that every suite will be
+judged within its margin (Gardner et al. 2014, "Bayesian optimization with inequality constraints"). A model that was
+measured is judged by its own items and by all other models, not by its own items alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +32,7 @@ SPARE = 0.5  # standard errors of a loss that its margin has room for: docs/sear
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
 STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
+ROUNDS = 10  # until the expected losses stay where they are
 QUANTILES = ndtri((np.arange(9) + 0.5) / 9)  # of what a target score may come to
 
 
@@ -45,6 +48,7 @@ class Seen:
     error: float  # standard error of it
     losses: tuple[float, ...]  # of every suite, in margins
     errors: tuple[float, ...]  # standard errors of them
+    items: tuple[Floats, ...] = field(default=(), compare=False, repr=False)  # losses of a suite's items, where known
 
     def worst(self, spare: float) -> float:
         """The largest loss in margins with ``spare`` standard errors allowed for: within the margins up to 1."""
@@ -134,7 +138,8 @@ def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
     models = [model for _, model in seen]
     target, spread = _target(places, x, models, at)
     losses, likely = _losses(places, x, models, at, space.spare)
-    best = max([space.base, *(model.target for model in models if model.worst(space.spare) <= 1)])
+    estimated = [model for each in estimates(tried, space) for model in each.models]
+    best = max([space.base, *(model.target for model in estimated if model.worst(space.spare) <= 1)])
     gains = np.maximum(_score(target[:, None] + spread[:, None] * QUANTILES) - best, 0.0).mean(1) * likely
     gains[[alpha < 1 and setting.method in space.whole for setting in settings for alpha in ALPHAS]] = 0.0
     by_setting = gains.reshape(len(settings), len(ALPHAS))
@@ -157,29 +162,94 @@ def _target(places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Seq
     floor = np.maximum(errors.max(), 1e-3) / 4  # a score of nothing is not infinitely bad
     clipped = np.clip(scores, floor, 1 - floor)
     noise = np.hypot(SEEDS, np.maximum(errors, floor) / (clipped * (1 - clipped) + floor))
-    return places.between(TARGET, x, at).given(np.log(clipped / (1 - clipped)), noise)
+    return places.between(TARGET, x, at).given(np.log(clipped / (1 - clipped)), np.diag(noise**2))
+
+
+def estimates(tried: Sequence[Tried], space: Space) -> list[Tried]:
+    """What was tried, every loss as all models together say it is, and a standard error of that.
+
+    A suite of few items says of one model hardly whether it is within a margin. Models nearby say more of it, as far as
+    they were not wrong on the same items.
+    """
+    held = [each for each in tried if space.holds(each.setting)]
+    x = [(each.setting, model.alpha) for each in held for model in each.models]
+    models = [model for each in held for model in each.models]
+    if not models or not models[0].losses:
+        return list(tried)
+    places = _Places.of(space)
+    between = places.between(LOSS, x, x)
+    found = [between.given(*_measured(between, x, models, suite)) for suite in range(len(models[0].losses))]
+    losses = np.stack([np.sinh(mean) / STEEP for mean, _ in found], axis=1)
+    errors = np.stack([spread for _, spread in found], axis=1) / _slope(losses)
+    better = (
+        replace(model, losses=tuple(loss), errors=tuple(error))
+        for model, loss, error in zip(models, losses.tolist(), errors.tolist(), strict=True)
+    )
+    return [
+        replace(each, models=tuple(next(better) for _ in each.models)) if space.holds(each.setting) else each
+        for each in tried
+    ]
 
 
 def _losses(
     places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Sequence[Place], spare: float
 ) -> tuple[NDArray[np.float64], Floats]:
-    """Expected losses in margins [M, S], and the probability that all of them are within the margins [M]."""
-    losses, errors = (np.array(each) for each in ([m.losses for m in models], [m.errors for m in models]))
+    """Expected losses in margins [M, S], and the probability that all of them will be judged within the margins [M]."""
     between, expected, likely = places.between(LOSS, x, at), [], np.ones(len(at))
-    for lost, error in zip(losses.T, errors.T, strict=True):
-        mean, spread = between.given(np.arcsinh(STEEP * lost), _noise(lost, error))
-        usual = float(error[np.abs(lost - 1).argmin()])  # what little changes is measured with less noise
-        limit = 1 - spare * usual  # of a loss as it is seen
-        likely = likely * ndtr((np.arcsinh(STEEP * limit) - mean) / np.hypot(spread, _noise(limit, usual)))
+    own = places.between(LOSS, x, x)
+    for suite in range(len(models[0].losses)):
+        mean, spread = between.given(*_measured(own, x, models, suite))
+        loss, error = np.array([(model.losses[suite], model.errors[suite]) for model in models]).T
+        noise = np.hypot(SEEDS, error[np.abs(loss - 1).argmin()] * _slope(1.0))  # of a measurement near the margin
+        after = spread * noise / np.hypot(spread, noise)  # standard deviation that is left then
+        moves = spread**2 / np.hypot(spread, noise)  # standard deviation of what will then be expected
+        likely = likely * ndtr((np.arcsinh(STEEP) - spare * after - mean) / moves)
         expected.append(np.sinh(mean) / STEEP)
     return np.stack(expected, axis=1), likely
 
 
-def _noise(loss: ArrayLike, error: ArrayLike) -> Floats:
-    """Standard deviation of asinh(STEEP * loss) over validation items and seeds, by that of the loss."""
-    slope = STEEP / np.sqrt(1 + (STEEP * np.asarray(loss)) ** 2)
-    noise: Floats = np.hypot(SEEDS, np.asarray(error) * slope)
-    return noise
+def _measured(own: Between, x: Sequence[Place], models: Sequence[Seen], suite: int) -> tuple[Floats, Floats]:
+    """asinh(STEEP * loss) of a suite under every model [N], and the covariance of what they are off by [N, N].
+
+    The same items were asked of all models, so they are off together, as far as their items say so. The points on the
+    way to a training's model also share its seed. What a loss is off by is as large for small losses as for large ones,
+    but not its asinh: so both are a line through what the loss is expected to be, not through what was seen, and what
+    is expected is found in some rounds (an iterated extended Kalman filter; Bell and Cathey 1993).
+
+    Args:
+        own: what is believed at the models themselves.
+    """
+    loss = np.array([model.losses[suite] for model in models])
+    error = np.array([model.errors[suite] for model in models])
+    settings = [setting for setting, _ in x]
+    seeds = SEEDS**2 * np.array([[float(a == b) for b in settings] for a in settings])
+    together = _together([model.items[suite] if model.items else np.zeros(1) for model in models])
+    sure = 1e-3 * np.eye(len(models))  # models whose items are all alike do not measure the same thing twice
+
+    def line(y: Floats) -> tuple[Floats, Floats]:
+        expected = np.sinh(y) / STEEP
+        slope = _slope(expected)
+        return y + (loss - expected) * slope, np.outer(error * slope, error * slope) * together + seeds + sure
+
+    y: Floats = np.arcsinh(STEEP * loss)
+    for _ in range(ROUNDS):
+        y = (y + own.given(*line(y))[0]) / 2
+    return line(y)
+
+
+def _together(items: Sequence[Floats]) -> Floats:
+    """Correlations of models over the items of a suite [N, N]; none with models whose items say nothing."""
+    found = np.eye(len(items))
+    known = [n for n, each in enumerate(items) if each.std() > 0]
+    if len(known) > 1:
+        found[np.ix_(known, known)] = np.corrcoef(np.stack([items[n] for n in known]))
+    return found
+
+
+def _slope(loss: ArrayLike) -> Floats:
+    """Of asinh(STEEP * loss)."""
+    slope: Floats = STEEP / np.sqrt(1 + (STEEP * np.asarray(loss)) ** 2)
+    return slope
 
 
 def _score(log_odds: Floats) -> Floats:
@@ -246,8 +316,10 @@ class _Places:
     def rows(self, models: Sequence[Place], bend: float) -> Floats:
         """Models as coordinates [N, D]."""
         settings, alphas = zip(*models, strict=True)
+        replayed = [sum(dose for name, dose in each.doses if self.remedies[name].share) for each in settings]
+        alone = 1 - np.array(replayed)  # share of the tokens that are the target's: pulls act against these
         reach = [
-            doses.reach(np.array([each.dose(name) for each in settings])) ** bend
+            doses.reach(np.array([each.dose(name) for each in settings]) / (1.0 if doses.share else alone)) ** bend
             for name, doses in self.remedies.items()
         ]
         longer = np.log([each.longer for each in settings])

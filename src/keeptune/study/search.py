@@ -19,7 +19,7 @@ from keeptune.recipe.search import AT_ONCE, arm_of, setting_of
 from keeptune.recommend import price
 from keeptune.recommend.doses import Setting
 from keeptune.recommend.pick import Candidate
-from keeptune.recommend.search import Seen, Space, Tried, ask, choose
+from keeptune.recommend.search import Seen, Space, Tried, ask, choose, estimates
 from keeptune.study.baseline import Baseline
 from keeptune.study.jobs.base import Job
 from keeptune.study.jobs.explore import Explore
@@ -31,6 +31,7 @@ from keeptune.study.records import SearchRecord, Tuned, ValidationScores
 from keeptune.study.schedule.work import Work
 from keeptune.study.trial import Trial
 from keeptune.study.tuning import Chosen, drop_weights, first_trials
+from keeptune.study.validation import BaseSuite
 from keeptune.train.remedies.base import Need
 
 FILE = "search.json"
@@ -47,21 +48,7 @@ class Model:
     validation: ValidationScores
     row_losses: tuple[float, ...]
     diverged: bool
-
-    def seen(self) -> Seen:
-        """As the strategy reads it."""
-        target, suites = np.array(self.validation.target), self.validation.suites
-        return Seen(
-            alpha=1.0 if self.alpha is None else self.alpha,
-            target=self.validation.score,
-            error=float(target.std()) / math.sqrt(len(target)),
-            losses=tuple(-suite.change / suite.margin for suite in suites),
-            errors=tuple(suite.error / suite.margin for suite in suites),
-        )
-
-    def worst(self, spare: float) -> float:
-        """Largest margin that a suite needs, in margins; ``spare`` standard errors are allowed for."""
-        return self.seen().worst(spare)
+    seen: Seen  # as the strategy reads it
 
 
 @dataclass(frozen=True)
@@ -87,6 +74,7 @@ class Search:
         self.work, self.ledger, self.baseline, self.chosen = work, ledger, baseline, chosen
         self.starts = [trial for arm, trial in chosen.items() if arm.plain]
         self.known = first_trials(work.recipe)
+        self.suites = [BaseSuite.of(skill, baseline.validation[skill.suite.name]) for skill in baseline.skills]
         self.rows = rows
         self.done: list[Trial] = []
 
@@ -111,17 +99,23 @@ class Search:
 
     def tried(self) -> list[Tried]:
         """The history as the strategy reads it; an arm with a remedy without a dose has no place in it."""
-        settings = {trial: setting_of(trial.arm, trial.lr, trial.longer) for trial in (*self.known, *self.done)}
         return [
-            Tried(setting, tuple(model.seen() for model in self._looked_at(trial, 0)))
-            for trial, setting in settings.items()
-            if setting is not None
+            Tried(setting, tuple(model.seen for model in models))
+            for trial, models in self._by_trial().items()
+            if (setting := _setting(trial)) is not None
         ]
 
     def models(self) -> list[Model]:
-        """Everything that was looked at."""
-        known = [model for trial in self.known for model in self._looked_at(trial, 0)]
-        return known + [model for n, trial in enumerate(self.done, 1) for model in self._looked_at(trial, n)]
+        """Everything that was looked at, every loss as all of it together says it is."""
+        found = self._by_trial()
+        placed = [models for trial, models in found.items() if _setting(trial) is not None]
+        better = [seen for each in estimates(self.tried(), self._space()) for seen in each.models]
+        estimated = dict(zip((self._name(model) for models in placed for model in models), better, strict=True))
+        return [
+            replace(model, seen=estimated.get(self._name(model), model.seen))
+            for models in found.values()
+            for model in models
+        ]
 
     def summary(self, models: Sequence[Model], choice: Model | None) -> SearchSummary:
         """What is written down of the search so far."""
@@ -171,17 +165,35 @@ class Search:
         self.done += ran
         return len(ran) == len(trials)
 
+    def _by_trial(self) -> dict[Trial, list[Model]]:
+        """All trainings and the models that they gave, those of the study's other arms first."""
+        numbered = [*((trial, 0) for trial in self.known), *((trial, n) for n, trial in enumerate(self.done, 1))]
+        return {trial: self._looked_at(trial, number) for trial, number in numbered}
+
     def _looked_at(self, trial: Trial, training: int) -> list[Model]:
         """The points on the way to a training's model, where they were scored, and that model last."""
         record = self.ledger.trial(trial)
         points = self.ledger.sweep(trial).points[:-1] if self.ledger.has_sweep(trial) else ()
         label = f"{record.label}, lr {trial.lr:g}"
-        on_the_way = [
-            Model(trial, p.alpha, training, f"{label}, {_way(p.alpha)}", p.validation, p.row_losses, record.diverged)
-            for p in points
-        ]
-        own = Model(trial, None, training, label, record.validation, record.row_losses, record.diverged)
-        return [*on_the_way, own]
+
+        def model(alpha: float | None, way: str, scores: ValidationScores, row_losses: tuple[float, ...]) -> Model:
+            seen = self._seen(1.0 if alpha is None else alpha, scores)
+            return Model(trial, alpha, training, label + way, scores, row_losses, record.diverged, seen)
+
+        on_the_way = [model(p.alpha, f", {_way(p.alpha)}", p.validation, p.row_losses) for p in points]
+        return [*on_the_way, model(None, "", record.validation, record.row_losses)]
+
+    def _seen(self, alpha: float, validation: ValidationScores) -> Seen:
+        """A model as the strategy reads it."""
+        target, suites = np.array(validation.target), validation.suites
+        return Seen(
+            alpha=alpha,
+            target=validation.score,
+            error=float(target.std()) / math.sqrt(len(target)),
+            losses=tuple(-suite.change / suite.margin for suite in suites),
+            errors=tuple(suite.error / suite.margin for suite in suites),
+            items=tuple(base.losses(suite.scores) for base, suite in zip(self.suites, suites, strict=True)),
+        )
 
     def _choice(self, models: Sequence[Model]) -> Model | None:
         """The model to test: see `recommend.search.choose`."""
@@ -189,10 +201,10 @@ class Search:
         candidates = {
             self._name(model): Candidate(
                 self._name(model),
-                model.worst(spare),
+                model.seen.worst(spare),
                 np.array(model.validation.target),
                 np.array(model.row_losses),
-                tier=0 if model.worst(spare) <= 1 else 2,
+                tier=0 if model.seen.worst(spare) <= 1 else 2,
                 diverged=model.diverged,
             )
             for model in models
@@ -210,10 +222,16 @@ class Search:
             alpha=model.alpha,
             target=model.validation.score,
             losses=tuple(
-                SuiteLoss(suite=s.suite, loss=-s.change, error=s.error, margin=s.margin, relative=relative[s.suite])
-                for s in model.validation.suites
+                SuiteLoss(
+                    suite=s.suite,
+                    loss=loss * s.margin,
+                    error=error * s.margin,
+                    margin=s.margin,
+                    relative=relative[s.suite],
+                )
+                for s, loss, error in zip(model.validation.suites, model.seen.losses, model.seen.errors, strict=True)
             ),
-            worst=model.worst(self.config.search.spare),
+            worst=model.seen.worst(self.config.search.spare),
             diverged=model.diverged,
         )
 
@@ -259,6 +277,10 @@ def finish_search(work: Work, ledger: Ledger, found: Found | None, tested: Seque
     work.do([ScoreTest(trial, arm, model.alpha) for trial in trials])
     known = sum(ledger.trial(trial).costs.train_tokens or 0 for trial in first_trials(work.recipe))
     return [Tuned(arm, [ledger.arm(trial, model.alpha) for trial in trials], found.summary.tokens + known)]
+
+
+def _setting(trial: Trial) -> Setting | None:
+    return setting_of(trial.arm, trial.lr, trial.longer)
 
 
 def _arm(model: Model, config: StudyConfig) -> Arm:

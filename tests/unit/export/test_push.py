@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 from exported_models import arm, said, scored
 from hub import Hub, serving
 from huggingface_hub import ModelCard, constants, hf_api
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
+from keeptune.cli.main import app
 from keeptune.core.errors import ConfigError, ModelError
 from keeptune.export.check import distance
 from keeptune.export.push import push
@@ -60,6 +64,14 @@ def test_an_adapter(run: Path, hub: Hub) -> None:
     assert distance(scored(chosen), said(model, chosen)).largest == 0
     card = ModelCard(hub.files["owner/adapter"]["README.md"].decode())
     assert card.data.library_name == "peft" and "PeftModel.from_pretrained" in card.text
+
+
+def test_the_command_prints_what_its_schema_says(run: Path, hub: Hub) -> None:
+    ended = CliRunner().invoke(app, ["push", str(run), "owner/colours", "--arm", arm(run, "lora").arm.name, "--json"])
+    assert ended.exit_code == 0, ended.output
+    schema = Path(__file__).parents[3] / "docs" / "schemas" / "push.json"
+    jsonschema.validate(found := json.loads(ended.stdout), json.loads(schema.read_text(encoding="utf-8")))
+    assert "/owner/colours/commit/" in found["url"]
 
 
 def test_refusals_say_what_to_do(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

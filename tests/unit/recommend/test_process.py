@@ -10,7 +10,9 @@ from keeptune.recommend.process import Beliefs
 RNG = np.random.default_rng(0)
 X = np.column_stack([np.ones(7), RNG.random((7, 2))])
 AT = np.column_stack([np.ones(4), RNG.random((4, 2))])
-Y, NOISE = RNG.normal(0, 1, 7), RNG.uniform(0.1, 0.5, 7)
+Y = RNG.normal(0, 1, 7)
+OFF = RNG.normal(0, 0.3, (7, 7))
+NOISE = OFF @ OFF.T + 0.01 * np.eye(7)
 
 
 def beliefs(rest: float = 0.8) -> Beliefs:
@@ -24,7 +26,7 @@ def reference(b: Beliefs) -> tuple[np.ndarray, np.ndarray]:
         linear = sum(b.doubt[d] ** 2 * u[d] * v[d] for d in range(3))
         return float(linear + b.rest**2 * np.exp(-sum(((u[d] - v[d]) / b.width[d]) ** 2 for d in range(3)) / 2))
 
-    own = np.array([[cov(u, v) for v in X] for u in X]) + np.diag(NOISE**2)
+    own = np.array([[cov(u, v) for v in X] for u in X]) + NOISE
     means, spreads = [], []
     for at in AT:
         cross = np.array([cov(at, v) for v in X])
@@ -40,8 +42,9 @@ def test_it_is_the_textbook_formula() -> None:
 
 def test_without_a_rest_it_is_bayesian_regression() -> None:
     b = beliefs(rest=0.0)
-    precision = np.diag(1 / b.doubt**2) + X.T @ np.diag(1 / NOISE**2) @ X
-    slopes = np.linalg.solve(precision, b.trend / b.doubt**2 + X.T @ (Y / NOISE**2))
+    weights = np.linalg.inv(NOISE)
+    precision = np.diag(1 / b.doubt**2) + X.T @ weights @ X
+    slopes = np.linalg.solve(precision, b.trend / b.doubt**2 + X.T @ weights @ Y)
     mean, spread = b.between(X, AT).given(Y, NOISE)
     np.testing.assert_allclose(mean, AT @ slopes, rtol=1e-6)
     np.testing.assert_allclose(spread**2, np.einsum("nd,de,ne->n", AT, np.linalg.inv(precision), AT), rtol=1e-5)
@@ -49,12 +52,13 @@ def test_without_a_rest_it_is_bayesian_regression() -> None:
 
 def test_the_order_of_the_measurements_says_nothing() -> None:
     order = np.random.default_rng(1).permutation(len(X))
-    one, other = beliefs().between(X, AT).given(Y, NOISE), beliefs().between(X[order], AT).given(Y[order], NOISE[order])
+    one = beliefs().between(X, AT).given(Y, NOISE)
+    other = beliefs().between(X[order], AT).given(Y[order], NOISE[np.ix_(order, order)])
     np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 def test_a_sure_measurement_is_believed_and_far_away_it_says_little() -> None:
-    mean, spread = beliefs().between(X[:1], X[:1]).given(np.array([9.0]), np.array([1e-4]))
+    mean, spread = beliefs().between(X[:1], X[:1]).given(np.array([9.0]), np.array([[1e-8]]))
     assert mean[0] == pytest.approx(9.0, abs=1e-3) and spread[0] < 1e-3
     far = np.array([[1.0, 50.0, 50.0]])
-    assert beliefs().between(X[:1], far).given(np.array([9.0]), np.array([0.1]))[1][0] > 50
+    assert beliefs().between(X[:1], far).given(np.array([9.0]), np.array([[0.01]]))[1][0] > 50

@@ -10,7 +10,7 @@ import pytest
 
 from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.recommend.pick import Candidate
-from keeptune.recommend.search import ALPHAS, Seen, Space, Tried, ask, choose
+from keeptune.recommend.search import ALPHAS, Seen, Space, Tried, ask, choose, estimates
 
 EWC, REPLAY = DoseRange(0.1, 10_000.0), DoseRange(0.02, 0.9, share=True)
 PLAIN = Setting("full", 1e-3)
@@ -122,6 +122,59 @@ def test_doses_spread_evenly_over_their_scale() -> None:
     assert (np.diff(REPLAY.reach(np.array(shares))) > 0).all()
     with pytest.raises(ValueError, match="no range of doses"):
         DoseRange(0.1, 1.0, share=True)
+
+
+def noisy(seed: int, alike: float, items: int = 200) -> tuple[list[Tried], np.ndarray]:
+    """Twelve trainings near a margin as ``items`` items show them, and the true losses [N].
+
+    ``alike``: share of an item's noise that is the same under every model.
+    """
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(0, 1, items)
+    tried, truth = [], []
+    for dose, share in [(dose, share) for dose in (10.0, 20.0, 40.0, 80.0) for share in (0.2, 0.3, 0.45)]:
+        setting = PLAIN.with_dose("ewc", dose).with_dose("replay", share)
+        loss = 10 * (1 + dose / 8) ** -1.1 * (1 - share)
+        lost = loss + 14 * (np.sqrt(alike) * shared + np.sqrt(1 - alike) * rng.normal(0, 1, items))
+        error = float(lost.std() / np.sqrt(items))  # about a margin
+        tried.append(Tried(setting, (Seen(1.0, 0.8, 0.02, (float(lost.mean()),), (error,), (lost,)),)))
+        truth.append(loss)
+    return tried, np.array(truth)
+
+
+def losses(tried: list[Tried], what: str = "losses") -> np.ndarray:
+    return np.array([getattr(model, what)[0] for each in tried for model in each.models])
+
+
+@pytest.mark.parametrize(("alike", "left"), [(0.0, 0.5), (0.5, 0.95), (0.9, 1.2)])
+def test_losses_estimated_from_all_models_are_nearer_to_the_truth_and_know_how_near(alike: float, left: float) -> None:
+    """Nothing is gained where the items are wrong under every model, and that is known, too."""
+    seen, found, within = [], [], []
+    for seed in range(60):
+        tried, truth = noisy(seed, alike)
+        better = estimates(tried, SPACE)
+        seen.append(losses(tried) - truth)
+        found.append(losses(better) - truth)
+        within.append(np.abs(found[-1]) < 1.96 * losses(better, "errors"))
+    assert np.sqrt(np.mean(np.square(found))) < left * np.sqrt(np.mean(np.square(seen)))
+    assert np.mean(within) > 0.9
+
+
+def test_what_was_measured_surely_is_left_as_it_is() -> None:
+    tried = [train(PLAIN), train(PLAIN.with_dose("ewc", 40.0))]
+    sure = [replace(each, models=tuple(replace(model, errors=(1e-4, 1e-4)) for model in each.models)) for each in tried]
+    for before, after in zip(sure, estimates(sure, SPACE), strict=True):
+        for mine, other in zip(before.models, after.models, strict=True):
+            np.testing.assert_allclose(other.losses, mine.losses, rtol=0.2)
+
+
+def test_estimates_leave_out_what_a_search_may_not_try_and_know_no_order() -> None:
+    tried, _ = noisy(0, 0.5)
+    other = replace(tried[0], setting=PLAIN.with_dose("kl", 1.0))
+    found = estimates([other, *tried], SPACE)
+    assert found[0] is other and found[1:] == estimates(tried, SPACE)
+    np.testing.assert_allclose(losses(estimates(tried[::-1], SPACE))[::-1], losses(estimates(tried, SPACE)), rtol=1e-6)
+    assert estimates([], SPACE) == []
 
 
 def candidate(name: str, right: int, worst: float) -> Candidate:

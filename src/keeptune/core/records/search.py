@@ -6,10 +6,10 @@ from keeptune.core.records.base import Record
 
 
 class SuiteLoss(Record):
-    """What a model lost of one suite, validation items. A fraction; relative for bits per byte."""
+    """What a model lost of one suite, validation items, by all models of its search. Relative for bits per byte."""
 
     suite: str
-    loss: float  # positive is worse
+    loss: float  # a fraction; positive is worse
     error: float  # standard error of the loss
     margin: float
     relative: bool = False
