@@ -100,9 +100,7 @@ def draft(source: str, found: Look, answers: Answers, path: Path, fields: Mappin
         "# What must not get worse: data files, free texts, tasks of lm-eval (standard is a set of them), or none.",
         *_retained(answers),
         "",
-        "# What is compared: prompts, all weights, adapters. What does not fit into memory is not run.",
-        "arms: [prompt, full, lora]" if not answers.retain else "arms: [prompt, full, lora, lora+replay:5%]",
-        f"train: {{epochs: {1 if found.rows['train'] > MANY_ROWS else 3}, global_batch: 16}}",
+        *_arms(found, answers),
     ]
     if found.rows["test"] > ENOUGH_ITEMS:
         lines.append(f"test_items: {ENOUGH_ITEMS}  # of {found.rows['test']:,}; more settle smaller differences")
@@ -183,6 +181,20 @@ def _retained(answers: Answers) -> list[str]:
     if not answers.retain:
         return ["retain: none"]
     return ["retain:", *(f"  - {_yaml(entry)}" for entry in answers.retain)]
+
+
+def _arms(found: Look, answers: Answers) -> list[str]:
+    if not found.rows["train"]:
+        return [
+            "# The file has no train part: nothing can be trained or shown. With one, add full, lora and more shots.",
+            "arms: [prompt]",
+            "prompt: {shots: [0]}",
+        ]
+    return [
+        "# What is compared: prompts, all weights, adapters. What does not fit into memory is not run.",
+        "arms: [prompt, full, lora]" if not answers.retain else "arms: [prompt, full, lora, lora+replay:5%]",
+        f"train: {{epochs: {1 if found.rows['train'] > MANY_ROWS else 3}, global_batch: 16}}",
+    ]
 
 
 def _yaml(value: Any) -> str:

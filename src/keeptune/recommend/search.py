@@ -4,11 +4,12 @@ Wanted is the best target score among models whose every suite loses no more tha
 process for the target and one for every suite (see `process`) say what each training that was not tried, and each point
 on the way to it, would score and lose, and how sure that is. They start from what is known of remedies: losses fall
 about as a power of a pull's dose and of the share that is not replayed, the target holds up to some dose and then goes,
-both shrink towards the base; a pull acts against the target's own rows, so that with half of the tokens replayed half
-the dose does the same. The next training is the one with the largest expected gain: over all that its target score may
-come to, what it would be better than the best model within the margins, times the probability that every suite will be
-judged within its margin (Gardner et al. 2014, "Bayesian optimization with inequality constraints"). A model that was
-measured is judged by its own items and by all other models, not by its own items alone.
+both shrink towards the base. Replay leaves fewer tokens to the target: with half of them replayed, half of a pull's
+dose does the same, and twice the epochs teach as much. The next training is the one with the largest expected gain:
+over all that its target score may come to, what it would be better than the best model within the margins, times the
+probability that every suite will be judged within its margin (Gardner et al. 2014, "Bayesian optimization with
+inequality constraints"). A model that was measured is judged by its own items and by all other models, not by its own
+items alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from keeptune.recommend.doses import DoseRange, Setting
@@ -31,7 +32,7 @@ TOGETHER = 2  # remedies in one training
 SPARE = 0.5  # standard errors of a loss that its margin has room for: docs/search.md says what others give
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
-STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
+LEAST_ERROR = 0.05  # margins: what no item of a suite changed on may yet be off by as much
 ROUNDS = 10  # until the expected losses stay where they are
 QUANTILES = ndtri((np.arange(9) + 0.5) / 9)  # of what a target score may come to
 
@@ -179,8 +180,8 @@ def estimates(tried: Sequence[Tried], space: Space) -> list[Tried]:
     places = _Places.of(space)
     between = places.between(LOSS, x, x)
     found = [between.given(*_measured(between, x, models, suite)) for suite in range(len(models[0].losses))]
-    losses = np.stack([np.sinh(mean) / STEEP for mean, _ in found], axis=1)
-    errors = np.stack([spread for _, spread in found], axis=1) / _slope(losses)
+    losses = np.sinh(np.stack([mean for mean, _ in found], axis=1))
+    errors = np.stack([spread for _, spread in found], axis=1) * np.hypot(1, losses)
     better = (
         replace(model, losses=tuple(loss), errors=tuple(error))
         for model, loss, error in zip(models, losses.tolist(), errors.tolist(), strict=True)
@@ -200,38 +201,39 @@ def _losses(
     for suite in range(len(models[0].losses)):
         mean, spread = between.given(*_measured(own, x, models, suite))
         loss, error = np.array([(model.losses[suite], model.errors[suite]) for model in models]).T
-        noise = np.hypot(SEEDS, error[np.abs(loss - 1).argmin()] * _slope(1.0))  # of a measurement near the margin
+        noise = np.hypot(SEEDS, error[np.abs(loss - 1).argmin()] / np.hypot(1, 1))  # of a measurement at the margin
         after = spread * noise / np.hypot(spread, noise)  # standard deviation that is left then
         moves = spread**2 / np.hypot(spread, noise)  # standard deviation of what will then be expected
-        likely = likely * ndtr((np.arcsinh(STEEP) - spare * after - mean) / moves)
-        expected.append(np.sinh(mean) / STEEP)
+        likely = likely * ndtr((np.arcsinh(1.0) - spare * after - mean) / moves)
+        expected.append(np.sinh(np.maximum(mean, 0.0)))
     return np.stack(expected, axis=1), likely
 
 
 def _measured(own: Between, x: Sequence[Place], models: Sequence[Seen], suite: int) -> tuple[Floats, Floats]:
-    """asinh(STEEP * loss) of a suite under every model [N], and the covariance of what they are off by [N, N].
+    """asinh of a suite's loss in margins under every model [N], and the covariance of what they are off by [N, N].
 
-    The same items were asked of all models, so they are off together, as far as their items say so. The points on the
-    way to a training's model also share its seed. What a loss is off by is as large for small losses as for large ones,
-    but not its asinh: so both are a line through what the loss is expected to be, not through what was seen, and what
-    is expected is found in some rounds (an iterated extended Kalman filter; Bell and Cathey 1993).
+    That is the loss itself where it is within the margin, and its logarithm where it is large. The same items were
+    asked of all models, so they are off together, as far as their items say so. The points on the way to a training's
+    model also share its seed. What a loss is off by is as large for small losses as for large ones, but not its asinh:
+    so that is a line through what the loss is expected to be, not through what was seen, and what is expected is found
+    in some rounds (an iterated extended Kalman filter; Bell and Cathey 1993).
 
     Args:
         own: what is believed at the models themselves.
     """
     loss = np.array([model.losses[suite] for model in models])
-    error = np.array([model.errors[suite] for model in models])
+    error = np.maximum([model.errors[suite] for model in models], LEAST_ERROR)
     settings = [setting for setting, _ in x]
     seeds = SEEDS**2 * np.array([[float(a == b) for b in settings] for a in settings])
     together = _together([model.items[suite] if model.items else np.zeros(1) for model in models])
     sure = 1e-3 * np.eye(len(models))  # models whose items are all alike do not measure the same thing twice
 
     def line(y: Floats) -> tuple[Floats, Floats]:
-        expected = np.sinh(y) / STEEP
-        slope = _slope(expected)
-        return y + (loss - expected) * slope, np.outer(error * slope, error * slope) * together + seeds + sure
+        expected = np.sinh(y)
+        off = error / np.hypot(1, expected)
+        return y + (loss - expected) / np.hypot(1, expected), np.outer(off, off) * together + seeds + sure
 
-    y: Floats = np.arcsinh(STEEP * loss)
+    y: Floats = np.arcsinh(loss)
     for _ in range(ROUNDS):
         y = (y + own.given(*line(y))[0]) / 2
     return line(y)
@@ -246,12 +248,6 @@ def _together(items: Sequence[Floats]) -> Floats:
     return found
 
 
-def _slope(loss: ArrayLike) -> Floats:
-    """Of asinh(STEEP * loss)."""
-    slope: Floats = STEEP / np.sqrt(1 + (STEEP * np.asarray(loss)) ** 2)
-    return slope
-
-
 def _score(log_odds: Floats) -> Floats:
     score: Floats = 1 / (1 + np.exp(-log_odds))
     return score
@@ -264,34 +260,35 @@ class _Slopes:
     level: tuple[float, float]
     pull: tuple[float, float]  # from no dose to the largest
     share: tuple[float, float]
-    longer: tuple[float, float]  # for each power of e of the epochs
+    longer: tuple[float, float]  # for each power of e of the times that the target's rows are seen
     rate: tuple[float, float]  # and of the rate
     alpha: tuple[float, float]  # and of alpha
     start: float  # doubt about what differs between methods
     rest: float
-    bend: float = 1.0  # power of the reach of a dose with which it acts
+    bend: float  # power of the reach of a pull's dose with which it acts
 
 
 LOSS = _Slopes(
-    level=(3.5, 1.5),
-    pull=(-6, 4),
+    level=(2.7, 1.5),
+    pull=(-9, 4),
     share=(-3, 3),
     longer=(0.2, 0.4),
     rate=(0.5, 0.5),
     alpha=(1.5, 0.7),
     start=1,
     rest=0.7,
+    bend=2,
 )
 TARGET = _Slopes(
     level=(2, 2),
-    pull=(-8, 4),
-    share=(-0.5, 1),
-    longer=(0.3, 0.5),
+    pull=(-15, 7),
+    share=(0, 1),
+    longer=(2, 1),
     rate=(0.5, 0.7),
     alpha=(3.5, 2),
     start=1,
     rest=1,
-    bend=2,
+    bend=3,
 )
 WIDTH = 0.25  # of the way from no dose to the largest, over which the rest of a quantity changes
 WIDTH_OF_LOGS = 1.2  # the same of a logarithm of epochs, rates and alpha
@@ -319,10 +316,11 @@ class _Places:
         replayed = [sum(dose for name, dose in each.doses if self.remedies[name].share) for each in settings]
         alone = 1 - np.array(replayed)  # share of the tokens that are the target's: pulls act against these
         reach = [
-            doses.reach(np.array([each.dose(name) for each in settings]) / (1.0 if doses.share else alone)) ** bend
+            doses.reach(dose) if doses.share else doses.reach(dose / alone) ** bend
             for name, doses in self.remedies.items()
+            for dose in [np.array([each.dose(name) for each in settings])]
         ]
-        longer = np.log([each.longer for each in settings])
+        longer = np.log(np.array([each.longer for each in settings]) * alone)
         rate = np.log([each.lr / self.rate[each.method] for each in settings])
         own = [np.array([float(each.method == method) for each in settings]) for method in self.rate]
         return np.column_stack([np.ones(len(models)), *reach, longer, rate, np.log(alphas), *own])

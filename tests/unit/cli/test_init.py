@@ -69,6 +69,16 @@ def test_yes_asks_nothing_and_writes_a_recipe_that_can_be_read(folder: Path) -> 
     assert "train" in json.loads(Path("recipe.schema.json").read_text())["properties"]
 
 
+def test_without_a_train_part_nothing_is_trained_or_shown() -> None:
+    rows(KINDS["short answers"][0])
+    lines = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
+    parts = [{**line, "split": "validation" if n < 60 else "test"} for n, line in enumerate(lines)]
+    Path("rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in parts))
+    assert "0 train, 60 validation, 60 test" in init("--yes").output
+    config = read_recipe(StudyConfig, "rows.yaml")
+    assert config.arms == ("prompt",) and config.prompt.shots == (0,)
+
+
 def test_three_questions_at_most_and_none_that_is_answered() -> None:
     rows(KINDS["texts"][0])
     rows(KINDS["texts"][0], name="old.jsonl")

@@ -61,8 +61,8 @@ def test_the_same_history_asks_for_the_same_in_whatever_order_it_lies() -> None:
 
 
 def test_nothing_is_asked_for_twice_and_two_at_once_differ() -> None:
-    tried = climb(6)
-    assert len({each.setting for each in tried}) == len(tried) == 7
+    tried = climb(4)
+    assert len({each.setting for each in tried}) == len(tried) == 5
     first, second = ask(tried, SPACE, 2)
     assert first != second and {first, second}.isdisjoint(each.setting for each in tried)
 
@@ -165,7 +165,7 @@ def test_what_was_measured_surely_is_left_as_it_is() -> None:
     sure = [replace(each, models=tuple(replace(model, errors=(1e-4, 1e-4)) for model in each.models)) for each in tried]
     for before, after in zip(sure, estimates(sure, SPACE), strict=True):
         for mine, other in zip(before.models, after.models, strict=True):
-            np.testing.assert_allclose(other.losses, mine.losses, rtol=0.2)
+            np.testing.assert_allclose(other.losses, mine.losses, rtol=0.2, atol=0.1)
 
 
 def test_estimates_leave_out_what_a_search_may_not_try_and_know_no_order() -> None:
