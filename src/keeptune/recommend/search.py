@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from keeptune.recommend.doses import DoseRange, Setting
@@ -32,6 +32,7 @@ TOGETHER = 2  # remedies in one training
 SPARE = 0.5  # standard errors of a loss that its margin has room for: docs/search.md says what others give
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
+STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
 LEAST_ERROR = 0.05  # margins: what no item of a suite changed on may yet be off by as much
 ROUNDS = 10  # until the expected losses stay where they are
 QUANTILES = ndtri((np.arange(9) + 0.5) / 9)  # of what a target score may come to
@@ -180,8 +181,8 @@ def estimates(tried: Sequence[Tried], space: Space) -> list[Tried]:
     places = _Places.of(space)
     between = places.between(LOSS, x, x)
     found = [between.given(*_measured(between, x, models, suite)) for suite in range(len(models[0].losses))]
-    losses = np.sinh(np.stack([mean for mean, _ in found], axis=1))
-    errors = np.stack([spread for _, spread in found], axis=1) * np.hypot(1, losses)
+    losses = np.sinh(np.stack([mean for mean, _ in found], axis=1)) / STEEP
+    errors = np.stack([spread for _, spread in found], axis=1) / _slope(losses)
     better = (
         replace(model, losses=tuple(loss), errors=tuple(error))
         for model, loss, error in zip(models, losses.tolist(), errors.tolist(), strict=True)
@@ -201,22 +202,21 @@ def _losses(
     for suite in range(len(models[0].losses)):
         mean, spread = between.given(*_measured(own, x, models, suite))
         loss, error = np.array([(model.losses[suite], model.errors[suite]) for model in models]).T
-        noise = np.hypot(SEEDS, error[np.abs(loss - 1).argmin()] / np.hypot(1, 1))  # of a measurement at the margin
+        noise = np.hypot(SEEDS, error[np.abs(loss - 1).argmin()] * _slope(1.0))  # of a measurement at the margin
         after = spread * noise / np.hypot(spread, noise)  # standard deviation that is left then
         moves = spread**2 / np.hypot(spread, noise)  # standard deviation of what will then be expected
-        likely = likely * ndtr((np.arcsinh(1.0) - spare * after - mean) / moves)
-        expected.append(np.sinh(np.maximum(mean, 0.0)))
+        likely = likely * ndtr((np.arcsinh(STEEP) - spare * after - mean) / moves)
+        expected.append(np.sinh(np.maximum(mean, 0.0)) / STEEP)
     return np.stack(expected, axis=1), likely
 
 
 def _measured(own: Between, x: Sequence[Place], models: Sequence[Seen], suite: int) -> tuple[Floats, Floats]:
-    """asinh of a suite's loss in margins under every model [N], and the covariance of what they are off by [N, N].
+    """asinh(STEEP * loss) of a suite under every model [N], and the covariance of what they are off by [N, N].
 
-    That is the loss itself where it is within the margin, and its logarithm where it is large. The same items were
-    asked of all models, so they are off together, as far as their items say so. The points on the way to a training's
-    model also share its seed. What a loss is off by is as large for small losses as for large ones, but not its asinh:
-    so that is a line through what the loss is expected to be, not through what was seen, and what is expected is found
-    in some rounds (an iterated extended Kalman filter; Bell and Cathey 1993).
+    The same items were asked of all models, so they are off together, as far as their items say so. The points on the
+    way to a training's model also share its seed. What a loss is off by is as large for small losses as for large ones,
+    but not its asinh: so that is a line through what the loss is expected to be, not through what was seen, and what is
+    expected is found in some rounds (an iterated extended Kalman filter; Bell and Cathey 1993).
 
     Args:
         own: what is believed at the models themselves.
@@ -229,11 +229,11 @@ def _measured(own: Between, x: Sequence[Place], models: Sequence[Seen], suite: i
     sure = 1e-3 * np.eye(len(models))  # models whose items are all alike do not measure the same thing twice
 
     def line(y: Floats) -> tuple[Floats, Floats]:
-        expected = np.sinh(y)
-        off = error / np.hypot(1, expected)
-        return y + (loss - expected) / np.hypot(1, expected), np.outer(off, off) * together + seeds + sure
+        expected = np.sinh(y) / STEEP
+        slope = _slope(expected)
+        return y + (loss - expected) * slope, np.outer(error * slope, error * slope) * together + seeds + sure
 
-    y: Floats = np.arcsinh(loss)
+    y: Floats = np.arcsinh(STEEP * loss)
     for _ in range(ROUNDS):
         y = (y + own.given(*line(y))[0]) / 2
     return line(y)
@@ -246,6 +246,12 @@ def _together(items: Sequence[Floats]) -> Floats:
     if len(known) > 1:
         found[np.ix_(known, known)] = np.corrcoef(np.stack([items[n] for n in known]))
     return found
+
+
+def _slope(loss: ArrayLike) -> Floats:
+    """Of asinh(STEEP * loss)."""
+    slope: Floats = STEEP / np.hypot(1, STEEP * np.asarray(loss))
+    return slope
 
 
 def _score(log_odds: Floats) -> Floats:
@@ -269,26 +275,26 @@ class _Slopes:
 
 
 LOSS = _Slopes(
-    level=(2.7, 1.5),
-    pull=(-9, 4),
+    level=(3.5, 1.5),
+    pull=(-7, 4),
     share=(-3, 3),
     longer=(0.2, 0.4),
     rate=(0.5, 0.5),
     alpha=(1.5, 0.7),
     start=1,
     rest=0.7,
-    bend=2,
+    bend=1,
 )
 TARGET = _Slopes(
     level=(2, 2),
-    pull=(-15, 7),
+    pull=(-8, 5),
     share=(0, 1),
     longer=(2, 1),
     rate=(0.5, 0.7),
     alpha=(3.5, 2),
     start=1,
     rest=1,
-    bend=3,
+    bend=2,
 )
 WIDTH = 0.25  # of the way from no dose to the largest, over which the rest of a quantity changes
 WIDTH_OF_LOGS = 1.2  # the same of a logarithm of epochs, rates and alpha
