@@ -12,7 +12,7 @@ from keeptune.cli.options import AsJson, Overwrite, Quiet, Track, Verbose, print
 
 def demo(
     quick: Annotated[
-        bool, typer.Option(help="Fewer items and one rate per method: a verdict within a minute.")
+        bool, typer.Option(help="Fewer items and one rate per method: a verdict in a minute or two.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/demo or runs/demo-quick.")] = None,
     track: Track = None,

@@ -124,7 +124,7 @@ def test_studies_and_demos_are_held_apart_too(command: Command, folder: Path) ->
     assert "this one goes to runs/r-2" in command("study", "r.yaml")[0]
     assert isinstance(command("study", "r.yaml", "--out", "runs/r")[1], RunFolderError)
     assert command("demo", "--quick") == ("", None)
-    assert "this one goes to runs/demo-quick-2" in command("demo", "--quick", "--set", "train.epochs=2")[0]
+    assert "this one goes to runs/demo-quick-2" in command("demo", "--quick", "--set", "train.epochs=1")[0]
 
 
 def test_comparisons_and_evaluations_are_held_apart_too(command: Command) -> None:
