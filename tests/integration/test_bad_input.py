@@ -622,6 +622,15 @@ def test_a_completion_that_alone_exceeds_the_window_is_never_cut(
     refused(ended, DataError, "window")
 
 
+def test_data_without_a_train_part_is_trained_on_by_nothing(
+    keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path
+) -> None:
+    jsonl([{**row, "split": "validation" if n % 2 else "test"} for n, row in enumerate(rows())])
+    shutil.copytree(tiny_folder, tmp_path / "tiny")
+    ended = keeptune("study", recipe(tmp_path, arms=["lora"]), *FAST)
+    refused(ended, DataError, "field 'target'", "rows has held-out parts alone", "arms: [prompt]")
+
+
 def test_test_rows_found_in_training(keeptune: Run, jsonl: Run, rows: Run, tiny_folder: Path, tmp_path: Path) -> None:
     data = [{**row, "split": "train"} for row in rows(60)]
     data += [{**row, "split": "test"} for row in rows(90, seed=1)[60:]]

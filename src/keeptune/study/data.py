@@ -94,7 +94,7 @@ class TrainingData:
         if not train and not any(task.splits.train for task in self.targets.values()):
             raise DataError(
                 f"no row to train on: {', '.join(self.targets)} has held-out parts alone",
-                where="target",
+                field="target",
                 remedy="add a file with a train part, or leave prompting alone: arms: [prompt]",
             )
         if not train:
