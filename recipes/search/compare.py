@@ -33,7 +33,7 @@ class Outcome:
     harmed: float  # probability of a verdict Harmed on test items
 
 
-def run(strategy: Strategy, task: int, trainings: int, spare: float, as_seen: bool) -> Outcome:
+def run(strategy: Strategy, task: int, trainings: int, spare: float, as_seen: bool = False) -> Outcome:
     """One search of one task. Noise and items are the same for every strategy."""
     surface = Surface.draw(np.random.default_rng([task, 0]))
     noise = np.random.default_rng([task, 1])

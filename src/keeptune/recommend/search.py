@@ -276,7 +276,7 @@ class _Slopes:
 
 LOSS = _Slopes(
     level=(3.5, 1.5),
-    pull=(-7, 4),
+    pull=(-6, 4),
     share=(-3, 3),
     longer=(0.2, 0.4),
     rate=(0.5, 0.5),
@@ -287,9 +287,9 @@ LOSS = _Slopes(
 )
 TARGET = _Slopes(
     level=(2, 2),
-    pull=(-8, 5),
+    pull=(-8, 4),
     share=(0, 1),
-    longer=(2, 1),
+    longer=(1, 0.8),
     rate=(0.5, 0.7),
     alpha=(3.5, 2),
     start=1,
