@@ -33,7 +33,7 @@ def test_a_surface_has_the_shapes_that_were_seen() -> None:
 @pytest.mark.slow
 def test_the_process_loses_less_than_ladders_and_chance() -> None:
     regret = {
-        name: np.mean([run(STRATEGIES[name], task, 6, 1.0).regret for task in range(8)])
+        name: np.mean([run(STRATEGIES[name], task, 6, 1.0).regret for task in range(16)])
         for name in ("process", "ladders", "random")
     }
     assert regret["process"] < regret["ladders"] < regret["random"]
