@@ -33,10 +33,11 @@ from keeptune.core import allocator
 from keeptune.data.examples import Encoded
 from keeptune.methods.base import METHODS
 from keeptune.models.language_model import LanguageModel
-from keeptune.models.precision import pick_dtype
+from keeptune.models.precision import DTYPES, pick_dtype
 from keeptune.models.sketch import empty_model, sketch
 from keeptune.planning.memory import Layout
 from keeptune.planning.predict import Machine, MethodPlan, Overhead, Workload, measured_overhead
+from keeptune.study.settled import NAMES
 from keeptune.train.microbatch_autotune import WANTED
 
 QUICK = {"only": ["builtin"]}
@@ -61,7 +62,7 @@ class Case:
     @property
     def dtype(self) -> torch.dtype:
         """Of the stored weights."""
-        return {"bf16": torch.bfloat16, "fp32": torch.float32}[self.precision]
+        return DTYPES[self.precision]
 
     @property
     def layout(self) -> Layout:
@@ -196,7 +197,7 @@ def main() -> None:
     os.environ["GLIBC_TUNABLES"] = ""  # here and in the processes that train memory is kept as the program keeps it
     allocator.keep_memory()
     done = [json.loads(line) for line in options.results.read_text().splitlines()] if _there(options.results) else []
-    precision = "bf16" if pick_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "fp32"
+    precision = NAMES[str(pick_dtype("auto", torch.device("cpu")))]
     for case in (replace(each, precision=precision) for each in CASES):
         known = any(all(each.get(key) == value for key, value in asdict(case).items()) for each in done)
         if known or case.method not in options.methods or (options.only and case.shape not in options.only):

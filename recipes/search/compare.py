@@ -1,6 +1,6 @@
 """Compares search strategies on simulated tasks at equal numbers of trainings, as `make strategies` does.
 
-    python recipes/search/compare.py --tasks 100 [--only process ladders] [--budgets 12] [--spare 0.5] [--as-seen]
+    python recipes/search/compare.py --tasks 100 [--only process ladders] [--budgets 12] [--spare 0.5]
 
 TPE takes part where optuna is installed.
 """
@@ -33,7 +33,7 @@ class Outcome:
     harmed: float  # probability of a verdict Harmed on test items
 
 
-def run(strategy: Strategy, task: int, trainings: int, spare: float, as_seen: bool = False) -> Outcome:
+def run(strategy: Strategy, task: int, trainings: int, spare: float) -> Outcome:
     """One search of one task. Noise and items are the same for every strategy."""
     surface = Surface.draw(np.random.default_rng([task, 0]))
     noise = np.random.default_rng([task, 1])
@@ -43,8 +43,8 @@ def run(strategy: Strategy, task: int, trainings: int, spare: float, as_seen: bo
 
     done = strategy(surface, train, trainings, task, spare)
     tried = [trained.tried for trained in done]
-    judges = tried if as_seen else estimates(tried, surface.space(spare))
-    candidates = [each for trained, judge in zip(done, judges, strict=True) for each in trained.judged(judge, spare)]
+    better = estimates(tried, surface.space(spare))
+    candidates = [each for trained, judge in zip(done, better, strict=True) for each in trained.judged(judge, spare)]
     truths = {name: truth for trained in done for name, truth in trained.true().items()}
     chosen = choose(candidates, np.zeros(len(surface.items)))
     best = best_possible(surface)
@@ -73,14 +73,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--spare", type=float, default=SPARE)
-    parser.add_argument("--as-seen", action="store_true", help="judge every model by its own items alone")
     parser.add_argument("--only", nargs="*", choices=list(STRATEGIES), default=_there())
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
     args = parser.parse_args()
     for trainings in args.budgets:
         first = None
         for name in args.only:
-            found = [run(STRATEGIES[name], task, trainings, args.spare, args.as_seen) for task in range(args.tasks)]
+            found = [run(STRATEGIES[name], task, trainings, args.spare) for task in range(args.tasks)]
             regret = np.array([each.regret for each in found])
             first = regret if first is None else first
             print(

@@ -65,7 +65,7 @@ class Surface:
     errors: Floats  # standard error of a suite's loss in margins, validation items [S]
     items: Floats = field(repr=False)  # difficulty of every target item, 0 to 1 [N]
     flips: Floats = field(repr=False)  # what suites' items add to every model's losses, standard normal [S, N]
-    alike: float = 0.5  # share of what items add to a loss that is the same for every training
+    alike: float  # share of what items add to a loss that is the same for every training
 
     @classmethod
     def draw(cls, rng: np.random.Generator, items: int = 200) -> Surface:

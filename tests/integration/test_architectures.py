@@ -193,8 +193,12 @@ def test_loss_and_gradient_are_those_of_the_padded_engine_and_of_transformers(ca
         assert loss == pytest.approx(expected_loss, rel=1e-5)
         assert gradient.keys() == expected.keys()
         largest = max(float(each.abs().max()) for each in expected.values())
-        for name, each in expected.items():  # that of a bias of keys is nothing but rounding
-            tolerance = 1e-5 * float(each.abs().max()) + 5e-7 * largest
+        for (
+            name,
+            each,
+        ) in expected.items():  # that of a bias of keys is nothing but rounding, which processors differ in
+            rounding = (5e-7 if name.endswith("k_proj.bias") else 1e-7) * largest
+            tolerance = 1e-5 * float(each.abs().max()) + rounding
             assert_close(gradient[name], each, rtol=0, atol=tolerance, msg=name)
 
 

@@ -33,7 +33,7 @@ SPARE = 0.5  # standard errors of a loss that its margin has room for: docs/sear
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
 STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
-LEAST_ERROR = 0.05  # margins: what no item of a suite changed on may yet be off by as much
+LEAST_ERROR = 0.05  # smallest standard error of a loss, in margins: where no item changed it is still not known exactly
 ROUNDS = 10  # until the expected losses stay where they are
 QUANTILES = ndtri((np.arange(9) + 0.5) / 9)  # of what a target score may come to
 
@@ -133,15 +133,11 @@ def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
     settings = [setting for setting in space.settings() if setting not in done]
     if not settings:
         return None
-    places = _Places.of(space)
     at = [(setting, alpha) for setting in settings for alpha in ALPHAS]
-    seen = [(each.setting, model) for each in tried for model in each.models]
-    x = [(setting, model.alpha) for setting, model in seen]
-    models = [model for _, model in seen]
-    target, spread = _target(places, x, models, at)
-    losses, likely = _losses(places, x, models, at, space.spare)
-    estimated = [model for each in estimates(tried, space) for model in each.models]
-    best = max([space.base, *(model.target for model in estimated if model.worst(space.spare) <= 1)])
+    known = _Known.of(tried, space)
+    target, spread = _target(known, at)
+    losses, likely = _losses(known, at, space.spare)
+    best = max([space.base, *(model.target for model in known.estimated() if model.worst(space.spare) <= 1)])
     gains = np.maximum(_score(target[:, None] + spread[:, None] * QUANTILES) - best, 0.0).mean(1) * likely
     gains[[alpha < 1 and setting.method in space.whole for setting in settings for alpha in ALPHAS]] = 0.0
     by_setting = gains.reshape(len(settings), len(ALPHAS))
@@ -149,22 +145,12 @@ def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
     if by_setting[chosen].max() < LEAST:
         return None
     rows = range(chosen * len(ALPHAS), (chosen + 1) * len(ALPHAS))
-    errors = tuple(float(e) for e in np.min([model.errors for model in models], axis=0))
+    errors = tuple(float(e) for e in np.min([model.errors for model in known.models], axis=0))
     expected = [
-        Seen(alpha, float(_score(target[row])), models[0].error, tuple(losses[row].tolist()), errors)
+        Seen(alpha, float(_score(target[row])), known.models[0].error, tuple(losses[row].tolist()), errors)
         for alpha, row in zip(ALPHAS, rows, strict=True)
     ]
     return Tried(settings[chosen], tuple(expected))
-
-
-def _target(places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Sequence[Place]) -> tuple[Floats, Floats]:
-    """Mean and standard deviation [M] of the log odds of target scores."""
-    scores = np.array([model.target for model in models])
-    errors = np.array([model.error for model in models])
-    floor = np.maximum(errors.max(), 1e-3) / 4  # a score of nothing is not infinitely bad
-    clipped = np.clip(scores, floor, 1 - floor)
-    noise = np.hypot(SEEDS, np.maximum(errors, floor) / (clipped * (1 - clipped) + floor))
-    return places.between(TARGET, x, at).given(np.log(clipped / (1 - clipped)), np.diag(noise**2))
 
 
 def estimates(tried: Sequence[Tried], space: Space) -> list[Tried]:
@@ -174,34 +160,66 @@ def estimates(tried: Sequence[Tried], space: Space) -> list[Tried]:
     they were not wrong on the same items.
     """
     held = [each for each in tried if space.holds(each.setting)]
-    x = [(each.setting, model.alpha) for each in held for model in each.models]
-    models = [model for each in held for model in each.models]
-    if not models or not models[0].losses:
+    if not held:
         return list(tried)
-    places = _Places.of(space)
-    between = places.between(LOSS, x, x)
-    found = [between.given(*_measured(between, x, models, suite)) for suite in range(len(models[0].losses))]
-    losses = np.sinh(np.stack([mean for mean, _ in found], axis=1)) / STEEP
-    errors = np.stack([spread for _, spread in found], axis=1) / _slope(losses)
-    better = (
-        replace(model, losses=tuple(loss), errors=tuple(error))
-        for model, loss, error in zip(models, losses.tolist(), errors.tolist(), strict=True)
-    )
+    better = iter(_Known.of(held, space).estimated())
     return [
         replace(each, models=tuple(next(better) for _ in each.models)) if space.holds(each.setting) else each
         for each in tried
     ]
 
 
-def _losses(
-    places: _Places, x: Sequence[Place], models: Sequence[Seen], at: Sequence[Place], spare: float
-) -> tuple[NDArray[np.float64], Floats]:
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """Models that were looked at: where they lie, and what was measured there."""
+
+    places: _Places
+    x: Sequence[Place]
+    models: Sequence[Seen]
+    own: Between  # what is believed of losses at the models before they were measured
+    measured: Sequence[tuple[Floats, Floats]]  # of every suite, see `_measured`
+
+    @classmethod
+    def of(cls, tried: Sequence[Tried], space: Space) -> _Known:
+        """Of all trainings."""
+        places = _Places.of(space)
+        x = [(each.setting, model.alpha) for each in tried for model in each.models]
+        models = [model for each in tried for model in each.models]
+        own = places.between(LOSS, x, x)
+        alone = _noise_alone([setting for setting, _ in x])
+        measured = [_measured(own, alone, models, suite) for suite in range(len(models[0].losses))]
+        return cls(places, x, models, own, measured)
+
+    def estimated(self) -> list[Seen]:
+        """The models, every loss as all of them together say it is."""
+        if not self.measured:
+            return list(self.models)
+        found = [self.own.given(*each) for each in self.measured]
+        losses = np.sinh(np.stack([mean for mean, _ in found], axis=1)) / STEEP
+        errors = np.stack([spread for _, spread in found], axis=1) / _slope(losses)
+        return [
+            replace(model, losses=tuple(loss), errors=tuple(error))
+            for model, loss, error in zip(self.models, losses.tolist(), errors.tolist(), strict=True)
+        ]
+
+
+def _target(known: _Known, at: Sequence[Place]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation [M] of the log odds of target scores."""
+    scores = np.array([model.target for model in known.models])
+    errors = np.array([model.error for model in known.models])
+    floor = np.maximum(errors.max(), 1e-3) / 4  # a score of nothing is not infinitely bad
+    clipped = np.clip(scores, floor, 1 - floor)
+    noise = np.hypot(SEEDS, np.maximum(errors, floor) / (clipped * (1 - clipped) + floor))
+    between = known.places.between(TARGET, known.x, at)
+    return between.given(np.log(clipped / (1 - clipped)), np.diag(noise**2))
+
+
+def _losses(known: _Known, at: Sequence[Place], spare: float) -> tuple[NDArray[np.float64], Floats]:
     """Expected losses in margins [M, S], and the probability that all of them will be judged within the margins [M]."""
-    between, expected, likely = places.between(LOSS, x, at), [], np.ones(len(at))
-    own = places.between(LOSS, x, x)
-    for suite in range(len(models[0].losses)):
-        mean, spread = between.given(*_measured(own, x, models, suite))
-        loss, error = np.array([(model.losses[suite], model.errors[suite]) for model in models]).T
+    between, expected, likely = known.places.between(LOSS, known.x, at), [], np.ones(len(at))
+    for suite, measured in enumerate(known.measured):
+        mean, spread = between.given(*measured)
+        loss, error = np.array([(model.losses[suite], model.errors[suite]) for model in known.models]).T
         noise = np.hypot(SEEDS, error[np.abs(loss - 1).argmin()] * _slope(1.0))  # of a measurement at the margin
         after = spread * noise / np.hypot(spread, noise)  # standard deviation that is left then
         moves = spread**2 / np.hypot(spread, noise)  # standard deviation of what will then be expected
@@ -210,33 +228,39 @@ def _losses(
     return np.stack(expected, axis=1), likely
 
 
-def _measured(own: Between, x: Sequence[Place], models: Sequence[Seen], suite: int) -> tuple[Floats, Floats]:
+def _measured(own: Between, alone: Floats, models: Sequence[Seen], suite: int) -> tuple[Floats, Floats]:
     """asinh(STEEP * loss) of a suite under every model [N], and the covariance of what they are off by [N, N].
 
-    The same items were asked of all models, so they are off together, as far as their items say so. The points on the
-    way to a training's model also share its seed. What a loss is off by is as large for small losses as for large ones,
-    but not its asinh: so that is a line through what the loss is expected to be, not through what was seen, and what is
-    expected is found in some rounds (an iterated extended Kalman filter; Bell and Cathey 1993).
+    The same items were asked of all models, so they are off together, as far as their items say so. What a loss is off
+    by is as large for small losses as for large ones, but not its asinh: so that is a line through what the loss is
+    expected to be, not through what was seen, and what is expected is found in some rounds (an iterated extended Kalman
+    filter; Bell and Cathey 1993).
 
     Args:
         own: what is believed at the models themselves.
+        alone: covariance of what no items decide [N, N].
+        models: that were looked at.
+        suite: its place among the suites.
     """
     loss = np.array([model.losses[suite] for model in models])
     error = np.maximum([model.errors[suite] for model in models], LEAST_ERROR)
-    settings = [setting for setting, _ in x]
-    seeds = SEEDS**2 * np.array([[float(a == b) for b in settings] for a in settings])
     together = _together([model.items[suite] if model.items else np.zeros(1) for model in models])
-    sure = 1e-3 * np.eye(len(models))  # models whose items are all alike do not measure the same thing twice
 
     def line(y: Floats) -> tuple[Floats, Floats]:
         expected = np.sinh(y) / STEEP
         slope = _slope(expected)
-        return y + (loss - expected) * slope, np.outer(error * slope, error * slope) * together + seeds + sure
+        return y + (loss - expected) * slope, np.outer(error * slope, error * slope) * together + alone
 
     y: Floats = np.arcsinh(STEEP * loss)
     for _ in range(ROUNDS):
         y = (y + own.given(*line(y))[0]) / 2
     return line(y)
+
+
+def _noise_alone(settings: Sequence[Setting]) -> Floats:
+    """Covariance of what models are off by without any item [N, N]: the points of one training share its seed."""
+    seeds: Floats = SEEDS**2 * np.array([[float(a == b) for b in settings] for a in settings])
+    return seeds + 1e-3 * np.eye(len(settings))  # models whose items are all alike do not measure the same thing twice
 
 
 def _together(items: Sequence[Floats]) -> Floats:

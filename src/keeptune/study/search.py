@@ -7,7 +7,7 @@ done. Everything that it looks at are validation items; only what it chose sees 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -98,24 +98,16 @@ class Search:
         return self._write()
 
     def tried(self) -> list[Tried]:
-        """The history as the strategy reads it; an arm with a remedy without a dose has no place in it."""
-        return [
-            Tried(setting, tuple(model.seen for model in models))
-            for trial, models in self._by_trial().items()
-            if (setting := _setting(trial)) is not None
-        ]
+        """The history as the strategy reads it."""
+        return list(_placed(self._by_trial()).values())
 
     def models(self) -> list[Model]:
         """Everything that was looked at, every loss as all of it together says it is."""
         found = self._by_trial()
-        placed = [models for trial, models in found.items() if _setting(trial) is not None]
-        better = [seen for each in estimates(self.tried(), self._space()) for seen in each.models]
-        estimated = dict(zip((self._name(model) for models in placed for model in models), better, strict=True))
-        return [
-            replace(model, seen=estimated.get(self._name(model), model.seen))
-            for models in found.values()
-            for model in models
-        ]
+        placed = _placed(found)
+        for trial, better in zip(placed, estimates(list(placed.values()), self._space()), strict=True):
+            found[trial] = [replace(model, seen=seen) for model, seen in zip(found[trial], better.models, strict=True)]
+        return [model for models in found.values() for model in models]
 
     def summary(self, models: Sequence[Model], choice: Model | None) -> SearchSummary:
         """What is written down of the search so far."""
@@ -279,8 +271,14 @@ def finish_search(work: Work, ledger: Ledger, found: Found | None, tested: Seque
     return [Tuned(arm, [ledger.arm(trial, model.alpha) for trial in trials], found.summary.tokens + known)]
 
 
-def _setting(trial: Trial) -> Setting | None:
-    return setting_of(trial.arm, trial.lr, trial.longer)
+def _placed(found: Mapping[Trial, Sequence[Model]]) -> dict[Trial, Tried]:
+    """Trainings as the strategy reads them; an arm with a remedy without a dose has no place among them."""
+    settings = {trial: setting_of(trial.arm, trial.lr, trial.longer) for trial in found}
+    return {
+        trial: Tried(setting, tuple(model.seen for model in found[trial]))
+        for trial, setting in settings.items()
+        if setting is not None
+    }
 
 
 def _arm(model: Model, config: StudyConfig) -> Arm:
