@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from keeptune.core.records import Costs, DataCard, SkippedRecord, SpikeRecord, StepRecord, ValidationRecord
+from keeptune.core.records import Costs, DataCard, RowLoss, SkippedRecord, SpikeRecord, StepRecord, ValidationRecord
 
 ENDS = 10  # the first and the last of so many parts of a training are compared
 MOVED = 0.05  # share of a loss below which it counts as unmoved
@@ -24,6 +24,7 @@ class Training:
     validation: Sequence[ValidationRecord] = ()
     skipped: Sequence[SkippedRecord] = ()
     spikes: Sequence[SpikeRecord] = ()
+    hardest: Sequence[RowLoss] = ()  # validation rows with the largest loss
 
 
 def likely_cause(training: Training, cards: Sequence[DataCard], costs: Costs) -> str:

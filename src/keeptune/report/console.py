@@ -27,7 +27,7 @@ from keeptune.report.formatting import (
     scored_in,
 )
 from keeptune.report.sections.sequences import SequenceTable, sequences
-from keeptune.report.sections.trouble import spike_rows
+from keeptune.report.sections.trouble import hardest_rows, spike_rows
 
 STYLES = {
     "Retained": "green",
@@ -86,7 +86,7 @@ def print_summary(summary: Summary, console: Console) -> None:
 
 
 def _trouble(summary: Summary) -> Iterator[Text]:
-    """Why a training learned nothing, and the rows behind losses that stood out."""
+    """Why a training learned nothing, and the rows behind losses that stood out or, at the end, were the largest."""
     for arm in summary.arms:
         if arm.cause is not None:
             yield Text(f"{arm.label} learned nothing; likely cause: {arm.cause}", style="yellow")
@@ -94,6 +94,10 @@ def _trouble(summary: Summary) -> Iterator[Text]:
             yield Text(
                 f"{arm.label}, step {spike.step}: loss {spike.loss} after {spike.usual}; {'; '.join(spike.rows)}"
             )
+    named = [arm for arm in summary.arms if arm.hardest]
+    if named:
+        best = max(named, key=lambda arm: (arm.name == summary.recommendation.arm, arm.target.mean))
+        yield Text(f"{best.label}, validation rows with the largest loss: {hardest_rows(best)}", style="dim")
 
 
 def _against_plan(summary: Summary) -> Text | None:

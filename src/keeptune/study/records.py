@@ -15,6 +15,7 @@ from keeptune.core.records import (
     Drift,
     ItemRecord,
     Record,
+    RowLoss,
     SearchSummary,
     read_json,
     read_records,
@@ -124,6 +125,7 @@ class TrialRecord(KeyedRecord):
     examples: int  # training rows
     validation: ValidationScores
     row_losses: tuple[float, ...] = ()  # nats of every validation row of the targets; the same rows in all trials
+    hardest: tuple[RowLoss, ...] = ()  # of these rows, the largest loss per trained token first
     validation_loss: float | None
     diverged: bool
     skipped: int = 0  # steps without an update, because loss or gradient was not finite

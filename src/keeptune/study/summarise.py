@@ -194,6 +194,7 @@ def _row(measured: Measured, arm: ScoredArm) -> ArmSummary:
         folder=f"arms/{arm.name}",
         note=_note(measured, arm),
         spikes=tuple(training.spikes) if training else (),
+        hardest=tuple(training.hardest) if training else (),
         cause=likely_cause(training, measured.cards, costs) if training and stuck else None,
     )
 

@@ -181,7 +181,7 @@ def arms() -> tuple[ArmSummary, ...]:
     )
     prompts = [fixture.prompt_arm(s, m, t) for s, m, t in ((0, 0.031, 58.2), (1, 0.112, 141.0), (4, 0.230, 389.5))]
     first, *trained = (trained_arm(i, generator) for i in range(len(TRAINED)))
-    first = first.model_copy(update={"spikes": (SPIKE,)})
+    first = first.model_copy(update={"spikes": (SPIKE,), "hardest": SPIKE.rows})
     trained[-1] = trained[-1].model_copy(update={"cause": "rate: the training loss stayed where it was"})
     return (*prompts, first, *trained, left_out)
 

@@ -174,3 +174,5 @@ def test_what_went_wrong_in_training_is_said_with_its_rows() -> None:
     text = " ".join(printed(large.large()).split())
     assert "Full fine-tuning, lr 0.0003, step 140: loss 5.210 after 1.320; orders.jsonl, line 1204 (9.40)" in text
     assert "IA3, lr 0.01 learned nothing; likely cause: rate: the training loss stayed where it was" in text
+    named = "orders.jsonl, line 1204 (9.40); orders.jsonl, line 7 (6.10); row c (1.10)"
+    assert f"Full fine-tuning, lr 0.0003, validation rows with the largest loss: {named}" in text

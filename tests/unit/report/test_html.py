@@ -15,7 +15,7 @@ import fixture_summary as fixture
 import pytest
 
 from keeptune.core.errors import DataError
-from keeptune.core.records import Interval, Score, Summary, ValidationRecord
+from keeptune.core.records import Interval, RowLoss, Score, Summary, ValidationRecord
 from keeptune.report.html import render, write_report
 
 LIMIT = 3_000_000
@@ -238,6 +238,13 @@ def test_the_last_improvement_is_the_kept_checkpoint(tmp_path: Path) -> None:
     rows = [ValidationRecord(step=s, loss=2 - s / 100, best=True) for s in (10, 20, 30)]
     path.write_text("".join(row.model_dump_json() + "\n" for row in rows), encoding="utf-8")
     assert "best validation loss 1.700 at step 30" in Page(write_report(tmp_path).read_text(encoding="utf-8")).text
+
+
+def test_validation_rows_with_the_largest_loss_are_named_beside_the_curve(tmp_path: Path) -> None:
+    row = RowLoss(id="a", loss=4.25, path="/home/me/rows.jsonl", line=12)
+    arms = tuple(arm.model_copy(update={"hardest": (row,)}) for arm in fixture.arms())
+    text = Page(write_report(fixture.write_run(tmp_path, fixture.study(arms=arms))).read_text(encoding="utf-8")).text
+    assert "Validation rows with the largest loss (nats per trained token): rows.jsonl, line 12 (4.25)." in text
 
 
 def test_folders_outside_the_summary_are_not_needed(tmp_path: Path) -> None:

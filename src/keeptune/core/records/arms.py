@@ -6,7 +6,7 @@ from typing import Literal
 
 from keeptune.core.records.base import Record
 from keeptune.core.records.items import Estimate, Interval, Score
-from keeptune.core.records.training import SpikeRecord
+from keeptune.core.records.training import RowLoss, SpikeRecord
 from keeptune.core.records.verdicts import Overall, SuiteLosses, SuiteVerdict
 
 
@@ -99,6 +99,7 @@ class ArmSummary(Record):
     drift: Drift | None = None
     alpha: float | None = None  # interpolated arms: 0 is the base, 1 the tuned model
     spikes: tuple[SpikeRecord, ...] = ()  # steps of its training whose loss stood out
+    hardest: tuple[RowLoss, ...] = ()  # validation rows that its checkpoint finds least likely, the largest loss first
     cause: str | None = None  # likely, where it learned nothing: "rate: ..."
     not_run: str | None = None  # "needs 18 GB": then nothing was measured
 

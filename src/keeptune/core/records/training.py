@@ -43,7 +43,7 @@ class RowLoss(Record):
     """A training row and its loss."""
 
     id: str
-    loss: float  # nats per trained token, right after the step
+    loss: float  # nats per trained token
     path: str = ""  # where the row came from, where that is known
     line: int = 0
 
@@ -54,7 +54,7 @@ class SpikeRecord(Record):
     step: int
     loss: float  # nats per trained token
     usual: float  # median of the steps before
-    rows: tuple[RowLoss, ...]  # the largest loss first
+    rows: tuple[RowLoss, ...]  # the largest loss right after the step first
 
 
 class ValidationRecord(Record):

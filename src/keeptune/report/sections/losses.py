@@ -13,6 +13,7 @@ from keeptune.core.errors import DataError
 from keeptune.core.records import Record, StepRecord, ValidationRecord, read_records
 from keeptune.report.arms import ArmView, ran
 from keeptune.report.lossplot import loss_axis, loss_chart
+from keeptune.report.sections.trouble import hardest_rows
 from keeptune.report.svg import Axis
 
 R = TypeVar("R", bound=Record)
@@ -28,6 +29,7 @@ class Curve:
     files: str
     kept: ValidationRecord | None  # the checkpoint that was kept
     note: str | None  # what is wrong with the records
+    hardest: str  # validation rows with the largest loss
 
 
 def curves(views: Sequence[ArmView], run: Path) -> tuple[Curve, ...]:
@@ -50,7 +52,7 @@ def curves(views: Sequence[ArmView], run: Path) -> tuple[Curve, ...]:
         chart = loss_chart(steps, validation, axis, f"Training and validation loss of {v.label}")
         kept = max((r for r in validation if r.best), key=lambda r: r.step, default=None)
         files = f"{v.arm.folder}/steps.jsonl, validation.jsonl"
-        made.append(Curve(v.label, chart, len(steps), files, kept, fault))
+        made.append(Curve(v.label, chart, len(steps), files, kept, fault, hardest_rows(v.arm)))
     return tuple(made)
 
 

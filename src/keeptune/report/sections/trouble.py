@@ -42,6 +42,11 @@ def spike_rows(arm: ArmSummary) -> tuple[SpikeRow, ...]:
     )
 
 
+def hardest_rows(arm: ArmSummary) -> str:
+    """The validation rows that an arm's checkpoint finds least likely, with their losses; empty without any."""
+    return "; ".join(f"{where(row)} ({row.loss:.2f})" for row in arm.hardest)
+
+
 def where(row: RowLoss) -> str:
     """'rows.jsonl, line 12', or the id of a row that came from no file."""
     return f"{Path(row.path).name}, line {row.line}" if row.path else f"row {row.id}"

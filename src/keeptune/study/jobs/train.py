@@ -21,6 +21,7 @@ from keeptune.study.records import Checkpoint, TrialRecord, ValidationScores
 from keeptune.study.schedule.estimates import Estimates
 from keeptune.study.scorer import Scorer
 from keeptune.study.trial import Trial
+from keeptune.study.trouble import hardest
 from keeptune.study.workplace import Workplace
 from keeptune.tracking.base import Callback, Run
 from keeptune.tracking.console import Progress
@@ -107,6 +108,7 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
         key=ledger.trial_key(trial),
     )
     try:
+        losses = row_nats(lm, rows.validation)
         return TrialRecord(
             key=ledger.trial_key(trial),
             name=trial.name,
@@ -117,7 +119,8 @@ def _train(workplace: Workplace, trial: Trial) -> TrialRecord:
             seed=trial.seed,
             examples=len(rows.train),
             validation=score_on_validation(workplace.scorer, baseline),
-            row_losses=tuple(row_nats(lm, rows.validation)),
+            row_losses=tuple(losses),
+            hardest=hardest(rows.validation, losses),
             validation_loss=result.best_loss,
             diverged=result.diverged,
             skipped=result.skipped,
