@@ -82,6 +82,13 @@ def test_a_model_is_scored_and_planned_for() -> None:
     assert printed("forecast", "plan", "recipe.yaml", "--devices", "1xH100-80GB")["forecasts"]
 
 
+@pytest.mark.slow
+def test_a_page_that_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keeptune.chat.server.ChatServer.serve_forever", lambda server: None)  # it would not come back
+    served = printed("serving", "chat", "builtin", "--port", "0", "--device", "cpu")
+    assert served["url"].startswith("http://127.0.0.1:") and served["columns"] == 1
+
+
 SMALL = ("workers=1", "train.max_steps=2", "validation_items=20", "test_items=20", "prompt.shots=[0]")
 
 

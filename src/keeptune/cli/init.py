@@ -40,7 +40,7 @@ def init(
     """Look at a data file, ask at most three questions, and write a commented recipe that runs."""
     from keeptune.core.errors import ConfigError
     from keeptune.core.files import write_whole
-    from keeptune.inspect.draft import Drafted, draft, look
+    from keeptune.inspect.draft import NO_TRAIN, Drafted, draft, look
 
     path = out or Path(f"{Path(data.removeprefix('hf:')).stem}.yaml")
     if path.exists() and not overwrite:
@@ -50,6 +50,8 @@ def init(
     if not (quiet or as_json):
         counted = ", ".join(f"{n:,} {part}" for part, n in found.rows.items())
         typer.echo(f"{data}: {counted}; {found.answers}; metric {found.metric}")
+        if not found.rows["train"]:
+            typer.echo(f"note: {NO_TRAIN}: the recipe asks prompts alone")
     text = draft(data, found, _answers(model, retain, budget, ask=not yes), path, columns)
 
     from keeptune.core.config import parse_recipe

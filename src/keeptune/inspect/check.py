@@ -112,7 +112,7 @@ def check(
         layout=loaded.layout,
         rows=len(loaded.examples) + len(loaded.quarantined),
         examples=len(loaded.examples),
-        clusters=_distinct(example.cluster for example in loaded.examples),
+        clusters=_distinct(row.cluster for rows in parts.values() for row in rows),
         most_references=max(len(_references(example, loaded.layout)) for example in loaded.examples),
         parts=_counted(parts, carved),
         lengths=_lengths(loaded.examples, loaded.layout),
@@ -154,7 +154,7 @@ def _token_notes(found: Survey | None, encoder: Encoder | None, known: Spelled) 
 
 
 def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
-    """The parts that training would use, which are carved out, rows that look like others, why there are no parts."""
+    """The parts that training would use, which are carved out, rows that look like others, and what parts are missing."""
     named = {example.part for example in loaded.examples}
     try:
         columns = (loaded.layout.prompt_columns if loaded.layout else None) or None
@@ -165,7 +165,8 @@ def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
         splits = split(together)
     except DataError as error:
         return Splits(loaded.examples, (), ()), set(), 0, (f"not split: {error.message}",)
-    return splits, {name for name in PARTS[1:] if name not in named}, alike, ()
+    lacking = () if splits.train else ("no part is called train: nothing can be trained on these rows as they are",)
+    return splits, {name for name in PARTS[1:] if name not in named}, alike, lacking
 
 
 def prompt_text(example: Example, layout: ColumnSchema) -> str:

@@ -17,6 +17,7 @@ from keeptune.evaluate.task import Task, build_task
 LOOKED_AT = 500  # rows that say what kind of task it is
 ENOUGH_ITEMS = 1000  # test items that settle a margin of a few points; more only take time
 MANY_ROWS = 10_000  # from here one pass over the rows is enough to begin with
+NO_TRAIN = "No part of the rows is called train"
 FEW_ROWS = 50  # of a test part; with fewer nothing can be told
 BUILTIN_SUITES = ("addition", "agreement", "opposites", "prose")  # skills that the built-in model has
 
@@ -186,7 +187,7 @@ def _retained(answers: Answers) -> list[str]:
 def _arms(found: Look, answers: Answers) -> list[str]:
     if not found.rows["train"]:
         return [
-            "# The file has no train part: nothing can be trained or shown. With one, add full, lora and more shots.",
+            f"# {NO_TRAIN}: nothing can be trained or shown. With one, add full, lora and more shots.",
             "arms: [prompt]",
             "prompt: {shots: [0]}",
         ]

@@ -91,12 +91,6 @@ class TrainingData:
         """(train rows, validation rows, task of every train row)."""
         parts = [self._parts(task, seed) for task in self.targets.values()]
         train, validation = (Concat(part) for part in zip(*parts, strict=True))
-        if not train and not any(task.splits.train for task in self.targets.values()):
-            raise DataError(
-                f"no row to train on: {', '.join(self.targets)} has held-out parts alone",
-                field="target",
-                remedy="add a file with a train part, or leave prompting alone: arms: [prompt]",
-            )
         if not train:
             raise DataError("no training row fits the model's window", remedy="set overlong: truncate_prompt")
         tasks = [name for name, (rows, _) in zip(self.targets, parts, strict=True) for _ in range(len(rows))]

@@ -215,12 +215,19 @@ def workplace_of(prepared: Prepared, lm: LanguageModel, messages: Messages) -> W
 
 def _check(config: StudyConfig, targets: Sequence[Task], suites: Sequence[Task], held_out: Sequence[Task]) -> None:
     """Refuse what would fail only after hours: two tasks of one name, orders of unknown targets, remedies that need
-    retained suites.
+    retained suites, trainings without a row.
     """
     names = [task.name for task in (*targets, *suites, *held_out)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"two tasks are called '{twice[0]}'", remedy="give one of them another name:")
+    if config.every_arm and not any(task.splits.train for task in targets):
+        raise DataError(
+            f"no row to train on: {', '.join(task.name for task in targets)} has held-out parts alone",
+            field="target",
+            remedy="call one of the parts train, leave out the column that names parts, or leave prompting alone:"
+            " arms: [prompt]",
+        )
     for order in config.sequence.orders if config.sequence else ():
         check_order(order, [task.name for task in targets])
     if config.searches and not suites:

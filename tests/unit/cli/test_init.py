@@ -74,7 +74,9 @@ def test_without_a_train_part_nothing_is_trained_or_shown() -> None:
     lines = [json.loads(line) for line in Path("rows.jsonl").read_text().splitlines()]
     parts = [{**line, "split": "validation" if n < 60 else "test"} for n, line in enumerate(lines)]
     Path("rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in parts))
-    assert "0 train, 60 validation, 60 test" in init("--yes").output
+    said = init("--yes").output
+    assert "0 train, 60 validation, 60 test" in said
+    assert "note: No part of the rows is called train: the recipe asks prompts alone" in said
     config = read_recipe(StudyConfig, "rows.yaml")
     assert config.arms == ("prompt",) and config.prompt.shots == (0,)
 

@@ -58,6 +58,14 @@ def test_too_few_rows_to_split(report: Any) -> None:
     assert "not split: 2 rows" in found.notes[0]
 
 
+def test_without_a_train_part_it_says_so_and_clusters_are_those_of_the_parts(report: Any) -> None:
+    found = report(rows(20, "dev") + rows(10, "test", 20))
+    assert "no part is called train: nothing can be trained on these rows as they are" in found.notes
+    alike = [*rows(40), {**rows(1)[0], "text": sentence(0).upper()}]
+    found = report(alike)
+    assert found.alike == 1 and found.clusters == sum(part.clusters for part in found.parts) == 40
+
+
 def test_labels_by_part(report: Any) -> None:
     found = report(rows(21, "train") + rows(3, "validation", 21) + rows(6, "test", 24))
     assert list(found.labels) == ["no", "yes"]
@@ -72,7 +80,7 @@ def test_copies_and_contradictions(report: Any) -> None:
     (repeat,) = found.copies.repeats
     assert [row.line for row in repeat] == [4, 13]
     assert [(first.line, other.line) for first, other in found.copies.conflicts] == [(6, 14), (8, 15)]
-    assert found.clusters == 23
+    assert found.clusters == 22
 
 
 def test_a_prompt_in_capitals_with_the_same_answer_is_no_contradiction(report: Any) -> None:
