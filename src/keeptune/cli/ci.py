@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from keeptune import __version__
 from keeptune.cli.options import AsJson, Quiet, Verbose, print_json
 
 app = typer.Typer(help="Gate a CI job on what a model has lost.", no_args_is_help=True)
@@ -16,25 +17,36 @@ app = typer.Typer(help="Gate a CI job on what a model has lost.", no_args_is_hel
 GITHUB, GITLAB = Path(".github/workflows/keeptune.yml"), Path(".gitlab/keeptune.yml")
 RUN = "runs/ci"
 OUTPUTS = f"--out {RUN} --overwrite --junit keeptune.xml --markdown keeptune.md"
-HEAD = """# Written by `keeptune ci init`. Fails with 10 where a suite is Harmed, with 11 where one is undecided.
-# To let undecided suites pass, put `|| [ $? -eq 11 ]` behind the comparison.
+HEAD = """\
+# Written by `keeptune ci init`. Fails with 10 where a suite is Harmed, with 11 where none is and one is undecided;
+# codes 1 to 5 are errors. To let undecided suites pass, put `|| [ $? -eq 11 ]` behind the comparison.
 # Until keeptune is on PyPI, install it from its repository: pip install "keeptune @ git+URL".
 """
+INSTALL = f"pip install keeptune=={__version__} --extra-index-url https://download.pytorch.org/whl/cpu"
 
 WORKFLOW = """{head}name: keeptune
 on: [pull_request]
+permissions:
+  contents: read
 jobs:
   compare:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
-        with: {{python-version: "3.11"}}
-      - run: pip install keeptune
+        with: {{python-version: "3.11", cache: pip, cache-dependency-path: {path}}}
+      - uses: actions/cache@v4 # the base's answers, and models of the hub
+        with:
+          path: |
+            ~/.cache/keeptune
+            ~/.cache/huggingface
+          key: keeptune-${{{{ github.run_id }}}}
+          restore-keys: keeptune-
+      - run: {install}
       - name: Did the model lose anything?
         run: |
           {command}
-      - if: always()
+      - if: always() && hashFiles('keeptune.md') != ''
         run: cat keeptune.md >> "$GITHUB_STEP_SUMMARY"
       - if: always()
         uses: actions/upload-artifact@v4
@@ -48,8 +60,18 @@ jobs:
 
 PIPELINE = """{head}keeptune:
   image: python:3.11
+  rules:
+    - if: $CI_PIPELINE_SOURCE == "merge_request_event"
+  variables:
+    PIP_CACHE_DIR: $CI_PROJECT_DIR/.cache/pip
+    KEEPTUNE_CACHE: $CI_PROJECT_DIR/.cache/keeptune
+    HF_HOME: $CI_PROJECT_DIR/.cache/huggingface
+  cache: # packages, the base's answers, and models of the hub
+    key: keeptune
+    paths: [.cache/]
+    when: always
   script:
-    - pip install keeptune
+    - {install}
     - |
       {command}
   artifacts:
@@ -95,7 +117,7 @@ def init_command(
     if path.exists() and not overwrite:
         raise ConfigError("is there already", where=str(path), remedy="say --overwrite, or add the job by hand")
     command = f"keeptune compare {shlex.join(compare)} {OUTPUTS}"
-    write_whole(path, text.format(head=HEAD, command=command, run=RUN))
+    write_whole(path, text.format(head=HEAD, path=path, install=INSTALL, command=command, run=RUN))
     include = f"include: [{{local: {path}}}]" if system == "gitlab" else None
     if as_json:
         print_json(Workflow(path=path, system=system, command=command, include=include))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from keeptune import __version__
 from keeptune.cli.compare import read_margins
 from keeptune.cli.main import app
 from keeptune.core.errors import ConfigError, KeeptuneError
@@ -84,6 +85,25 @@ def test_a_workflow_is_not_written_over_and_wrong_options_are_refused() -> None:
         assert run("ci", "init", "--system", "gitlab", *wrong).exit_code == 2
     assert not Path(GITLAB).exists()
     assert "include: [{local: .gitlab/keeptune.yml}]" in run("ci", "init", "--system", "gitlab", *given).output
+
+
+def test_what_a_job_needs_again_is_pinned_and_kept() -> None:
+    given = ("--", "--samples", "base", "tuned")
+    for system, path in (("github", GITHUB), ("gitlab", GITLAB)):
+        assert run("ci", "init", "--system", system, *given).exit_code == 0
+        text = Path(path).read_text()
+        assert f"pip install keeptune=={__version__} " in text
+        assert "Fails with 10" in text and "with 11" in text
+        yaml.safe_load(text)
+    github, gitlab = (yaml.safe_load(Path(path).read_text()) for path in (GITHUB, GITLAB))
+    assert github["permissions"] == {"contents": "read"} and github[True] == ["pull_request"]  # YAML 1.1: on is true
+    _, python, cache, *_ = github["jobs"]["compare"]["steps"]
+    assert python["with"]["cache-dependency-path"] == GITHUB
+    assert cache["with"]["path"].split() == ["~/.cache/keeptune", "~/.cache/huggingface"]
+    assert cache["with"]["key"] == "keeptune-${{ github.run_id }}"
+    job = gitlab["keeptune"]
+    assert job["cache"]["paths"] == [".cache/"]
+    assert all(place.startswith("$CI_PROJECT_DIR/.cache/") for place in job["variables"].values())
 
 
 def test_json_is_one_document_and_quiet_the_decision() -> None:
