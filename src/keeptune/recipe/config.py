@@ -14,10 +14,9 @@ from keeptune.core.records import PROMPTING
 from keeptune.core.registry import Registry
 from keeptune.core.units import parse_duration
 from keeptune.evaluate.config import HarnessConfig
-from keeptune.evaluate.standard import SetName, expand
 from keeptune.methods.base import METHODS, MethodConfig
 from keeptune.recipe.arms import Arm, ArmName
-from keeptune.recipe.entries import Entry, TargetEntry
+from keeptune.recipe.entries import Retained, Targets
 from keeptune.recipe.search import SEARCH, SearchConfig, arm_of, searched_doses
 from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.tracking.base import ALWAYS, TRACKERS
@@ -130,9 +129,9 @@ class StudyConfig(MethodSettings):
 
     model: str
     """Hub name, local folder, or builtin."""
-    target: tuple[TargetEntry, ...]
+    target: Targets
     """The task to learn, or several that are learned together (with sequence: also one after another)."""
-    retain: tuple[Entry, ...] = ()
+    retain: Retained = ()
     """Tasks, free texts and named sets that must not get worse; none says that it does not matter."""
     arms: tuple[str, ...] = ("prompt", "full", "lora")
     """What is compared: prompt, search, or a method with any remedies, as in lora+replay:5%."""
@@ -154,7 +153,7 @@ class StudyConfig(MethodSettings):
     """Also learn the targets one after another."""
     curve: CurveConfig | None = None
     """Also train on parts of the rows: how many examples are enough?"""
-    held_out: tuple[TargetEntry, ...] = ()
+    held_out: Targets = ()
     """Tasks that nothing is trained on, scored before and after: what carries over?"""
     checkpoints: bool = False
     """Whether target and retained suites are scored at every validation on the way."""
@@ -191,11 +190,6 @@ class StudyConfig(MethodSettings):
     forgetting: Literal["measured", "harmless"] = "measured"
     """Whether forgetting is measured; harmless is what retain: none sets."""
 
-    @field_validator("target", "held_out", mode="before", json_schema_input_type=TargetEntry | tuple[TargetEntry, ...])
-    @classmethod
-    def _one_target(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict | Config) else value
-
     @field_validator("held_out")
     @classmethod
     def _zero_shot(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -213,11 +207,6 @@ class StudyConfig(MethodSettings):
         if isinstance(values, dict) and values.get("retain", ()) in (None, "none"):
             return {**values, "retain": [], "forgetting": "harmless"}
         return values
-
-    @field_validator("retain", mode="before", json_schema_input_type=SetName | tuple[Entry | SetName, ...] | None)
-    @classmethod
-    def _sets(cls, value: Any) -> Any:
-        return expand(value)
 
     @field_validator("arms")
     @classmethod

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Discriminator, Tag, WithJsonSchema, model_validator
 
 from keeptune.core.config import Config, read_recipe
 from keeptune.core.errors import ConfigError
 from keeptune.evaluate.config import HARNESS, HarnessConfig, TaskConfig, TextConfig
-from keeptune.evaluate.standard import STANDARD
+from keeptune.evaluate.standard import STANDARD, SetName, expand
 
 BUILTIN = "builtin:"
 
@@ -123,6 +123,21 @@ TargetEntry = Annotated[
     | Annotated[TaskConfig, Tag("(task)")]
     | Annotated[HarnessConfig, Tag("(harness)")],
     Discriminator(_kind),
+]
+
+
+def _several(value: Any) -> Any:
+    """One entry stands for a list of one."""
+    return [value] if isinstance(value, dict | Config) else value
+
+
+Targets = Annotated[
+    tuple[TargetEntry, ...],
+    BeforeValidator(_several, json_schema_input_type=TargetEntry | tuple[TargetEntry, ...]),
+]
+Retained = Annotated[
+    tuple[Entry, ...],
+    BeforeValidator(expand, json_schema_input_type=SetName | tuple[Entry | SetName, ...] | None),
 ]
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pydantic import ConfigDict, field_validator
+from pydantic import ConfigDict
 
 from keeptune.core.config import Config, read_recipe
-from keeptune.evaluate.standard import expand
-from keeptune.recipe.entries import Entry, TargetEntry
+from keeptune.recipe.entries import Retained, Targets
 from keeptune.recipe.files import check_files
 
 
@@ -21,22 +19,12 @@ class Named(Config):
 
     model: str
     """Hub name, local folder, or builtin."""
-    target: tuple[TargetEntry, ...]
+    target: Targets
     """Tasks to learn."""
-    retain: tuple[Entry, ...] = ()
+    retain: Retained = ()
     """What must not get worse."""
-    held_out: tuple[TargetEntry, ...] = ()
+    held_out: Targets = ()
     """Tasks that are not trained on."""
-
-    @field_validator("target", "held_out", mode="before")
-    @classmethod
-    def _one(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
-
-    @field_validator("retain", mode="before")
-    @classmethod
-    def _sets(cls, value: Any) -> Any:
-        return () if value in (None, "none") else expand(value)
 
 
 def check_named(path: Path, overrides: Sequence[str] = (), data_root: Path | None = Path()) -> None:
