@@ -91,6 +91,11 @@ def cut(text: str | None, most: int) -> str:
     return text if len(text) <= most else text[:most] + CUT
 
 
+def any_of(suites: int) -> str:
+    """'any of 4 suites', or 'the only suite'."""
+    return "the only suite" if suites == 1 else f"any of {suites} suites"
+
+
 def few(names: Sequence[str], most: int) -> str:
     """'a, b, c and 4 more': the first ``most`` of the names."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

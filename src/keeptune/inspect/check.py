@@ -154,7 +154,7 @@ def _token_notes(found: Survey | None, encoder: Encoder | None, known: Spelled) 
 
 
 def _parts(loaded: Loaded) -> tuple[Splits, set[str], int, tuple[str, ...]]:
-    """The parts that training would use, which are carved out, rows that look like others, and what parts are missing."""
+    """The parts that training would use, which are carved out, rows that look like others, and what is missing."""
     named = {example.part for example in loaded.examples}
     try:
         columns = (loaded.layout.prompt_columns if loaded.layout else None) or None

@@ -173,7 +173,7 @@ def arm_sentence(verdicts: Sequence[SuiteVerdict]) -> str:
         margins = {(v.margin, v.relative) for v in verdicts}
         margin, relative = next(iter(margins))
         what = f"{100 * margin:.4g} {'%' if relative else 'pt'}" if len(margins) == 1 else "its margin"
-        return f"Nothing beyond {what} was lost on any of {len(verdicts)} suites."
+        return f"Nothing beyond {what} was lost on {units.any_of(len(verdicts))}."
     groups = []
     for state in ("Harmed", "Worse", "Inconclusive", "Not measurable", "Retained"):
         names = [v.suite for v in verdicts if v.verdict == state]

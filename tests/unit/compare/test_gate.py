@@ -79,7 +79,7 @@ def test_a_model_that_scores_less_on_its_target_is_not_one_to_take(
     verdicts = [verdict("a", "Retained")]
     decision = gate("after", verdicts, gain=(change, Interval(low=low, high=high)), metric="accuracy")
     assert decision.arm == ("after" if said is None else None)
-    assert decision.headline == f"Nothing beyond 2 pt was lost on any of 1 suites{said or '.'}"
+    assert decision.headline == f"Nothing beyond 2 pt was lost on the only suite{said or '.'}"
     assert exit_code(verdicts) == 0
 
 

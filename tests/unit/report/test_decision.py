@@ -9,6 +9,7 @@ import fixture_summary as fixture
 import pytest
 
 from keeptune.core.records import Interval, Recommendation, Summary
+from keeptune.core.units import any_of
 from keeptune.report.arms import arm_views
 from keeptune.report.sections.decision import Decision, decision
 
@@ -30,6 +31,7 @@ def test_a_firm_choice_of_a_trained_arm_is_kept() -> None:
         "LoRA r=16 scores 41.2 exact match on dialogsum, +18.2 points over the best prompting (95 % +15.8 to +20.6)."
     )
     assert found.lost == "Nothing beyond the margin, on any of 5 suites."
+    assert any_of(1) == "the only suite"
     assert found.to_do == "Take LoRA r=16; its model is in tuned/, in the run folder."
 
 

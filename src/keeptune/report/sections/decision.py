@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from keeptune.core.records import OPEN, UNSETTLED, ArmSummary, SequenceSummary, SuiteVerdict, Summary
-from keeptune.core.units import few
+from keeptune.core.units import any_of, few
 from keeptune.report.arms import ArmView, measurable, ran, worst
 from keeptune.report.formatting import (
     change_text,
@@ -138,7 +138,7 @@ def _lost(summary: Summary, about: ArmView | None) -> str:
         return f"More than the margin on {len(harmed)} of {len(suites)} suites: {_worst(harmed)}."
     still = [v.suite for v in suites if v.verdict in UNSETTLED]
     if not still:
-        return f"Nothing beyond the margin, on any of {len(suites)} suites."
+        return f"Nothing beyond the margin, on {any_of(len(suites))}."
     kept = f"Nothing beyond the margin on {len(suites) - len(still)} of {len(suites)} suites; not settled: "
     return f"{kept}{few(still, NAMED)}."
 
