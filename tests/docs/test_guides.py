@@ -87,8 +87,8 @@ def test_the_tutorial_runs(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_first_report_of_own_data_takes_three_commands(folder: Path) -> None:
     lines = list(shell("own-data.md"))
-    for line in lines[:3]:
-        run(line)
+    said = [run(line) for line in lines[:3]]
+    assert "validation rows with the largest loss: rows.jsonl, line " in " ".join(said[2].split())
     assert (folder / "runs" / "train" / "report.html").is_file()
     for line in lines[3:]:
         run(line)

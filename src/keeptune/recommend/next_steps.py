@@ -58,6 +58,7 @@ def _after_study(summary: Summary, folder: Path) -> Iterator[Step]:
         yield from _learned_nothing(best, summary)
         yield from _against_forgetting(best, summary, again)
         yield from _beyond_the_rates(best, summary, again)
+        yield from _learned_too_little(best, summary, again)
     yield from _more_items(summary)
     if best is not None:
         yield from _take(best, summary, folder)
@@ -67,13 +68,36 @@ def _learned_nothing(best: ArmSummary, summary: Summary) -> Iterator[Step]:
     """Where training did not get above prompting, the first thing to look at is what it saw."""
     if best.gain_mean is None or best.gain_mean > 0:
         return
+    if (data := _data_of(summary)) is not None:
+        yield Step(
+            f"keeptune data preview {data} --model {shlex.quote(summary.model)}",
+            f"{best.label} did not beat prompting: see what it is trained on",
+        )
+
+
+def _data_of(summary: Summary) -> str | None:
+    """The file of the first target, as a shell reads it; None where it is none of the user's."""
     targets = summary.manifest.config.get("target")
     first = targets[0] if isinstance(targets, list | tuple) and targets else {}
-    if isinstance(first, dict) and "data" in first:
-        data, model = shlex.quote(str(first["data"])), shlex.quote(summary.model)
+    return shlex.quote(str(first["data"])) if isinstance(first, dict) and "data" in first else None
+
+
+def _learned_too_little(best: ArmSummary, summary: Summary, again: str) -> Iterator[Step]:
+    """Where an arm lost nothing and is not taken, there is room for other methods, or for more passes."""
+    kept = best.suites and all(verdict.verdict == "Retained" for verdict in best.suites)
+    if not kept or summary.recommendation.arm == best.name or best.gain_mean is None or best.gain_mean <= 0:
+        return
+    if again.startswith("keeptune train "):
+        if (data := _data_of(summary)) is not None:
+            model = shlex.quote(summary.model)
+            reason = f"{best.label} learned too little: put full fine-tuning and prompting beside it"
+            yield Step(f"keeptune init {data} --model {model}", reason)
+        return
+    trained = summary.manifest.config.get("train")
+    if isinstance(trained, dict) and "epochs" in trained:
         yield Step(
-            f"keeptune data preview {data} --model {model}",
-            f"{best.label} did not beat prompting: see what it is trained on",
+            f"{again} --set train.epochs={2 * trained['epochs']}",
+            f"{best.label} lost nothing and learned too little: train twice as long",
         )
 
 

@@ -69,6 +69,13 @@ def test_training_that_did_not_beat_prompting_asks_to_look_at_the_data() -> None
     assert commands(study(lora(gain_mean=-0.01)))[0] == "keeptune data preview 'my rows.jsonl' --model m"
 
 
+def test_what_lost_nothing_and_learned_too_little_asks_for_another_method_or_more_passes() -> None:
+    trained = study(lora(), command="keeptune train --model m --data 'my rows.jsonl'")
+    assert commands(trained) == ["keeptune init 'my rows.jsonl' --model m"]
+    assert commands(study(lora(), train={"epochs": 3})) == [f"{COMMAND} --set train.epochs=6"]
+    assert commands(study(lora(), take="lora-1", train={"epochs": 3}))[0].startswith("keeptune evaluate")
+
+
 def test_the_highest_rate_asks_for_a_higher_one() -> None:
     (first, *_) = commands(study(lora(lr=1e-4)))
     assert override(first).lora.learning_rates == pytest.approx((1e-5, 1e-4, 3e-4))
