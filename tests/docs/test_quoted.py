@@ -15,9 +15,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 PASSED_OVER = "full+ewc-32+replay-45pct-lr0.0005-seed0-3x"
 
 
-def arm(study: str, name: str) -> ArmSummary:
-    """The arm of a stored study, as its recipe names it."""
-    return next(each for each in make_results.stored(study).arms if each.arm == name and each.not_run is None)
+def arm(study: str, method: str) -> ArmSummary:
+    """The first arm of a stored study that trains by a method."""
+    return next(each for each in make_results.stored(study).arms if each.family == method and each.not_run is None)
 
 
 def quoted() -> Iterator[tuple[str, str]]:
@@ -54,6 +54,6 @@ def test_a_page_quotes_the_record(page: str, text: str) -> None:
 def test_what_pages_say_of_several_records_holds() -> None:
     """harmed.md on the comparison of methods, which-method.md on the built-in task."""
     trained = [each for each in make_results.stored("methods").arms if not each.prompting and each.not_run is None]
-    harmed = {each.arm: sum(verdict.verdict == "Harmed" for verdict in each.suites) for each in trained}
+    harmed = {each.family: sum(verdict.verdict == "Harmed" for verdict in each.suites) for each in trained}
     assert sorted(harmed, key=harmed.__getitem__)[:2] == ["last-layers", "osf"]
     assert arm("demo", "full").target.interval.low > arm("demo", "lora").target.interval.high
