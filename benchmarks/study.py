@@ -40,7 +40,12 @@ SMALL = {
     "real": ("full.learning_rates=[3e-4, 1e-3]", "lora.learning_rates=[3e-3, 1e-2]"),
 }
 SMALLER = ("train.max_steps=30", "validation_items=30", "test_items=60")  # with --quick, in both
-QUICK = {"peers": ["padded:8"], "batches": [32], "pick_steps": 2, "base_steps": 60}
+QUICK = {"batches": [32], "pick_steps": 2, "base_steps": 60}
+
+
+def default_peers(batch: int, quick: bool) -> list[str]:
+    """Settings of TRL that may be the fastest where a step has so many short rows."""
+    return [f"padded:{batch}"] if quick else [f"padded:{batch}", f"padded:{batch // 2}", f"bfd:{batch}"]
 
 
 def command(run: Path, question: Question, more: Sequence[str] = ()) -> list[str]:
@@ -87,9 +92,8 @@ def answer(question: Question, options: argparse.Namespace) -> dict[str, Any]:
         found = by_keeptune(question, threads, "alone")
         return {"keeptune": [found.spent.to_json()], "rates": found.rates}
     say(f"{question.name}: the stitched side gets {question.spec.stat().st_size / 1e6:.1f} MB of rows and items")
-    settings = best_settings(
-        question, precision, processes, threads, options.peers, options.batches, options.pick_steps
-    )
+    peers = options.peers or default_peers(question.config.train.global_batch, options.quick)
+    settings = best_settings(question, precision, processes, threads, peers, options.batches, options.pick_steps)
     rounds = []
     for number in range(options.rounds):
         ours = by_keeptune(question, threads, f"keeptune-{number}")
@@ -195,7 +199,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--base-steps", type=int, help="steps after which its training ends earlier")
     parser.add_argument("--processes", type=int, help="of each side; default: one per thread")
     parser.add_argument("--rounds", type=int, default=1, help="times that both sides answer, by turns")
-    parser.add_argument("--peers", nargs="+", default=["padded:8", "padded:16", "bfd:16"], help="settings of TRL")
+    parser.add_argument("--peers", nargs="+", help="settings of TRL to choose from, as padded:8, bfd:16")
     parser.add_argument(
         "--batches", type=int, nargs="+", default=[16, 64, 256], help="to try for lm-eval, transformers"
     )

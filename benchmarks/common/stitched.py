@@ -133,7 +133,8 @@ class Answering:
         target = tuple(item.score for item in items[self.question.target])
         seen = ValidationScores(target=target, suites=tuple(suites))
         losses = np.array(answer["losses"])
-        return Candidate(f"{rate:g}", rate, np.array(target), losses, tier=seen.tier, room=seen.room)
+        diverged = not np.isfinite(losses).all()
+        return Candidate(f"{rate:g}", rate, np.array(target), losses, tier=seen.tier, room=seen.room, diverged=diverged)
 
     def _judge(self, items: dict[str, Items]) -> dict[str, Any]:
         suites = self.question.suites
