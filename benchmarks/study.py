@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from common.figures import ratios, rounded
 from common.findings import Findings, Spent, compare, factors, read_run
@@ -32,7 +33,7 @@ from keeptune.models.precision import pick_dtype
 
 HERE = Path(__file__).parent
 PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-LEARNED = ("cl_agnews", "trec", "subj", "sst2", "clinc150")  # by the base of the real question
+REAL = HERE / "questions" / "real.yaml"
 ALWAYS = ("arms=[full, lora]", "seeds=[0]")
 WARM = ("train.max_steps=2", "validation_items=20", "test_items=20", "full.learning_rates=[1e-4]", "arms=[full]")
 SMALL = {
@@ -163,8 +164,9 @@ def base_of(options: argparse.Namespace) -> Path:
     folder = Path(options.base) if options.base else Path("runs") / f"study-base{'-quick' if options.quick else ''}"
     if not (folder / "tuned").exists():
         say(f"training the base of the real question into {folder}")
-        data = [word for name in LEARNED for word in ("--data", str(options.data / "normalised" / f"{name}.jsonl"))]
-        words = ["train", "--model", "builtin", "--method", "full", "--rate", "7e-4", "--on-leak", "drop", *data]
+        suites = [entry["data"] for entry in yaml.safe_load(REAL.read_text())["retain"]]
+        data = [word for name in suites for word in ("--data", str(options.data / name))]
+        words = ["train", "--model", "builtin", "--method", "full", "--rate", "1e-3", "--on-leak", "drop", *data]
         steps = [f"train.max_steps={options.base_steps}"] if options.base_steps else []
         sets = [f"train.epochs={options.base_epochs}", f"precision={options.precision}", "test_items=200", *steps]
         words += [word for override in sets for word in ("--set", override)]
@@ -183,7 +185,7 @@ def questions(options: argparse.Namespace, folder: Path) -> list[Question]:
         if name == "real":
             if options.data is None:
                 raise SystemExit("the real question needs --data: a folder that holds normalised/banking77.jsonl")
-            root, recipe = options.data.resolve(), HERE / "questions" / "real.yaml"
+            root, recipe = options.data.resolve(), REAL
             sets.append(f"model={base_of(options)}")
         found.append(Question(name, recipe, (*sets, *options.set), root, folder))
     return found
@@ -195,7 +197,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--question", nargs="+", choices=("demo", "real"), help="default: demo; with --data, both")
     parser.add_argument("--data", type=Path, help="folder with normalised/*.jsonl, for the real question")
     parser.add_argument("--base", help="folder of the real question's base; default runs/study-base, made if missing")
-    parser.add_argument("--base-epochs", type=int, default=3, help="passes of its training")
+    parser.add_argument("--base-epochs", type=int, default=6, help="passes of its training")
     parser.add_argument("--base-steps", type=int, help="steps after which its training ends earlier")
     parser.add_argument("--processes", type=int, help="of each side; default: one per thread")
     parser.add_argument("--rounds", type=int, default=1, help="times that both sides answer, by turns")
