@@ -58,12 +58,14 @@ check: $(STAMP) ## format, lint, types, import layers, spelling, links, known vu
 	$(BIN)/python docs/make_site.py check
 	$(BIN)/python .ci/audit.py
 
-# make bench [ONLY=train|score|generate|ceiling|planning|plan|operators|encode|large|leaks|startup] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
+# make bench [ONLY=study|train|score|generate|ceiling|planning|plan|operators|encode|large|leaks|startup] [QUICK=1] [DATA="A.jsonl B.jsonl:test"] [ARGS="--batch 64"]
 # Only a whole run keeps its reports and writes the page; ONLY closes with the benchmark's line of JSON.
 BENCH := .venv-bench
 ONLY  ?=
 QUICK ?=
 DATA  ?=
+# The folder that holds normalised/*.jsonl, for the study's question on real data.
+DATA_FOLDER ?=
 ARGS  ?=
 BENCH_PIP = $(BENCH)/bin/python $(PIP_INSTALL)
 BENCH_RUN = $(BENCH)/bin/python benchmarks/$(1).py $(if $(QUICK),--quick) $(if $(2),--data $(2)) $(ARGS)
@@ -71,6 +73,7 @@ BENCH_RUN = $(BENCH)/bin/python benchmarks/$(1).py $(if $(QUICK),--quick) $(if $
 DATA_train = $(DATA)
 DATA_score = $(firstword $(DATA))
 DATA_generate = $(firstword $(DATA))
+DATA_study = $(DATA_FOLDER)
 
 $(BENCH)/.complete: pyproject.toml constraints.txt benchmarks/requirements.txt | $(STAMP)
 	@echo "installing the peers into $(BENCH); the first time takes minutes"
@@ -82,6 +85,7 @@ $(BENCH)/.complete: pyproject.toml constraints.txt benchmarks/requirements.txt |
 
 bench: $(BENCH)/.complete ## speed against TRL, lm-eval and transformers: docs/performance.md
 ifeq ($(ONLY),)
+	$(call BENCH_RUN,study,$(DATA_FOLDER)) --json benchmarks/results
 	$(call BENCH_RUN,ceiling) --json benchmarks/results
 	$(call BENCH_RUN,train,$(firstword $(DATA))) --json benchmarks/results
 	$(call BENCH_RUN,train,$(DATA)) --shape smollm2-10 --batch 64 --method full --json benchmarks/results

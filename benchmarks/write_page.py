@@ -12,41 +12,20 @@ import json
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from common.page import Report, caption, pair, table, times
+from common.study_page import study
 from keeptune.core.units import human_bytes
 
 HERE = Path(__file__).parent
 PAGE, README = HERE.parent / "docs" / "performance.md", HERE.parent / "README.md"
 NOTHING_SHARED = 1.05  # tokens per distinct prefix token
-Report = dict[str, Any]
 
 
 def reports(what: str) -> list[Report]:
     """Kept reports of one benchmark, by file name."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "results").glob("*.json"))]
     return [report for report in found if report["benchmark"] == what]
-
-
-def table(head: str, rows: Iterator[list[str]]) -> str:
-    """A Markdown table; ``head`` has its columns between bars."""
-    return "\n".join([f"| {head} |", "|---" * (head.count("|") + 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)])
-
-
-def caption(report: Report) -> str:
-    """Where a report comes from."""
-    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    amx = {True: ", AMX", False: ", no AMX", None: ""}[report["amx"]]
-    threads = f"{report['threads']} thread{'s' if report['threads'] != 1 else ''}"
-    where = ", ".join(filter(None, (report.get("model"), report["hardware"], threads)))
-    return f"**{where}{amx}**, {report['date']} (Python {report['python']}, {versions})"
-
-
-def times(figure: Report) -> str:
-    """A ratio with its range."""
-    if figure["n"] == 1:
-        return f"{figure['median']:.2f} (one window)"
-    return f"{figure['median']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
 
 
 def rate(figure: Report) -> str:
@@ -58,11 +37,6 @@ def memory(side: Report) -> str:
     """Peak memory as people read it."""
     peak = side["peak_memory_bytes"]
     return human_bytes(peak) if peak else ""
-
-
-def pair(ours: str, theirs: str) -> str:
-    """Both sides in one cell."""
-    return f"{ours} / {theirs}"
 
 
 def train(report: Report) -> Iterator[str]:
@@ -306,6 +280,7 @@ def seconds(figure: Report) -> str:
 
 
 SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
+    "study": study,
     "train": train,
     "score": score,
     "generate": generate,
@@ -321,14 +296,19 @@ SECTIONS: dict[str, Callable[[Report], Iterator[str]]] = {
 
 
 def headline() -> str:
-    """The README's table: training from what shares nothing to what shares the most, then scoring and generation."""
+    """The README's table: whole studies, training by what is shared, then scoring and generation."""
     many = max(
         reports("train"), key=lambda report: len(report["methods"].get("full", {}).get("sets", [])), default=None
     )
     if many is None:
         return "No report is kept."
     full = many["methods"]["full"]
-    rows = []
+    rows = [
+        [f"a whole study, `{name}`", "", times(found["ratio"]), "a script of TRL, peft, lm-eval and transformers"]
+        for report in reports("study")
+        for name, found in report["questions"].items()
+        if "ratio" in found
+    ]
     for each in sorted(full["sets"], key=lambda each: each["sharing"]):
         shared = (
             "nothing shared" if each["sharing"] < NOTHING_SHARED else f"{each['sharing']:.2f} tokens per distinct one"

@@ -30,6 +30,29 @@ def without(peer: str) -> list[str]:
 
 
 @pytest.mark.slow
+def test_study(tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    alone = without("trl") or without("lm_eval")
+    retain = "retain=[{task: builtin:opposites, margin: 3}, {task: builtin:prose, margin: 1%}]"
+    rates = ("full.learning_rates=[1e-3]", "lora.learning_rates=[3e-3]")
+    sets = (retain, *rates, "train.max_steps=4", "validation_items=20", "test_items=20")
+    small = [word for override in sets for word in ("--set", override)]
+    last = run("study", "--quick", "--question", "demo", *small, "--json", str(out), *alone)
+    assert last.keys() == {"demo", "peer"}
+    found = json.loads(out.read_text())["questions"]["demo"]
+    ours = found["keeptune"][0]
+    assert ours["total"] >= ours["start"] > 0
+    assert ours["steps"] == 8
+    if not alone:
+        theirs = found["stitched"][0]
+        assert theirs["trained_tokens"] == ours["trained_tokens"]
+        assert theirs["items"] == ours["items"]
+        assert last["demo"]["same_rates"] == 2  # there is one rate of each
+        assert found["base_items_agree"]["prose"] == 1.0
+        assert found["base_items_agree"]["opposites"] >= 0.9
+
+
+@pytest.mark.slow
 def test_train(tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     alone = without("trl")

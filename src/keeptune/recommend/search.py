@@ -5,7 +5,8 @@ process for the target and one for every suite (see `process`) say what each tra
 on the way to it, would score and lose, and how sure that is. They start from what is known of remedies: losses fall
 about as a power of a pull's dose and of the share that is not replayed, the target holds up to some dose and then goes,
 both shrink towards the base. Replay leaves fewer tokens to the target: with half of them replayed, half of a pull's
-dose does the same, and twice the epochs teach as much. The next training is the one with the largest expected gain:
+dose does the same, and twice the epochs teach as much. A pull far beyond all that was tried may teach nothing at all,
+and then it says nothing, so doses go up and down in steps. The next training is the one with the largest expected gain:
 over all that its target score may come to, what it would be better than the best model within the margins, times the
 probability that every suite will be judged within its margin (Gardner et al. 2014, "Bayesian optimization with
 inequality constraints"). A model that was measured is judged by its own items and by all other models, not by its own
@@ -14,7 +15,7 @@ items alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -30,6 +31,7 @@ DOSES = 25  # of a remedy that are considered
 SHARES = 10  # of a remedy whose dose is a share
 TOGETHER = 2  # remedies in one training
 SPARE = 0.5  # standard errors of a loss that its margin has room for: docs/search.md says what others give
+STEP = 4.0  # times the largest dose of a pull that was tried, or a part of the smallest: no training goes further
 LEAST = 1e-3  # expected gain in target score below which no training is worth it
 SEEDS = 0.15  # standard deviation that another seed adds to a log of a loss and to log odds of a score
 STEEP = 4.0  # losses are looked at as asinh(STEEP * loss): as they are where small, by their logarithms where large
@@ -101,6 +103,11 @@ class Space:
             found += [replace(setting, longer=longer) for setting in mine for longer in sorted({1, self.longer})]
         return found
 
+    def acting(self, setting: Setting, pull: str) -> float:
+        """The dose of a pull that acts: against the target's own tokens, which replay leaves fewer of."""
+        remedies = self.remedies()
+        return setting.dose(pull) / (1 - sum(dose for name, dose in setting.doses if remedies[name].share))
+
     def remedies(self) -> dict[str, DoseRange]:
         """Every remedy of any method with its doses."""
         return {name: doses for each in self.doses.values() for name, doses in each.items()}
@@ -130,7 +137,8 @@ def ask(tried: Sequence[Tried], space: Space, count: int = 1) -> list[Setting]:
 def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
     """The training with the largest expected gain, as if it had come out as expected; None where none is worth it."""
     done = {each.setting for each in tried}
-    settings = [setting for setting in space.settings() if setting not in done]
+    reached = _Reached.of(done, space)
+    settings = [setting for setting in space.settings() if setting not in done and reached.near(setting)]
     if not settings:
         return None
     at = [(setting, alpha) for setting in settings for alpha in ALPHAS]
@@ -151,6 +159,29 @@ def _best(tried: Sequence[Tried], space: Space) -> Tried | None:
         for alpha, row in zip(ALPHAS, rows, strict=True)
     ]
     return Tried(settings[chosen], tuple(expected))
+
+
+@dataclass(frozen=True)
+class _Reached:
+    """Pulls that were tried. Beyond them beliefs are guesses, so no training goes more than `STEP` times as far."""
+
+    space: Space
+    doses: Mapping[str, Sequence[float]]  # that act, of every pull that was tried
+
+    @classmethod
+    def of(cls, tried: Collection[Setting], space: Space) -> _Reached:
+        """By all trainings."""
+        pulls = [name for name, doses in space.remedies().items() if not doses.share]
+        doses = {name: [space.acting(each, name) for each in tried if each.dose(name)] for name in pulls}
+        return cls(space, {name: found for name, found in doses.items() if found})
+
+    def near(self, setting: Setting) -> bool:
+        """Whether every pull of a setting is within one step of what was tried; the first may have any dose."""
+        return all(
+            min(tried) / STEP <= self.space.acting(setting, name) <= max(tried) * STEP
+            for name, tried in self.doses.items()
+            if setting.dose(name)
+        )
 
 
 def estimates(tried: Sequence[Tried], space: Space) -> list[Tried]:

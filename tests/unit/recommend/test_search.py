@@ -10,7 +10,7 @@ import pytest
 
 from keeptune.recommend.doses import DoseRange, Setting
 from keeptune.recommend.pick import Candidate
-from keeptune.recommend.search import ALPHAS, Seen, Space, Tried, ask, choose, estimates
+from keeptune.recommend.search import ALPHAS, STEP, Seen, Space, Tried, ask, choose, estimates
 
 EWC, REPLAY = DoseRange(0.1, 10_000.0), DoseRange(0.02, 0.9, share=True)
 PLAIN = Setting("full", 1e-3)
@@ -53,6 +53,20 @@ def test_it_finds_the_dose_wherever_it_lies(stops: float) -> None:
 
     every = [elsewhere(setting) for setting in SPACE.settings()]
     assert best(climb(12, train=elsewhere)) > 0.8 * best(every)
+
+
+def test_doses_of_a_pull_go_up_and_down_in_steps() -> None:
+    tried = [
+        train(PLAIN),
+        train(PLAIN.with_dose("ewc", 2.0)),
+        train(PLAIN.with_dose("ewc", 3.0).with_dose("replay", 0.5)),
+    ]
+    acting = [SPACE.acting(each.setting, "ewc") for each in tried if each.setting.doses]
+    assert acting == [2.0, 6.0]
+    for setting in ask(tried, SPACE, 5):
+        dose = SPACE.acting(setting, "ewc")
+        assert not dose or min(acting) / STEP <= dose <= max(acting) * STEP
+        acting += [dose] if dose else []
 
 
 def test_the_same_history_asks_for_the_same_in_whatever_order_it_lies() -> None:

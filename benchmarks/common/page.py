@@ -1,0 +1,34 @@
+"""What the tables of docs/performance.md have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+Report = dict[str, Any]
+
+
+def table(head: str, rows: Iterator[list[str]]) -> str:
+    """A Markdown table; ``head`` has its columns between bars."""
+    return "\n".join([f"| {head} |", "|---" * (head.count("|") + 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def caption(report: Report) -> str:
+    """Where a report comes from."""
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    amx = {True: ", AMX", False: ", no AMX", None: ""}[report["amx"]]
+    threads = f"{report['threads']} thread{'s' if report['threads'] != 1 else ''}"
+    where = ", ".join(filter(None, (report.get("model"), report["hardware"], threads)))
+    return f"**{where}{amx}**, {report['date']} (Python {report['python']}, {versions})"
+
+
+def times(figure: Report) -> str:
+    """A ratio with its range."""
+    if figure["n"] == 1:
+        return f"{figure['median']:.2f} (one window)"
+    return f"{figure['median']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
+def pair(ours: str, theirs: str) -> str:
+    """Both sides in one cell."""
+    return f"{ours} / {theirs}"

@@ -1,0 +1,231 @@
+"""Would rates dropped after a third of the steps have been chosen? Eight tasks, two methods, four rates each.
+
+    python recipes/halving/halving.py [--data data] [--out runs/halving] [--only orders] [--quick]
+
+Run from the repository's root. Every rate is trained to its end with its validation scores on the way, and the records
+say what successive halving would have kept after a third of the steps: half of the rates, by their validation loss, and
+beside it the same with every rate that keeps the suites better than a kept one. The choice among what is left is held
+against the choice among all. The record docs/halving.json and its table in docs/performance.md are written when all
+were run. What was finished is not run again. `--quick` trains three steps: its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from keeptune.api.study import load_recipe
+from keeptune.core.errors import KeeptuneError
+from keeptune.core.records import ItemRecord, Record, Summary, read_json, read_records, write_json
+from keeptune.recommend.pick import Candidate, gap, pick_kept
+from keeptune.study.records import Checkpoint, TrialRecord
+from keeptune.study.tuning import candidate_of
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs"
+PAGE, RECORD = DOCS / "performance.md", DOCS / "halving.json"
+BEGIN, END = "<!-- halving: written by recipes/halving/halving.py -->", "<!-- end of halving -->"
+QUICK = ("train.epochs=1", "train.max_steps=4", "validation_items=20", "test_items=10")
+SHOP = ("tallies", "shelves", "parcels", "diary")
+TASKS: Mapping[str, tuple[str, ...]] = {
+    "orders": (),
+    **{name: (f"target.task=recipes/laws/tasks/{name}.yaml",) for name in SHOP},
+    "category": ("target.task=builtin:category",),
+    "trec": ("target={name: trec, data: normalised/trec.jsonl, split: {on_leak: drop}}",),
+    "banking77": (
+        "target={name: banking77, data: normalised/banking77.jsonl, split: {on_leak: drop}, metric: exact_match}",
+    ),
+}
+METHODS = ("full", "lora")
+REAL = ("trec", "banking77")
+PART = 1 / 3  # of the steps, after which rates are dropped
+ENOUGH = 0.9  # of the arms have to come to the same choice, or to one that ties with it
+
+
+class Dropped(Record):
+    """What one way of dropping rates would have come to in one arm."""
+
+    chosen: str
+    score: float  # of the choice, on validation items
+    same: bool
+    tied: bool  # within one standard error of the choice among all rates, paired
+    steps: float  # share of the steps of all rates
+
+
+class Arm(Record):
+    """One arm: the choice among all rates, and those after dropping some."""
+
+    task: str
+    method: str
+    chosen: str
+    score: float
+    by_loss: Dropped
+    by_both: Dropped
+
+
+class Results(Record):
+    """docs/halving.json."""
+
+    date: str
+    machine: str
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One training, and how it stood after a third of its steps."""
+
+    record: TrialRecord
+    then: Checkpoint
+
+    @classmethod
+    def of(cls, record: TrialRecord) -> Rate:
+        """The first checkpoint that has a third of the steps behind it; a training that ended before has its last."""
+        late = [each for each in record.checkpoints if each.step >= PART * record.steps]
+        return cls(record, (late or record.checkpoints[-1:])[0])
+
+
+def by_loss(rates: Sequence[Rate]) -> list[Rate]:
+    """The better half by validation loss."""
+    return sorted(rates, key=lambda rate: rate.then.validation_loss)[: (len(rates) + 1) // 2]
+
+
+def by_both(rates: Sequence[Rate]) -> list[Rate]:
+    """Those, and whatever keeps the suites better than the worst of them does."""
+    kept = by_loss(rates)
+    room = min(rate.then.validation.room for rate in kept)
+    return [rate for rate in rates if rate in kept or rate.then.validation.room > room]
+
+
+def dropped(
+    rates: Sequence[Rate], best: Candidate, base: np.ndarray, way: Callable[[Sequence[Rate]], list[Rate]]
+) -> Dropped:
+    """What a way of dropping would have come to."""
+    kept = way(rates)
+    choice = pick_kept([candidate_of(rate.record) for rate in kept], base)
+    part = len(kept) / len(rates)
+    return Dropped(
+        chosen=choice.name,
+        score=float(choice.scores.mean()),
+        same=choice.name == best.name,
+        tied=abs(gap(best.scores - choice.scores)) <= 1,
+        steps=PART + (1 - PART) * part,
+    )
+
+
+def run(task: str, out: Path, data: Path, quick: bool, console: Console) -> list[Arm]:
+    """The arms of one task."""
+    console.rule(task)
+    changes = (*TASKS[task], *(QUICK if quick else ()))
+    folder = out / task
+    words = [word for change in changes for word in ("--set", change)]
+    study = load_recipe(HERE / "halving.yaml", changes, data_root=data)
+    command = shlex.join(["keeptune", "study", "recipes/halving/halving.yaml", *words])
+    study.run(folder, console=console, command=command)
+    base = np.array([item.score for item in read_records(folder / "base" / "validation" / f"{task}.jsonl", ItemRecord)])
+    records = [read_json(path, TrialRecord) for path in sorted((folder / "arms").glob("*/trial.json"))]
+    return [arm(task, method, [each for each in records if each.method == method], base) for method in METHODS]
+
+
+def arm(task: str, method: str, records: Sequence[TrialRecord], base: np.ndarray) -> Arm:
+    """The choices among the rates of one method."""
+    rates = [Rate.of(record) for record in records]
+    best = pick_kept([candidate_of(record) for record in records], base)
+    return Arm(
+        task=task,
+        method=method,
+        chosen=best.name,
+        score=float(best.scores.mean()),
+        by_loss=dropped(rates, best, base, by_loss),
+        by_both=dropped(rates, best, base, by_both),
+    )
+
+
+def table(results: Results) -> str:
+    """What stands in docs/performance.md."""
+    head = ["task", "method", "chosen among all", "by loss", "steps", "by loss and suites", "steps"]
+    rows = [
+        [
+            each.task,
+            each.method,
+            f"{_rate(each.chosen)}: {100 * each.score:.1f}",
+            *_cells(each.by_loss),
+            *_cells(each.by_both),
+        ]
+        for each in results.arms
+    ]
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join([*lines, "", *said(results)])
+
+
+def _cells(found: Dropped) -> list[str]:
+    how = (
+        "the same" if found.same else f"{_rate(found.chosen)}: {100 * found.score:.1f}{', ties' if found.tied else ''}"
+    )
+    return [how, f"{100 * found.steps:.0f} %"]
+
+
+def _rate(name: str) -> str:
+    """'0.001' of 'full-lr0.001-seed0'."""
+    return name.split("-lr")[1].split("-seed")[0]
+
+
+def said(results: Results) -> Iterator[str]:
+    """The table in sentences."""
+    for way, name in (("by_loss", "By loss alone"), ("by_both", "By loss and suites")):
+        found: list[Dropped] = [getattr(each, way) for each in results.arms]
+        right = sum(each.same or each.tied for each in found)
+        steps = sum(each.steps for each in found) / len(found)
+        enough = "which is enough" if right >= ENOUGH * len(found) else f"and {100 * ENOUGH:.0f} % are asked for"
+        yield (
+            f"- {name}: the same choice, or one that ties with it, in {right} of {len(found)} arms ({enough}), for"
+            f" {100 * steps:.0f} % of the steps."
+        )
+    yield ""
+    yield f"`python recipes/halving/halving.py --data data`, {results.date}; {results.machine}."
+
+
+def write_page() -> None:
+    """The table in docs/performance.md, from the record."""
+    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
+    text = f"{head}{BEGIN}\n\n{table(read_json(RECORD, Results))}\n\n{END}{rest.split(END)[1]}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/halving"))
+    parser.add_argument("--only", nargs="+", choices=list(TASKS))
+    parser.add_argument("--quick", action="store_true")
+    chosen = parser.parse_args(arguments)
+    console = Console()
+    runpy.run_path(str(HERE.parent / "laws" / "shop.py"), run_name="__main__")  # draws the data
+    tasks = [task for task in TASKS if task in (chosen.only or TASKS) and (chosen.data or task not in REAL)]
+    arms = [arm for task in tasks for arm in run(task, chosen.out, chosen.data or Path(), chosen.quick, console)]
+    manifest = read_json(chosen.out / tasks[0] / "summary.json", Summary).manifest
+    machine = f"{os.cpu_count()} CPU cores, {manifest.precision}, {manifest.platform}"
+    results = Results(date=manifest.started[:10], machine=machine, arms=tuple(arms))
+    console.print(table(results), highlight=False)
+    if tasks == list(TASKS) and not chosen.quick:
+        write_json(RECORD, results)
+        write_page()
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeeptuneError as error:
+        print(f"{shlex.quote(sys.argv[0])}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

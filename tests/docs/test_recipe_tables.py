@@ -1,0 +1,32 @@
+"""The tables that recipes write into pages say what their records say."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from keeptune.core.records import read_json
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.fixture(params=["search/tasks.py", "halving/halving.py"])
+def script(request: pytest.FixtureRequest) -> ModuleType:
+    """A recipe's script as a module."""
+    path = RECIPES / request.param
+    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_that_of_the_record(script: ModuleType) -> None:
+    page = script.PAGE.read_text(encoding="utf-8")
+    body = page.split(script.BEGIN)[1].split(script.END)[0]
+    assert body.strip() == script.table(read_json(script.RECORD, script.Results)).strip()
