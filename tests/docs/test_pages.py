@@ -135,7 +135,7 @@ def test_commands_and_options_exist(line: str, folder: Path) -> None:
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         assert words[0] in command.commands, line
         command = command.commands[words.pop(0)]
-    known = {option for parameter in command.get_params(context) for option in parameter.opts}
+    known = {each for p in command.get_params(context) for each in (*p.opts, *p.secondary_opts)}
     if command.context_settings.get("ignore_unknown_options"):  # what follows is for `compare`
         compare = typer.main.get_command(app).commands["compare"]
         known |= {"--", *(option for parameter in compare.get_params(context) for option in parameter.opts)}
