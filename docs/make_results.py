@@ -245,9 +245,10 @@ def plain_arm(arm: ArmSummary) -> bool:
 
 
 def readme_table() -> str:
-    """The plain arms of the first stored study, as the README shows them."""
+    """The plain arms of the first stored study, and the one to take, as the README shows them."""
     summary = next(iter(results().values()))
-    shown = [arm for arm in summary.arms if plain_arm(arm)][:README_ROWS]
+    taken = summary.recommendation.arm
+    shown = [arm for arm in summary.arms if plain_arm(arm) or arm.name == taken][:README_ROWS]
     more = len(summary.arms) - len(shown)
     return short_table(summary, shown) + (f" {more} more arms: [docs/results.md](docs/results.md)." if more else "")
 
