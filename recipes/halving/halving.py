@@ -45,6 +45,7 @@ TASKS: Mapping[str, tuple[str, ...]] = {
         "target={name: banking77, data: normalised/banking77.jsonl, split: {on_leak: drop}, metric: exact_match}",
     ),
 }
+NOT_RUN = "No record is kept: `python recipes/halving/halving.py --data data`."
 METHODS = ("full", "lora")
 REAL = ("trec", "banking77")
 PART = 1 / 3  # of the steps, after which rates are dropped

@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 PAGE, RECORD = DOCS / "search.md", DOCS / "search.json"
 BEGIN, END = "<!-- tasks: written by recipes/search/tasks.py -->", "<!-- end of tasks -->"
+NOT_RUN = "No record is kept: `python recipes/search/tasks.py --data data`."
 METHODS = ("full", "lora")
 QUICK = ("train.max_steps=3", "validation_items=30", "test_items=30", "search.trainings=2", "search.longer=1")
 REAL = {

@@ -28,5 +28,6 @@ def script(request: pytest.FixtureRequest) -> ModuleType:
 
 def test_the_table_is_that_of_the_record(script: ModuleType) -> None:
     page = script.PAGE.read_text(encoding="utf-8")
-    body = page.split(script.BEGIN)[1].split(script.END)[0]
-    assert body.strip() == script.table(read_json(script.RECORD, script.Results)).strip()
+    body = page.split(script.BEGIN)[1].split(script.END)[0].strip()
+    record = script.RECORD
+    assert body == (script.table(read_json(record, script.Results)).strip() if record.is_file() else script.NOT_RUN)

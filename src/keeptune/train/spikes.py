@@ -10,6 +10,7 @@ BEFORE = 20  # steps that a loss is compared with
 FEWEST = 8  # of them, below which nothing stands out
 SPREADS = 8.0  # a spike lies so many median deviations above the median of the steps before it
 SHARE = 1.3  # and is so many times as large
+NATS = 0.1  # and so much larger: where next to nothing is left to learn, three times as much is nothing, too
 MOST = 5  # spikes of one training; further ones are only in its curve
 
 
@@ -46,4 +47,4 @@ def stands_out(loss: float, before: Sequence[float]) -> float | None:
         return None
     usual = median(before)
     spread = median(abs(each - usual) for each in before)
-    return usual if loss > max(usual + SPREADS * spread, SHARE * usual) else None
+    return usual if loss > max(usual + SPREADS * spread, SHARE * usual, usual + NATS) else None

@@ -25,6 +25,8 @@ CALM = [2.0, 2.1, 1.9, 2.05, 1.95, 2.0, 2.1, 1.9, 2.0, 2.0]
         (4.0, CALM[:5], None),  # too few steps to know what is usual
         (2.5, [1.0, 3.0] * 5, None),  # a loss that jumps all the time
         (0.5, CALM, None),  # a fall is no spike
+        (0.08, [0.01] * 10, None),  # next to nothing, as before
+        (0.2, [0.01] * 10, 0.01),
     ],
 )
 def test_a_spike_lies_far_above_the_steps_before(loss: float, before: list[float], usual: float | None) -> None:
