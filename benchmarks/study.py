@@ -36,7 +36,6 @@ PRECISIONS = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 REAL = HERE / "questions" / "real.yaml"
 ALWAYS = ("arms=[full, lora]", "seeds=[0]")
 WARM = ("train.max_steps=2", "validation_items=20", "test_items=20", "full.learning_rates=[1e-4]", "arms=[full]")
-RATES = ("full.learning_rates=[3e-5, 1e-4, 3e-4, 1e-3]", "lora.learning_rates=[3e-4, 1e-3, 3e-3, 1e-2]")  # of the demo
 SMALL = {
     "demo": ("full.learning_rates=[3e-4, 1e-3]", "lora.learning_rates=[1e-3, 3e-3]"),
     "real": ("full.learning_rates=[3e-4, 1e-3]", "lora.learning_rates=[3e-3, 1e-2]"),
@@ -181,7 +180,6 @@ def questions(options: argparse.Namespace, folder: Path) -> list[Question]:
     found = []
     for name in options.question or (["demo", "real"] if options.data else ["demo"]):
         sets = [*ALWAYS, f"precision={options.precision}", f"workers={options.processes}"]
-        sets += RATES if name == "demo" else ()
         sets += [*SMALL[name], *SMALLER] if options.quick else []
         root, recipe = Path(), recipe_path("demo")
         if name == "real":
