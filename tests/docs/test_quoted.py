@@ -9,7 +9,6 @@ import pytest
 
 import make_results
 from keeptune.core.records import ArmSummary
-from keeptune.report.formatting import score_text
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -21,11 +20,6 @@ def arm(study: str, method: str) -> ArmSummary:
 
 def quoted() -> Iterator[tuple[str, str]]:
     """(page, what it has to say) for every figure that is not written by a script."""
-    lora = arm("seeds", "lora")
-    seeds = [100 * score for score in lora.seed_scores]
-    yield "methods.md", f"| `none` | {lora.lr:g} | {score_text(lora.target)} |"
-    yield "methods.md", f"| `none` | {sum(seeds) / len(seeds):.1f} ({min(seeds):.1f} to {max(seeds):.1f}) |"
-
     least = {name: 100 * arm("methods", name).target.mean for name in ("last-layers", "osf")}
     yield (
         "harmed.md",

@@ -235,12 +235,14 @@ def test_data_without_a_source_are_named() -> None:
         make_results.source_of("mine", {"target": [{"name": "mine", "data": "rows.jsonl"}]})
 
 
-def test_the_readme_shows_plain_arms_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make_results, "results", lambda: {"demo": mixture()})
+def test_the_readme_shows_plain_arms_and_the_one_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = mixture()
+    monkeypatch.setattr(make_results, "results", lambda: {"demo": summary})
     text = make_results.readme_table()
-    assert text.count("\n| ") == 3 + 3  # three prompts, full, LoRA, IA3
-    assert "replay" not in text
-    assert "6 more arms" in text
+    taken = next(arm.label for arm in summary.arms if arm.name == summary.recommendation.arm)
+    assert text.count("\n| ") == 3 + 3 + 1  # three prompts, full, LoRA, IA3, and the one to take
+    assert text.count("replay") == text.count(f"| {taken} |") + text.count(f"Take {taken}") > 0
+    assert "5 more arms" in text
 
 
 @pytest.fixture

@@ -96,4 +96,4 @@ def test_the_demo_judges_at_least_six_skills() -> None:
     config = read_recipe(StudyConfig, builtin.recipe_path())
     judged = {entry.task.removeprefix("builtin:") for entry in config.retain if isinstance(entry, TaskFile)}
     assert len(judged & set(CHOICE_TASKS)) >= 6
-    assert config.arms == ("prompt", "full", "lora")
+    assert config.arms == ("prompt", "full", "lora", "search")
