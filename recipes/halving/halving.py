@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 PAGE, RECORD = DOCS / "performance.md", DOCS / "halving.json"
 BEGIN, END = "<!-- halving: written by recipes/halving/halving.py -->", "<!-- end of halving -->"
-QUICK = ("train.epochs=1", "train.max_steps=4", "validation_items=20", "test_items=10")
+QUICK = ("train.max_steps=4", "train.validations_per_epoch=75", "validation_items=20", "test_items=20")
 SHOP = ("tallies", "shelves", "parcels", "diary")
 TASKS: Mapping[str, tuple[str, ...]] = {
     "orders": (),
