@@ -15,7 +15,8 @@ import numpy as np
 from scipy.stats import norm
 
 from keeptune.recommend.doses import Setting
-from keeptune.recommend.search import SPARE, choose, estimates
+from keeptune.recommend.pick import pick_within
+from keeptune.recommend.search import SPARE, estimates
 from strategies import STRATEGIES, Strategy, best_possible
 from surfaces import Surface, Trained
 
@@ -46,7 +47,7 @@ def run(strategy: Strategy, task: int, trainings: int, spare: float) -> Outcome:
     better = estimates(tried, surface.space(spare))
     candidates = [each for trained, judge in zip(done, better, strict=True) for each in trained.judged(judge, spare)]
     truths = {name: truth for trained in done for name, truth in trained.true().items()}
-    chosen = choose(candidates, np.zeros(len(surface.items)))
+    chosen = pick_within(candidates, np.zeros(len(surface.items)))
     best = best_possible(surface)
     if chosen is None:
         return Outcome(best, False, False, 0.0)

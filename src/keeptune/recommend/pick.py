@@ -60,6 +60,18 @@ def pick_kept(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Can
     return pick(sure if gains[0] >= LEARNED * gains[1] else within)
 
 
+def pick_within(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate | None:
+    """The candidate to take of those within the margins; None where none of them is shown to have learned anything.
+
+    Args:
+        candidates: models, with `tier` 0 where they are within the margins, and as `cost` their worst loss: of those
+            that tie on the target the one that lost least is taken.
+        base: the base's scores on the same items [N].
+    """
+    kept = [each for each in candidates if each.tier == 0 and gap(each.scores - base) > NOISE]
+    return pick(kept) if kept else None
+
+
 def _alive(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates that did not diverge, or all of them where all diverged."""
     return [c for c in candidates if not c.diverged] or list(candidates)

@@ -23,7 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from keeptune.recommend.doses import DoseRange, Setting
-from keeptune.recommend.pick import NOISE, Candidate, gap, pick
 from keeptune.recommend.process import Beliefs, Between, Floats
 
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0)  # points between base and tuned model
@@ -394,15 +393,3 @@ class _Places:
         width = [1.0, *[WIDTH] * len(doses), *[WIDTH_OF_LOGS] * 3, *[WIDTH] * len(self.rate)]
         mean, doubt = np.array(trend).T
         return Beliefs(mean, doubt, slopes.rest, np.array(width))
-
-
-def choose(candidates: Sequence[Candidate], base: NDArray[np.float64]) -> Candidate | None:
-    """The model to take of those within the margins; None where none of them is shown to have learned anything.
-
-    Args:
-        candidates: models, with `tier` 0 where they are within the margins, and as `cost` their worst loss: of those
-            that tie on the target the one that lost least is taken.
-        base: the base's scores on the same items [N].
-    """
-    kept = [each for each in candidates if each.tier == 0 and gap(each.scores - base) > NOISE]
-    return pick(kept) if kept else None

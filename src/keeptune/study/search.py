@@ -18,8 +18,8 @@ from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.search import AT_ONCE, arm_of, setting_of
 from keeptune.recommend import price
 from keeptune.recommend.doses import Setting
-from keeptune.recommend.pick import Candidate
-from keeptune.recommend.search import Seen, Space, Tried, ask, choose, estimates
+from keeptune.recommend.pick import Candidate, pick_within
+from keeptune.recommend.search import Seen, Space, Tried, ask, estimates
 from keeptune.study.baseline import Baseline
 from keeptune.study.jobs.base import Job
 from keeptune.study.jobs.explore import Explore
@@ -188,7 +188,7 @@ class Search:
         )
 
     def _choice(self, models: Sequence[Model]) -> Model | None:
-        """The model to test: see `recommend.search.choose`."""
+        """The model to test: see `recommend.pick.pick_within`."""
         spare = self.config.search.spare
         candidates = {
             self._name(model): Candidate(
@@ -201,7 +201,7 @@ class Search:
             )
             for model in models
         }
-        best = choose(list(candidates.values()), self.baseline.target_scores)
+        best = pick_within(list(candidates.values()), self.baseline.target_scores)
         return next((model for model in models if best is not None and self._name(model) == best.name), None)
 
     def _point(self, model: Model) -> SearchPoint:

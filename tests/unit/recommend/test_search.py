@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from keeptune.recommend.doses import DoseRange, Setting
-from keeptune.recommend.pick import Candidate
-from keeptune.recommend.search import ALPHAS, STEP, Seen, Space, Tried, ask, choose, estimates
+from keeptune.recommend.pick import Candidate, pick_within
+from keeptune.recommend.search import ALPHAS, STEP, Seen, Space, Tried, ask, estimates
 
 EWC, REPLAY = DoseRange(0.1, 10_000.0), DoseRange(0.02, 0.9, share=True)
 PLAIN = Setting("full", 1e-3)
@@ -199,12 +199,12 @@ def candidate(name: str, right: int, worst: float) -> Candidate:
 def test_the_choice_is_within_the_margins_and_of_those_that_tie_the_safest() -> None:
     nothing = np.zeros(100)
     models = [candidate("bold", 90, 1.1), candidate("best", 80, 0.9), candidate("safe", 80, 0.2)]
-    found = choose([*models, candidate("timid", 60, 0.1)], nothing)
+    found = pick_within([*models, candidate("timid", 60, 0.1)], nothing)
     assert found is not None and found.name == "safe"
 
 
 def test_nothing_is_chosen_that_learned_nothing_or_breaks_a_margin() -> None:
     nothing = np.zeros(100)
-    assert choose([candidate("bold", 90, 1.1)], nothing) is None
-    assert choose([candidate("idle", 0, 0.0)], nothing) is None
-    assert choose([], nothing) is None
+    assert pick_within([candidate("bold", 90, 1.1)], nothing) is None
+    assert pick_within([candidate("idle", 0, 0.0)], nothing) is None
+    assert pick_within([], nothing) is None
