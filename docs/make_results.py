@@ -23,7 +23,7 @@ from typing import Any
 
 import methods_table
 from keeptune.core.errors import DataError
-from keeptune.core.records import ArmSummary, ItemRecord, Summary, read_json, read_records, write_json
+from keeptune.core.records import ArmSummary, ItemRecord, RowLoss, Summary, read_json, read_records, write_json
 from keeptune.core.units import human_seconds
 from keeptune.evaluate.metrics.base import METRICS as METRICS_OF_ITEMS
 from keeptune.evaluate.metrics.base import Answer
@@ -56,12 +56,28 @@ def keep(run: Path, name: str) -> None:
         )
         for card in summary.cards
     )
+    arms = tuple(
+        arm.model_copy(
+            update={
+                "hardest": tuple(map(in_its_file, arm.hardest)),
+                "spikes": tuple(
+                    spike.model_copy(update={"rows": tuple(map(in_its_file, spike.rows))}) for spike in arm.spikes
+                ),
+            }
+        )
+        for arm in summary.arms
+    )
     drawn = tuple(card.model_copy(update={"example": ""}) for card in summary.rehearsal)
-    without = {"samples": (), "cards": cards, "rehearsal": drawn}
+    without = {"samples": (), "arms": arms, "cards": cards, "rehearsal": drawn}
     write_json(DOCS / "results" / f"{name}.json", summary.model_copy(update=without))
     if summary.metric in ROUGE:
         found = {arm.label: rouge(run / arm.folder / "items" / f"{summary.target}.jsonl") for arm in tested(summary)}
         (DOCS / "results" / f"{name}.rouge.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def in_its_file(row: RowLoss) -> RowLoss:
+    """The row, its file by name alone: where that lies is nobody else's."""
+    return row.model_copy(update={"path": Path(row.path).name})
 
 
 def tested(summary: Summary) -> list[ArmSummary]:

@@ -110,6 +110,13 @@ def test_no_text_of_a_data_set_is_stored() -> None:
         assert not any(card.example_prompt or card.example_completion for card in summary.cards), name
 
 
+def test_no_folder_of_a_machine_is_stored() -> None:
+    for name, summary in make_results.results().items():
+        for arm in summary.arms:
+            rows = [*arm.hardest, *(row for spike in arm.spikes for row in spike.rows)]
+            assert all("/" not in row.path for row in rows), (name, arm.name)
+
+
 def test_every_table_has_rows_of_one_width(page: str) -> None:
     for block in page.split("\n\n"):
         lines = block.splitlines()

@@ -104,12 +104,16 @@ class Space:
 
     def acting(self, setting: Setting, pull: str) -> float:
         """The dose of a pull that acts: against the target's own tokens, which replay leaves fewer of."""
-        remedies = self.remedies()
-        return setting.dose(pull) / (1 - sum(dose for name, dose in setting.doses if remedies[name].share))
+        return setting.dose(pull) / _alone(setting, self.remedies())
 
     def remedies(self) -> dict[str, DoseRange]:
         """Every remedy of any method with its doses."""
         return {name: doses for each in self.doses.values() for name, doses in each.items()}
+
+
+def _alone(setting: Setting, remedies: Mapping[str, DoseRange]) -> float:
+    """Share of a training's tokens that are the target's: pulls act against these."""
+    return 1 - sum(dose for name, dose in setting.doses if remedies[name].share)
 
 
 def ask(tried: Sequence[Tried], space: Space, count: int = 1) -> list[Setting]:
@@ -373,8 +377,7 @@ class _Places:
     def rows(self, models: Sequence[Place], bend: float) -> Floats:
         """Models as coordinates [N, D]."""
         settings, alphas = zip(*models, strict=True)
-        replayed = [sum(dose for name, dose in each.doses if self.remedies[name].share) for each in settings]
-        alone = 1 - np.array(replayed)  # share of the tokens that are the target's: pulls act against these
+        alone = np.array([_alone(each, self.remedies) for each in settings])
         reach = [
             doses.reach(dose) if doses.share else doses.reach(dose / alone) ** bend
             for name, doses in self.remedies.items()
