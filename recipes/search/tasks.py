@@ -10,9 +10,6 @@ nothing, and are not kept.
 
 from __future__ import annotations
 
-import argparse
-import os
-import runpy
 import shlex
 import statistics
 import sys
@@ -22,15 +19,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from keeptune.api.study import load_recipe
 from keeptune.core.errors import KeeptuneError
 from keeptune.core.records import ArmSummary, Interval, Record, Score, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, points
 from keeptune.report.arms import verdict_counts
 from keeptune.report.formatting import change_with_interval, score_text
+from scripts import fill, machine, markdown, options, study
 
-HERE = Path(__file__).parent
-DOCS = HERE.parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE, RECORD = DOCS / "search.md", DOCS / "search.json"
 BEGIN, END = "<!-- tasks: written by recipes/search/tasks.py -->", "<!-- end of tasks -->"
 NOT_RUN = "No record is kept: `python recipes/search/tasks.py --data data`."
@@ -168,8 +164,7 @@ def table(results: Results) -> str:
         ]
         for each in results.cases
     ]
-    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join([*lines, "", *said(results)])
+    return markdown(head, rows, said(results))
 
 
 def said(results: Results) -> Iterator[str]:
@@ -190,14 +185,10 @@ def said(results: Results) -> Iterator[str]:
     yield f"`python recipes/search/tasks.py`, {results.date}, {seconds} in all; {results.machine}; {versions}."
 
 
-def run(case: Case, out: Path, data: Path, quick: bool, console: Console) -> Summary:
-    """One study; what was finished is not run again."""
+def run(case: Case, out: Path, data: Path | None, quick: bool, console: Console) -> Summary:
+    """One study."""
     changes = (f"arms=[prompt, {case.method}, search]", *case.changes, *(QUICK if quick else ()))
-    console.rule(case.name)
-    words = [word for change in changes for word in ("--set", change)]
-    study = load_recipe(HERE / case.file, changes, data_root=data)
-    command = shlex.join(["keeptune", "study", f"recipes/search/{case.file}", *words])
-    return study.run(out / case.name, console=console, command=command).summary
+    return study(case.file, changes, out / case.name, data, console)
 
 
 def results(summaries: Mapping[Case, Summary]) -> Results:
@@ -205,7 +196,7 @@ def results(summaries: Mapping[Case, Summary]) -> Results:
     manifest = next(iter(summaries.values())).manifest
     return Results(
         date=manifest.started[:10],
-        machine=f"{os.cpu_count()} CPU cores, {manifest.precision}, {manifest.platform}",
+        machine=machine(manifest),
         versions={"keeptune": manifest.keeptune, "python": manifest.python, **manifest.versions},
         cases=tuple(found(case, summary) for case, summary in summaries.items()),
     )
@@ -219,32 +210,19 @@ def with_earlier(now: Results) -> Results:
     return now.model_copy(update={"cases": tuple(ran)})
 
 
-def write_page() -> None:
-    """The table in docs/search.md, from the record."""
-    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    text = f"{head}{BEGIN}\n\n{table(read_json(RECORD, Results))}\n\n{END}{rest.split(END)[1]}"
-    PAGE.write_text(text, encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/search-tasks"))
-    parser.add_argument("--only", nargs="+", choices=[case.name for case in CASES])
-    parser.add_argument("--quick", action="store_true")
-    chosen = parser.parse_args(arguments)
+    chosen = options(__doc__, "runs/search-tasks", [case.name for case in CASES], arguments)
     console = Console()
-    runpy.run_path(str(HERE.parent / "laws" / "shop.py"), run_name="__main__")  # draws the data
     cases = [case for case in CASES if case.name in (chosen.only or [case.name])]
     cases = [case for case in cases if case.file == "shop.yaml" or chosen.data is not None]
     done: dict[Case, Summary] = {}
     for case in cases:
-        done[case] = run(case, chosen.out, chosen.data or Path(), chosen.quick, console)
+        done[case] = run(case, chosen.out, chosen.data, chosen.quick, console)
         came_to = results(done)
         if not chosen.quick:
             write_json(RECORD, with_earlier(came_to))
-            write_page()
+            fill(PAGE, BEGIN, END, table(read_json(RECORD, Results)))
     console.print(table(came_to), highlight=False)
     return 0
 

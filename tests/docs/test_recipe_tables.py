@@ -14,10 +14,11 @@ from keeptune.core.records import read_json
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-@pytest.fixture(params=["search/tasks.py", "halving/halving.py"])
-def script(request: pytest.FixtureRequest) -> ModuleType:
+@pytest.fixture(params=["search/tasks.py", "search/halving.py"])
+def script(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A recipe's script as a module."""
     path = RECIPES / request.param
+    monkeypatch.syspath_prepend(path.parent)  # its neighbours
     spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,6 +1,6 @@
 """Would rates dropped after a third of the steps have been chosen? Eight tasks, two methods, four rates each.
 
-    python recipes/halving/halving.py [--data data] [--out runs/halving] [--only orders] [--quick]
+    python recipes/search/halving.py [--data data] [--out runs/halving] [--only orders] [--quick]
 
 Run from the repository's root. Every rate is trained to its end with its validation scores on the way, and the records
 say what successive halving would have kept after a third of the steps: half of the rates, by their validation loss, and
@@ -11,9 +11,6 @@ were run. What was finished is not run again. `--quick` trains three steps: its 
 
 from __future__ import annotations
 
-import argparse
-import os
-import runpy
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,17 +20,16 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from keeptune.api.study import load_recipe
 from keeptune.core.errors import KeeptuneError
 from keeptune.core.records import ItemRecord, Record, Summary, read_json, read_records, write_json
 from keeptune.recommend.pick import Candidate, gap, pick_kept
 from keeptune.study.records import Checkpoint, TrialRecord
 from keeptune.study.tuning import candidate_of
+from scripts import fill, machine, markdown, options, study
 
-HERE = Path(__file__).parent
-DOCS = HERE.parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE, RECORD = DOCS / "performance.md", DOCS / "halving.json"
-BEGIN, END = "<!-- halving: written by recipes/halving/halving.py -->", "<!-- end of halving -->"
+BEGIN, END = "<!-- halving: written by recipes/search/halving.py -->", "<!-- end of halving -->"
 QUICK = ("train.max_steps=4", "train.validations_per_epoch=75", "validation_items=20", "test_items=20")
 SHOP = ("tallies", "shelves", "parcels", "diary")
 TASKS: Mapping[str, tuple[str, ...]] = {
@@ -45,7 +41,7 @@ TASKS: Mapping[str, tuple[str, ...]] = {
         "target={name: banking77, data: normalised/banking77.jsonl, split: {on_leak: drop}, metric: exact_match}",
     ),
 }
-NOT_RUN = "No record is kept: `python recipes/halving/halving.py --data data`."
+NOT_RUN = "No record is kept: `python recipes/search/halving.py --data data`."
 METHODS = ("full", "lora")
 REAL = ("trec", "banking77")
 PART = 1 / 3  # of the steps, after which rates are dropped
@@ -123,15 +119,10 @@ def dropped(
     )
 
 
-def run(task: str, out: Path, data: Path, quick: bool, console: Console) -> list[Arm]:
+def run(task: str, out: Path, data: Path | None, quick: bool, console: Console) -> list[Arm]:
     """The arms of one task."""
-    console.rule(task)
-    changes = (*TASKS[task], *(QUICK if quick else ()))
     folder = out / task
-    words = [word for change in changes for word in ("--set", change)]
-    study = load_recipe(HERE / "halving.yaml", changes, data_root=data)
-    command = shlex.join(["keeptune", "study", "recipes/halving/halving.yaml", *words])
-    study.run(folder, console=console, command=command)
+    study("halving.yaml", (*TASKS[task], *(QUICK if quick else ())), folder, data, console)
     base = np.array([item.score for item in read_records(folder / "base" / "validation" / f"{task}.jsonl", ItemRecord)])
     records = [read_json(path, TrialRecord) for path in sorted((folder / "arms").glob("*/trial.json"))]
     return [arm(task, method, [each for each in records if each.method == method], base) for method in METHODS]
@@ -164,8 +155,7 @@ def table(results: Results) -> str:
         ]
         for each in results.arms
     ]
-    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join([*lines, "", *said(results)])
+    return markdown(head, rows, said(results))
 
 
 def _cells(found: Dropped) -> list[str]:
@@ -192,35 +182,21 @@ def said(results: Results) -> Iterator[str]:
             f" {100 * steps:.0f} % of the steps."
         )
     yield ""
-    yield f"`python recipes/halving/halving.py --data data`, {results.date}; {results.machine}."
-
-
-def write_page() -> None:
-    """The table in docs/performance.md, from the record."""
-    head, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
-    text = f"{head}{BEGIN}\n\n{table(read_json(RECORD, Results))}\n\n{END}{rest.split(END)[1]}"
-    PAGE.write_text(text, encoding="utf-8")
+    yield f"`python recipes/search/halving.py --data data`, {results.date}; {results.machine}."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the module's docstring."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("runs/halving"))
-    parser.add_argument("--only", nargs="+", choices=list(TASKS))
-    parser.add_argument("--quick", action="store_true")
-    chosen = parser.parse_args(arguments)
+    chosen = options(__doc__, "runs/halving", list(TASKS), arguments)
     console = Console()
-    runpy.run_path(str(HERE.parent / "laws" / "shop.py"), run_name="__main__")  # draws the data
     tasks = [task for task in TASKS if task in (chosen.only or TASKS) and (chosen.data or task not in REAL)]
-    arms = [arm for task in tasks for arm in run(task, chosen.out, chosen.data or Path(), chosen.quick, console)]
+    arms = [arm for task in tasks for arm in run(task, chosen.out, chosen.data, chosen.quick, console)]
     manifest = read_json(chosen.out / tasks[0] / "summary.json", Summary).manifest
-    machine = f"{os.cpu_count()} CPU cores, {manifest.precision}, {manifest.platform}"
-    results = Results(date=manifest.started[:10], machine=machine, arms=tuple(arms))
+    results = Results(date=manifest.started[:10], machine=machine(manifest), arms=tuple(arms))
     console.print(table(results), highlight=False)
     if tasks == list(TASKS) and not chosen.quick:
         write_json(RECORD, results)
-        write_page()
+        fill(PAGE, BEGIN, END, table(read_json(RECORD, Results)))
     return 0
 
 
