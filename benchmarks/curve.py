@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from common.measured import code_hash
 from keeptune import __version__
 from keeptune.core.records import StepRecord, ValidationRecord, read_records
 from keeptune.data.encode.encoder import Encoder
@@ -108,6 +109,7 @@ def main() -> None:
     curves = [run(options, "flat", precision, 0) for precision in options.precision]
     report = {
         "benchmark": "curve",
+        "code": code_hash("curve"),
         "command": " ".join(["python", *sys.argv]),
         "keeptune": __version__,
         "torch": torch.__version__,

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from common.page import Report, caption, pair, table, times
+from common.page import Report, caption, pair, since, table, times
 from common.study_page import study
 from keeptune.core.units import human_bytes
 
@@ -196,7 +196,7 @@ def operators(report: Report) -> Iterator[str]:
 def curve(report: Report) -> Iterator[str]:
     """The engine's curves and the other order's, beside the reference."""
     steps = len(report["curves"][0]["losses"])
-    yield f"`{report['command']}`: {steps} steps, nats per trained token."
+    yield f"`{report['command']}`: {steps} steps, nats per trained token{since(report)}."
     rows = (
         [
             each["curve"],

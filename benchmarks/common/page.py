@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from common.measured import is_current
+
 Report = dict[str, Any]
 
 
@@ -19,7 +21,12 @@ def caption(report: Report) -> str:
     amx = {True: ", AMX", False: ", no AMX", None: ""}[report["amx"]]
     threads = f"{report['threads']} thread{'s' if report['threads'] != 1 else ''}"
     where = ", ".join(filter(None, (report.get("model"), report["hardware"], threads)))
-    return f"**{where}{amx}**, {report['date']} (Python {report['python']}, {versions})"
+    return f"**{where}{amx}**, {report['date']}{since(report)} (Python {report['python']}, {versions})"
+
+
+def since(report: Report) -> str:
+    """What has to be said of a report that is older than the code it measures."""
+    return "" if is_current(report) else ", of code that has changed since"
 
 
 def times(figure: Report) -> str:

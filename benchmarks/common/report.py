@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from common.measured import code_hash
+
 PACKAGES = ("keeptune", "torch", "transformers", "peft", "trl", "lm_eval")
 
 
@@ -43,6 +45,7 @@ def header(what: str, options: argparse.Namespace) -> dict[str, Any]:
     """What was measured, where, with which versions and options. Of paths only names are kept."""
     return {
         "benchmark": what,
+        "code": code_hash(what),
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "hardware": hardware(options.device),
         "device": options.device,

@@ -72,7 +72,14 @@ def test_the_page_shows_both_answers() -> None:
         "factors": factors(ours.spent, theirs.spent),
         **compare(ours, theirs, "orders"),
     }
-    header = {"versions": {}, "amx": False, "threads": 2, "hardware": "a processor", "date": "2026-12-01"}
+    header = {
+        "versions": {},
+        "amx": False,
+        "threads": 2,
+        "benchmark": "study",
+        "hardware": "a processor",
+        "date": "2026-12-01",
+    }
     report = {**header, "python": "3.11", "processes": 2, "questions": {"demo": question, "alone": {"keeptune": []}}}
     text = "\n".join(study(report))
     assert "| demo | 8.00 (one window) | 1.0 / 8.0 | 1.00 | 1.00 | 1.00 |" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, create_model, field_validator, model_validator
@@ -19,6 +20,7 @@ from keeptune.recipe.arms import Arm, ArmName
 from keeptune.recipe.entries import Retained, Targets
 from keeptune.recipe.search import SEARCH, SearchConfig, arm_of, searched_doses
 from keeptune.recommend.doses import DoseRange, Setting
+from keeptune.recommend.search import TOGETHER
 from keeptune.tracking.base import ALWAYS, TRACKERS
 from keeptune.train.loop import TrainConfig
 from keeptune.train.remedies.base import REMEDIES, Need, RemedyConfig
@@ -300,13 +302,14 @@ class StudyConfig(MethodSettings):
 
     @property
     def searched_arms(self) -> tuple[Arm, ...]:
-        """Every plain arm with every remedy of the search that goes with it, at a middling dose."""
+        """Every plain arm with remedies of the search, as many as one training may have, at middling doses."""
         plain = [arm for arm in self.training_arms if arm.plain] if self.searches else []
-        return tuple(
-            arm_of(Setting(arm.name, 1.0, ((name, doses.middle),)), self)
-            for arm in plain
-            for name, doses in self.searched_doses(arm).items()
-        )
+        found = []
+        for arm in plain:
+            doses = sorted((name, doses.middle) for name, doses in self.searched_doses(arm).items())
+            together = combinations(doses, min(TOGETHER, len(doses)))
+            found += [arm_of(Setting(arm.name, 1.0, each), self) for each in together if each]
+        return tuple(found)
 
     def searched_doses(self, arm: Arm) -> dict[str, DoseRange]:
         """Remedies that a search adds to a plain arm, and their doses."""

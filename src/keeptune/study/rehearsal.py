@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from pydantic import ValidationError
@@ -38,6 +39,7 @@ from keeptune.train.remedies.base import Need, RemedyInputs
 
 FILE = "texts.json"  # in the base's folder of a run
 TOKEN_BYTES = 8  # of text that are cut for a token: few tokens are longer
+LOOKED_AT = 100  # rows of a source, where their sizes are asked for
 ASKED = 0.5  # share of a piece's stretches that a retained text also has, from which on the piece is part of it
 
 Pools = Mapping[str, Sequence[Encoded]]  # rows by where they are from
@@ -122,8 +124,17 @@ class SuiteRows:
     def rows(self, seed: int) -> Pools:
         """By suite; none where no suite has train rows."""
         found = self.data.rehearsal_rows(seed)
-        lacking = 0 < len(found) < len(self.data.suites) and not self.own.lm.encoder_decoder
-        return {**found, **self.own.rows(seed)} if lacking else found
+        return {**found, **self.own.rows(seed)} if self._lacks(found) else found
+
+    def tokens_per_trained(self, seed: int) -> float:
+        """See below; of the base's own texts, which are not written for that, all tokens are trained."""
+        found = self.data.rehearsal_rows(seed)
+        written = [[Encoded("", (), (0,) * self.own.config.tokens)]] if self._lacks(found) else []
+        return tokens_per_trained([*found.values(), *written])
+
+    def _lacks(self, found: Pools) -> bool:
+        """Whether texts of the base's own are to stand for suites without rows."""
+        return 0 < len(found) < len(self.data.suites) and not self.own.lm.encoder_decoder
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,13 @@ class Rehearsal:
     def shared(self, world: World) -> Rehearsal:
         """The same where the processes of ``world`` do every job together."""
         return replace(self, suites=replace(self.suites, own=replace(self.own, world=world)))
+
+
+def tokens_per_trained(pools: Sequence[Sequence[Encoded]]) -> float:
+    """Tokens of rows for each that they train, where sources take turns, a row each; 1 without rows."""
+    drawn = [evenly(rows, LOOKED_AT) for rows in pools]
+    trained = sum(fmean(row.trained for row in rows) for rows in drawn)
+    return sum(fmean(map(len, rows)) for rows in drawn) / trained if trained else 1.0
 
 
 def drawn_on(arm: Arm, with_rows: int, suites: int) -> set[Need]:

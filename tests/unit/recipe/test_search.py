@@ -33,12 +33,14 @@ def recipe(**changes: Any) -> StudyConfig:
 def test_a_search_is_an_arm_that_names_no_method() -> None:
     found = recipe()
     assert found.searches and [arm.name for arm in found.training_arms] == ["full", "lora"]
-    assert {arm.name.split(":")[0] for arm in found.searched_arms} == {
-        "full+ewc",
-        "full+replay",
-        "lora+ewc",
-        "lora+replay",
-    }
+    assert [[remedy.name for remedy in arm.remedies] for arm in found.searched_arms] == [["ewc", "replay"]] * 2
+    assert [arm.method.name for arm in found.searched_arms] == ["full", "lora"]
+    more = recipe(arms=["full", "search"], search={"remedies": ["kl", "replay", "l2sp"]})
+    assert [[remedy.name for remedy in arm.remedies] for arm in more.searched_arms] == [
+        ["kl", "l2sp"],
+        ["kl", "replay"],
+        ["l2sp", "replay"],
+    ]
     assert found.needs(Need.REHEARSAL_ROWS) and not recipe(arms=["full"]).needs(Need.REHEARSAL_ROWS)
 
 

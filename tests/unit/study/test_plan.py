@@ -18,6 +18,8 @@ from keeptune.study.jobs.test import ScoreTest, TrainAndTest
 from keeptune.study.jobs.train import Train
 from keeptune.study.schedule.plan import plan_table, within
 from keeptune.study.trial import Trial
+from keeptune.train.estimate import Needs
+from keeptune.train.remedies.base import Need
 
 
 def total(recipe: StudyConfig) -> float:
@@ -164,3 +166,23 @@ def test_a_training_of_a_search_is_the_recipes_while_it_has_so_many() -> None:
     assert Explore(trial, 6, weights=True).belongs_to(recipe)  # of what was chosen they are needed
     plain = Train(Trial(Arm.of("full", recipe), 1e-4, 0))
     assert Explore(trial, 1).seconds(estimates(), recipe) == 3 * plain.seconds(estimates(), recipe)
+
+
+def test_old_rows_take_the_time_of_their_tokens_and_a_pull_that_of_updates() -> None:
+    recipe = config(arms=["full", "full+replay:50%", "full+self-replay:50%", "full+ewc:30"], curve=None)
+    found = estimates(per_trained=4.0, per_replayed=8.0)
+    seconds = {arm.name: found.steps_alone(arm) for arm in recipe.training_arms}
+    assert seconds["full"] == pytest.approx(10)
+    assert seconds["full+replay:50%"] == pytest.approx(30)  # a trained token more for each, and eight with it
+    assert seconds["full+self-replay:50%"] == pytest.approx(12.5)  # all tokens of a text are trained
+    found = estimates(needs={"full": Needs(seconds_per_token=0.0, seconds_per_step=1.0, memory_bytes=None)})
+    plain, pulled = (found.steps_alone(Arm.of(name, recipe)) for name in ("full", "full+ewc:30"))
+    assert (plain, pulled) == (10, 40)
+
+
+def test_a_search_is_planned_with_both_remedies_and_the_most_epochs() -> None:
+    retain = [{"task": "builtin:addition", "margin": 3}]
+    recipe = config(arms=["full", "search"], curve=None, retain=retain, search={"trainings": 5}, seeds=[0])
+    (arm,) = recipe.searched_arms
+    assert arm.needs(Need.SUITES) and arm.needs(Need.REHEARSAL_ROWS) == ["ewc", "replay"]
+    assert estimates().search(recipe) == (5, 5 * estimates().training(recipe, arm, longer=3))

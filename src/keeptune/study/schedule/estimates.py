@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,10 @@ from keeptune.recipe.arms import Arm
 from keeptune.recipe.config import StudyConfig
 from keeptune.recipe.search import SEARCH
 from keeptune.recommend.search import ALPHAS
+from keeptune.study.rehearsal import tokens_per_trained
 from keeptune.study.workplace import Workplace
 from keeptune.train.estimate import Needs, probe
+from keeptune.train.remedies.base import Need
 
 BASE_FORWARD = 1 / 3  # of a training step: what another model's forward costs beside it
 
@@ -29,6 +30,8 @@ class Estimates:
     validation_seconds: float  # scoring one model on all validation parts
     test_seconds: float
     bytes_of_model: int
+    per_trained: float = 1.0  # tokens of the target's rows for each that is trained
+    per_replayed: float = 1.0  # and of the retained suites' train rows
 
     def training(self, config: StudyConfig, arm: Arm, longer: int = 1) -> float:
         """Seconds of one training, of ``longer`` times the recipe's epochs, and its validation."""
@@ -38,8 +41,13 @@ class Estimates:
     def steps_alone(self, arm: Arm) -> float:
         """Seconds of the steps of one training."""
         needs = self.needs[arm.method.name]
-        factor = math.prod(remedy.token_factor() for remedy in arm.remedies) * (1 + BASE_FORWARD * arm.base_forwards)
-        return factor * self.tokens * needs.seconds_per_token + self.steps * needs.seconds_per_step
+        added = sum(
+            (remedy.token_factor() - 1) * (self.per_replayed if Need.REHEARSAL_ROWS in remedy.needs else 1.0)
+            for remedy in arm.remedies
+        )
+        tokens = self.tokens * (1 + added / self.per_trained) * (1 + BASE_FORWARD * arm.base_forwards)
+        updates = self.steps * (1 + sum(remedy.updates for remedy in arm.remedies))
+        return tokens * needs.seconds_per_token + updates * needs.seconds_per_step
 
     def memory(self, arm: Arm) -> int | None:
         """Peak bytes of one training."""
@@ -61,12 +69,11 @@ class Estimates:
         return trials + curve, seconds
 
     def search(self, config: StudyConfig) -> tuple[int, float]:
-        """(trainings, seconds) of a search: half of them as long as any may be, all with the points on the way."""
+        """(trainings, seconds) of a search: all as long as any may be, with the points on the way."""
         arms = config.searched_arms
         if not arms:
             return 0, 0.0
-        one = max(self.training(config, arm, longer) for arm in arms for longer in (1, config.search.longer)) / 2
-        one += max(self.training(config, arm) for arm in arms) / 2 + self.interpolation
+        one = max(self.training(config, arm, config.search.longer) for arm in arms) + self.interpolation
         later = (len(config.seeds) - 1) * one + len(config.seeds) * self.test_seconds
         return config.search.trainings, config.search.trainings * one + later
 
@@ -102,7 +109,8 @@ class Estimates:
 def estimate(workplace: Workplace, methods: Sequence[str], threads: int) -> Estimates:
     """Probe every method, where the model is the base and was scored."""
     config, lm, scorer = workplace.config, workplace.lm, workplace.scorer
-    rows = workplace.data.rows(config.seeds[0])
+    seed = config.seeds[0]
+    rows = workplace.data.rows(seed)
     steps = LazyMap(rows.order, lambda step: [rows.train[i] for i in step])
     chosen_by = (*scorer.targets, *scorer.suites)
     tested = [scorer.evaluate(name, "test") for name in chosen_by] + [scorer.evaluate_extra(e) for e in scorer.extras]
@@ -112,6 +120,8 @@ def estimate(workplace: Workplace, methods: Sequence[str], threads: int) -> Esti
         rows=len(rows.train),
         steps=len(rows.order),
         tokens=sum(len(row) for step in steps for row in step),
+        per_trained=tokens_per_trained([rows.train]),
+        per_replayed=workplace.rehearsal.suites.tokens_per_trained(seed) if config.needs(Need.REHEARSAL_ROWS) else 1.0,
         validation_seconds=sum(scorer.evaluate(name, "validation").seconds for name in chosen_by),
         test_seconds=sum(run.seconds for run in tested),
         bytes_of_model=workplace.parameters * lm.dtype.itemsize,

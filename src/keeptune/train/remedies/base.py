@@ -97,6 +97,7 @@ class RemedyConfig(Dosed):
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     base_forwards: ClassVar[float] = 0.0  # forward passes of the base beside every one of training
+    updates: ClassVar[float] = 0.0  # what a step costs more, in updates of the trained weights by the optimiser
     searched: ClassVar[DoseRange | None] = None  # doses that a search tries; None: it leaves the remedy alone
 
     def build(self, inputs: RemedyInputs = NO_INPUTS) -> Remedy:
@@ -104,7 +105,7 @@ class RemedyConfig(Dosed):
         raise NotImplementedError
 
     def token_factor(self) -> float:
-        """Tokens of a training with this remedy, for each token of one without."""
+        """Trained tokens of a training with this remedy, for each of one without."""
         return 1.0
 
 

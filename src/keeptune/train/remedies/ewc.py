@@ -30,6 +30,7 @@ class EwcConfig(RemedyConfig):
     """Weights are pulled towards the base's, stiffly where its skills depend on them (EWC)."""
 
     dose: ClassVar[str] = "strength"
+    updates: ClassVar[float] = 3.0
     searched: ClassVar[DoseRange] = DoseRange(low=0.1, high=10_000.0)
     needs: ClassVar[frozenset[Need]] = MEASURED | {Need.SUITES, Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS}
 

@@ -22,6 +22,7 @@ class L2SpConfig(RemedyConfig):
     """Weights are pulled towards the base's (L2-SP)."""
 
     dose: ClassVar[str] = "strength"
+    updates: ClassVar[float] = 2.0
     searched: ClassVar[DoseRange] = DoseRange(low=1e-5, high=10.0)
     needs: ClassVar[frozenset[Need]] = frozenset({Need.WEIGHT_DELTAS, Need.WHOLE_WEIGHTS})
 
