@@ -35,7 +35,7 @@ class Evaluation(Record):
     window_share: float  # of the model's context
     shots_dropped: float = 0.0  # mean demonstrations per request that found no room
     truncated: int = 0  # items whose prompt lost tokens at its left end
-    cut_answers: int = 0  # items whose answer ended at the limit of new tokens
+    cut_answers: int = 0  # items whose answer ended at a limit of new tokens that a right answer may exceed
     new_tokens: int | None = None  # that limit, where text is generated
     skipped: tuple[str, ...] = ()  # ids of items that were left out because their prompt is too long
     unwritable: tuple[str, ...] = ()  # ids of items that were left out because the model could not write their answer
@@ -194,6 +194,8 @@ def _merge(
         )
     prompts = [run.items[example.id].prompt for run in runs for example in kept]
     tokens = float(np.mean([len(prompt.ids) for prompt in prompts]))
+    limit = runs[0].prompts.max_new_tokens
+    room = limit is None or limit >= task.longest_answer(encoder)  # then what is longer is no right answer
     return Evaluation(
         suite=task.name,
         part=part,
@@ -204,8 +206,8 @@ def _merge(
         window_share=tokens / encoder.context,
         shots_dropped=float(np.mean([prompt.dropped for prompt in prompts])),
         truncated=sum(any(run.items[example.id].prompt.cut for run in runs) for example in kept),
-        cut_answers=sum(any(run.answers[example.id].cut for run in runs) for example in kept),
-        new_tokens=runs[0].prompts.max_new_tokens,
+        cut_answers=0 if room else sum(any(run.answers[example.id].cut for run in runs) for example in kept),
+        new_tokens=limit,
         skipped=tuple(each.id for each in examples if each.id not in done),
         unwritable=tuple(example.id for example in examples if example.id in unwritable),
         unknown=sum(encoder.vocabulary.loses(runs[0].items[example.id].rendered.prompt) for example in kept),

@@ -162,16 +162,17 @@ class Task:
         """
         if self.max_new_tokens is not None:
             return self.max_new_tokens
-        wordings = self.wordings(encoder.chat)
-        rows = [
-            row
-            for part in (self.splits.train, self.splits.validation, self.splits.test)
-            for row in sorted(part, key=lambda example: example.id)[:_LOOKED_AT]
-        ]
-        longest = max(len(encoder.choice(wordings.fixed(row).completion)) + 1 for row in rows)
+        longest = self.longest_answer(encoder)
         half = encoder.context // 2 if not encoder.encoder_decoder else encoder.context - 1  # it shares no window
         most = max(half, min(longest, encoder.context - 1))
         return min(max(longest * 5 // 4, FEWEST_TOKENS), most)
+
+    def longest_answer(self, encoder: Encoder) -> int:
+        """Tokens of the longest completion of 500 rows of each part, its end token among them."""
+        wordings = self.wordings(encoder.chat)
+        parts = (self.splits.train, self.splits.validation, self.splits.test)
+        rows = [row for part in parts for row in sorted(part, key=lambda example: example.id)[:_LOOKED_AT]]
+        return max(len(encoder.choice(wordings.fixed(row).completion)) + 1 for row in rows)
 
     def chance(self, part: str = "test") -> float | None:
         """Score of guessing on a part; None where guessing scores nothing.

@@ -193,19 +193,22 @@ def test_cache_survives_a_damaged_file(tiny: Any, tmp_path: Path) -> None:
 
 
 def test_answers_that_are_cut_at_the_limit_are_counted_and_said(tiny: Any, tmp_path: Path) -> None:
-    task = make_task(tmp_path, metric="exact_match", max_new_tokens=5)
+    task = make_task(tmp_path, metric="exact_match", max_new_tokens=2)
     result = evaluate(tiny, task, "validation")
     encoder = Encoder(tiny.tokenizer, context=tiny.context)
     examples = list(task.splits.validation)
     cut = 0
     for example in examples:
         prompt = torch.tensor([encoder.prompt(task.wordings(False).fixed(example))])
-        said = tiny.model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=5, do_sample=False)
+        said = tiny.model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=2, do_sample=False)
         cut += encoder.end_id not in said[0, prompt.shape[1] :].tolist()
-    assert (result.cut_answers, result.new_tokens) == (cut, 5)
+    assert (result.cut_answers, result.new_tokens) == (cut, 2)
     assert cut > 0
-    note = f"animals: {cut} of {len(examples)} validation answers were cut at 5 tokens and scored as they are"
+    note = f"animals: {cut} of {len(examples)} validation answers were cut at 2 tokens and scored as they are"
     assert result.notes() == [f"{note} (max_new_tokens raises the limit)"]
+    longest = task.longest_answer(encoder)
+    roomy = evaluate(tiny, make_task(tmp_path, metric="exact_match", max_new_tokens=longest), "validation")
+    assert (roomy.cut_answers, roomy.notes()) == (0, [])  # what is longer than every answer is wrong, cut or not
     chosen = evaluate(tiny, make_task(tmp_path), "validation")
     assert (chosen.cut_answers, chosen.new_tokens, chosen.notes()) == (0, None, [])
 
@@ -259,12 +262,12 @@ def test_choices_and_free_text_with_unknown_characters(tiny: Any, tmp_path: Path
 
 def test_notes_are_said_where_no_study_says_them(tiny: Any, tmp_path: Path, caplog: Any) -> None:
     tiny.hash = "base"
-    task = make_task(tmp_path, metric="exact_match", max_new_tokens=5)
+    task = make_task(tmp_path, metric="exact_match", max_new_tokens=2)
     cache = EvaluationCache(tmp_path / "cache")
     for _ in range(2):  # scored, and read
         caplog.clear()
         cache.evaluate(tiny, task, "validation")
-        assert f"{tiny.name}: animals: " in caplog.text and "validation answers were cut at 5 tokens" in caplog.text
+        assert f"{tiny.name}: animals: " in caplog.text and "validation answers were cut at 2 tokens" in caplog.text
     caplog.clear()
     cache.evaluate(tiny, task, "validation", encoder=Encoder(tiny.tokenizer, context=tiny.context))
     assert caplog.text == ""
