@@ -27,7 +27,7 @@ SUITES = 8
 RATE = 1e-3
 RANGES = {
     "ewc": DoseRange(low=0.1, high=10_000.0),
-    "replay": DoseRange(low=0.02, high=0.85, share=True),
+    "replay": DoseRange(low=0.02, high=0.7, share=True),
 }
 
 

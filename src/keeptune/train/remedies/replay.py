@@ -38,7 +38,7 @@ class ReplayConfig(RemedyConfig):
     """Train rows of the retained suites are replayed, and texts that the base wrote for suites that have none."""
 
     dose: ClassVar[str] = "share"
-    searched: ClassVar[DoseRange] = DoseRange(low=0.02, high=0.85, share=True)
+    searched: ClassVar[DoseRange] = DoseRange(low=0.02, high=0.7, share=True)
     needs: ClassVar[frozenset[Need]] = frozenset({Need.REHEARSAL_ROWS, Need.SELF_GENERATED_ROWS})
 
     share: Annotated[float, BeforeValidator(replayed_share, json_schema_input_type=float | str)] = 0.05
