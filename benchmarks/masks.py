@@ -27,6 +27,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from common.mask_classes import UNKNOWN, Comparison, Differ, Ids
+from common.page import filled
 from common.report import versions
 from keeptune.core.errors import DataError
 from keeptune.data.encode.encoder import Encoder
@@ -34,7 +35,6 @@ from keeptune.data.encode.window import Overlong
 from keeptune.data.load import load_examples
 from keeptune.data.prompts.templates import TemplateSet, default_templates
 from sides.masks_trl import prepared, template
-from write_page import fill
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "masks.md"
@@ -341,8 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(found.shown, file=sys.stderr)
     made = "\n".join([caption(options, files), "", *table(outcomes)])
     if options.write:
-        page = fill(PAGE.read_text(encoding="utf-8"), PAGE.name, {"masks": made}, writer="masks")
-        PAGE.write_text(page, encoding="utf-8")
+        PAGE.write_text(filled(PAGE, {"masks": made}, writer="masks"), encoding="utf-8")
     unknown = [c for c in chain.from_iterable(outcome.compared for _, outcome in outcomes) if UNKNOWN in c.classes]
     return 1 if unknown else 0
 

@@ -26,7 +26,8 @@ import torch
 
 from common.models import SHAPES, ModelSpec
 from common.options import base_parser, parse, say
-from common.report import fill, finish, header
+from common.page import filled
+from common.report import finish, header
 from common.ring import all_reduce
 from common.workers import Worker
 from keeptune.core import allocator
@@ -210,7 +211,8 @@ def main() -> None:
                 file.write(json.dumps(each) + "\n")
         say(f"{case}: memory {error(each, 'bytes'):+.1%}, time {error(each, 'seconds'):+.1%}")
     if options.page:
-        fill(options.page, "table", table(done))
+        page = filled(options.page, {"table": "\n".join(table(done))}, writer="plan")
+        options.page.write_text(page, encoding="utf-8")
     worst = {what: max((abs(error(each, what)) for each in done), default=0.0) for what in ("bytes", "seconds")}
     finish({**header("plan", options), "results": done}, {"benchmark": "plan", **worst}, options.json)
 

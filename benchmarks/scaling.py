@@ -19,7 +19,8 @@ import torch
 from ceiling import layer_sizes
 from common.models import ModelSpec, Work
 from common.options import base_parser, parse, say
-from common.report import fill, finish, header
+from common.page import filled
+from common.report import finish, header
 from common.ring import all_reduce
 from keeptune.methods.full import FullConfig
 from keeptune.models.sketch import empty_model
@@ -161,8 +162,8 @@ def main() -> None:
         *(f"- all-reduce of {n} processes: {link / 1e9:.2f} GB/s on every link" for n, link in links.items()),
     ]
     if options.page:
-        fill(options.page, "measured", measured)
-        fill(options.page, "paper", table(rows))
+        parts = {"measured": "\n".join(measured), "paper": "\n".join(table(rows))}
+        options.page.write_text(filled(options.page, parts, writer="scaling"), encoding="utf-8")
     found = {"share": share, "links": links, "rows": rows}
     last = {"benchmark": "scaling", "share": share, "per_machine": PER_MACHINE}
     finish({**header("scaling", options), **found}, last, options.json)

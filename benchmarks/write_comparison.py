@@ -9,7 +9,8 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from write_page import Report, fill, reports, table, times
+from common.page import Report, filled, table, times
+from write_page import reports
 
 PAGE = Path(__file__).parents[1] / "docs" / "comparison.md"
 PEERS = {"trl": "TRL", "lm_eval": "lm-eval", "transformers": "transformers"}
@@ -58,7 +59,7 @@ def where(report: Report) -> str:
 
 def page() -> str:
     """The page with a fresh table."""
-    return fill(PAGE.read_text(encoding="utf-8"), PAGE.name, {"tools": tools()}, writer="write_comparison")
+    return filled(PAGE, {"tools": tools()}, writer="write_comparison")
 
 
 if __name__ == "__main__":

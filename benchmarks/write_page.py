@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from common.page import Report, caption, pair, since, table, times
+from common.page import Report, caption, filled, pair, since, table, times
 from common.study_page import study
 from keeptune.core.units import human_bytes
 
@@ -332,17 +332,6 @@ def headline() -> str:
     return caption(many) + "\n\n" + table("what | shared | times as fast | as", iter(rows))
 
 
-def fill(page: str, name: str, parts: dict[str, str], writer: str = "write_page") -> str:
-    """The page with fresh tables between its markers."""
-    for what, text in parts.items():
-        begin, end = f"<!-- {what}: written by benchmarks/{writer}.py -->", f"<!-- end of {what} -->"
-        if page.count(begin) != 1 or page.count(end) != 1:
-            raise SystemExit(f"{name} should have both markers of '{what}' once")
-        before, rest = page.split(begin)
-        page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
-    return page
-
-
 def sections() -> dict[str, str]:
     """The text of every section of the page."""
     texts = {}
@@ -355,7 +344,7 @@ def sections() -> dict[str, str]:
 def main() -> None:
     """Rewrite both in place."""
     for path, parts in ((PAGE, sections()), (README, {"speed": headline()})):
-        path.write_text(fill(path.read_text(encoding="utf-8"), path.name, parts), encoding="utf-8")
+        path.write_text(filled(path, parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from common.measured import is_current
@@ -39,3 +40,15 @@ def times(figure: Report) -> str:
 def pair(ours: str, theirs: str) -> str:
     """Both sides in one cell."""
     return f"{ours} / {theirs}"
+
+
+def filled(path: Path, parts: dict[str, str], writer: str = "write_page") -> str:
+    """The text of a page with fresh parts between the markers of the script that writes them."""
+    page = path.read_text(encoding="utf-8")
+    for what, text in parts.items():
+        begin, end = f"<!-- {what}: written by benchmarks/{writer}.py -->", f"<!-- end of {what} -->"
+        if page.count(begin) != 1 or page.count(end) != 1:
+            raise SystemExit(f"{path.name} should have both markers of '{what}' once")
+        before, rest = page.split(begin)
+        page = f"{before}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}"
+    return page

@@ -79,10 +79,3 @@ def file_name(report: dict[str, Any]) -> str:
     hardware = re.sub(r"[^a-z0-9]+", "-", str(report["hardware"]).lower()).strip("-")
     what = "-".join(filter(None, (report["benchmark"], report.get("variant"))))
     return f"{what}_{hardware}-{report['threads']}t_{report['date']}.json"
-
-
-def fill(page: Path, mark: str, lines: list[str]) -> None:
-    """Put lines between a page's marks."""
-    begin, end = f"<!-- {mark} -->\n", f"<!-- /{mark} -->"
-    before, rest = page.read_text(encoding="utf-8").split(begin)
-    page.write_text(before + begin + "\n".join(lines) + "\n" + end + rest.split(end)[1], encoding="utf-8")

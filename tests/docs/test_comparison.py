@@ -17,7 +17,7 @@ def test_tables_are_written_from_the_reports() -> None:
         (write_page.README, {"speed": write_page.headline()}),
     ):
         page = path.read_text(encoding="utf-8")
-        assert write_page.fill(page, path.name, written) == page, "python benchmarks/write_page.py"
+        assert write_page.filled(path, written) == page, "python benchmarks/write_page.py"
 
 
 def test_a_report_older_than_the_code_it_measures_is_named_as_such(tmp_path: Path) -> None:
