@@ -55,3 +55,8 @@ def test_nothing_heavy_at_the_start(command: list[str]) -> None:
 def test_import_keeptune_is_cheap() -> None:
     code = "import sys, keeptune; assert not {'torch', 'numpy', 'pydantic'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_recipe_is_read_without_peft() -> None:
+    code = "import sys, keeptune.study.run; assert not {'peft', 'bitsandbytes'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

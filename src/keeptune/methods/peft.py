@@ -164,6 +164,8 @@ class AnyPeftConfig(PeftMethodConfig):
     @field_validator("type")
     @classmethod
     def _known(cls, value: str) -> str:
+        if value == cls.model_fields["type"].default:
+            return value  # every recipe has these settings, and importing peft takes seconds
         from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PromptLearningConfig
 
         known = {str(kind.value).lower(): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
