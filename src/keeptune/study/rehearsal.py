@@ -124,17 +124,8 @@ class SuiteRows:
     def rows(self, seed: int) -> Pools:
         """By suite; none where no suite has train rows."""
         found = self.data.rehearsal_rows(seed)
-        return {**found, **self.own.rows(seed)} if self._lacks(found) else found
-
-    def tokens_per_trained(self, seed: int) -> float:
-        """See below; of the base's own texts, which are not written for that, all tokens are trained."""
-        found = self.data.rehearsal_rows(seed)
-        written = [[Encoded("", (), (0,) * self.own.config.tokens)]] if self._lacks(found) else []
-        return tokens_per_trained([*found.values(), *written])
-
-    def _lacks(self, found: Pools) -> bool:
-        """Whether texts of the base's own are to stand for suites without rows."""
-        return 0 < len(found) < len(self.data.suites) and not self.own.lm.encoder_decoder
+        lacking = 0 < len(found) < len(self.data.suites) and not self.own.lm.encoder_decoder
+        return {**found, **self.own.rows(seed)} if lacking else found
 
 
 @dataclass(frozen=True)

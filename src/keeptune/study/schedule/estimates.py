@@ -114,6 +114,7 @@ def estimate(workplace: Workplace, methods: Sequence[str], threads: int) -> Esti
     steps = LazyMap(rows.order, lambda step: [rows.train[i] for i in step])
     chosen_by = (*scorer.targets, *scorer.suites)
     tested = [scorer.evaluate(name, "test") for name in chosen_by] + [scorer.evaluate_extra(e) for e in scorer.extras]
+    old = workplace.rehearsal.suites.rows(seed) if config.needs(Need.REHEARSAL_ROWS) else {}
     return Estimates(
         needs={name: probe(lm, config.method(name).build(), steps, config.train.engine, threads) for name in methods},
         tasks=len(scorer.targets),
@@ -121,7 +122,7 @@ def estimate(workplace: Workplace, methods: Sequence[str], threads: int) -> Esti
         steps=len(rows.order),
         tokens=sum(len(row) for step in steps for row in step),
         per_trained=tokens_per_trained([rows.train]),
-        per_replayed=workplace.rehearsal.suites.tokens_per_trained(seed) if config.needs(Need.REHEARSAL_ROWS) else 1.0,
+        per_replayed=tokens_per_trained([*old.values()]),
         validation_seconds=sum(scorer.evaluate(name, "validation").seconds for name in chosen_by),
         test_seconds=sum(run.seconds for run in tested),
         bytes_of_model=workplace.parameters * lm.dtype.itemsize,
