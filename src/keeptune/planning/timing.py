@@ -97,7 +97,7 @@ def _timed(
         lm.adapt(method)
         probe = Probe(lm, method, Planned([rows], Objective(), "flat"), clock=clock)
         probe.first()  # libraries load
-        return probe.measure(budget)[0]
+        return probe.measure(budget).seconds
 
 
 def optimizer_rate(dtype: torch.dtype, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> float:

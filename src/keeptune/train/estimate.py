@@ -45,7 +45,7 @@ def probe(
         try:
             measuring = Probe(lm, method, Planned([typical], Objective(), engine))
             measuring.first()  # libraries load
-            seconds, per_token = measuring.measure(DEFAULT)
+            found = measuring.measure(DEFAULT)
             trainable = list(method.trainable(lm.model).values())
             held = used_bytes(lm.device)
         finally:
@@ -56,8 +56,8 @@ def probe(
         gradients = sum(p.numel() * p.element_size() for p in trainable)
         longest = max(len(row) for rows in steps for row in rows)
         batch = max(min(DEFAULT, max(sizes)), longest)
-        memory = round(held + gradients + optimizer_bytes(trainable) + per_token * batch)
-    return Needs(seconds, UPDATE * weights, memory)
+        memory = round(held + gradients + optimizer_bytes(trainable) + found.per_token * batch)
+    return Needs(found.seconds, UPDATE * weights, memory)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ CANDIDATES = (1024, 2048, 4096, 8192, 16384)
 # What was fastest or tied on every shape that was timed: a CPU's caches end there, a GPU's kernels are full by then.
 WANTED: Mapping[str, int] = {"cpu": 1024, "cuda": 8192}
 FEW_STEPS = 50  # a shorter run is over before a probe of memory pays
+FEW_TOKENS = 256  # of a batch that shows what a token takes
 MARGIN = 0.8  # of the available memory may be used
 FILE = "engine.json"
 
@@ -155,6 +156,40 @@ def _key(lm: LanguageModel, method: Method, planned: Planned, candidates: tuple[
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One micro-batch, the best of some."""
+
+    seconds: float  # per real token
+    tokens: int  # distinct ones
+    memory: int  # bytes of activations, and of what the terms of the objective take
+
+    @property
+    def per_token(self) -> float:
+        """Bytes per distinct token."""
+        return self.memory / self.tokens
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Bytes of a micro-batch by its tokens: pulls on the weights take as much beside one row as beside many."""
+
+    always: float
+    per_token: float
+
+    @classmethod
+    def of(cls, small: Measured, large: Measured) -> Taken:
+        """A straight line through two batches; through one and nothing where they are of one size."""
+        if large.tokens <= small.tokens:
+            return cls(0.0, small.per_token)
+        slope = max(0.0, (large.memory - small.memory) / (large.tokens - small.tokens))
+        return cls(max(0.0, small.memory - slope * small.tokens), slope)
+
+    def by(self, tokens: int) -> int:
+        """Bytes of so many tokens."""
+        return round(self.always + self.per_token * tokens)
+
+
 @dataclass
 class Probe:
     """Forward and backward over micro-batches of the first step's rows; gradients are thrown away."""
@@ -177,29 +212,34 @@ class Probe:
     def decide(self, key: str, candidates: Sequence[int]) -> EngineRecord:
         """The largest of ``candidates`` (ascending) that memory holds."""
         self.first()  # libraries load and workspaces are made: neither is the model's doing
-        per_token = self.first()[1]
-        if not self._fits(candidates[0], per_token):
+        taken = self.taken()
+        if not self._fits(candidates[0], taken):
             self.checkpointing = True
-            per_token = self.first()[1]
-        chosen = max((c for c in candidates if self._fits(c, per_token)), default=candidates[0])
+            taken = self.taken()
+        chosen = max((c for c in candidates if self._fits(c, taken)), default=candidates[0])
         reasons = ["what suits the device" if chosen == candidates[-1] else "what memory holds"]
-        if per_token:
-            reasons.append(f"{human_bytes(round(per_token * chosen))} of activations")
+        if taken.by(chosen):
+            reasons.append(f"{human_bytes(taken.by(chosen))} of activations")
         if self.checkpointing:
             reasons.append("checkpointing, because memory ends below the smallest budget")
         return EngineRecord(
             key=key, token_budget=chosen, checkpointing=self.checkpointing, why="; ".join(reasons), probed=True
         )
 
-    def _fits(self, budget: int, per_token: float) -> bool:
-        return per_token * max(budget, self.longest) <= self.limit - self.gradients
+    def _fits(self, budget: int, taken: Taken) -> bool:
+        return taken.by(max(budget, self.longest)) <= self.limit - self.gradients
 
-    def first(self) -> tuple[float, float]:
+    def taken(self) -> Taken:
+        """Bytes by tokens, from batches that cannot take much: the longest row alone, and a few rows."""
+        small = self.first()
+        return Taken.of(small, self.measure(FEW_TOKENS) if small.tokens < FEW_TOKENS else small)
+
+    def first(self) -> Measured:
         """One row alone, the longest of the step: a first idea of speed and memory that cannot take much of either."""
         return self.measure(1)
 
-    def measure(self, budget: int) -> tuple[float, float]:
-        """(seconds per real token, bytes of activations per distinct token) of one micro-batch, the best of some."""
+    def measure(self, budget: int) -> Measured:
+        """A micro-batch of the middle of the step."""
         device = self.lm.device
         with running(self.lm, self.planned.engine, checkpointing=self.checkpointing):
             batches = batches_for(self.lm, self.rows, budget)
@@ -220,7 +260,7 @@ class Probe:
                 self._drop_gradients()
         peak = peak_bytes(device)
         taken = 0 if peak is None or before is None else max(peak - before - self.gradients, 0)
-        return min(times) / batch.tokens, taken / batch.computed
+        return Measured(min(times) / batch.tokens, batch.computed, taken)
 
     def _drop_gradients(self) -> None:
         for parameter in self.trainable:

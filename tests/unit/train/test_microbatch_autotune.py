@@ -16,7 +16,7 @@ from keeptune.methods.lora import LoraConfig
 from keeptune.models.language_model import LanguageModel, hash_parameters
 from keeptune.train import microbatch_autotune as budget
 from keeptune.train.loop import TrainConfig, fit
-from keeptune.train.microbatch_autotune import FILE, MicrobatchMemory, Planned
+from keeptune.train.microbatch_autotune import FILE, Measured, MicrobatchMemory, Planned, Taken
 from keeptune.train.objective import Objective
 from keeptune.train.remedies.base import Remedy
 from keeptune.train.remedies.ewc import Ewc, EwcConfig
@@ -40,13 +40,14 @@ def small_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "WANTED", {"cpu": 512})
 
 
-def pretend(monkeypatch: pytest.MonkeyPatch, per_token: float = 0.0) -> list[int]:
-    """Memory as given, bytes of activations per token; the budgets that were tried are returned."""
+def pretend(monkeypatch: pytest.MonkeyPatch, per_token: int = 0, always: int = 0) -> list[int]:
+    """Memory as given, bytes of activations per token and of all batches; the budgets that were tried are returned."""
     tried: list[int] = []
 
-    def measure(self: Any, tokens: int) -> tuple[float, float]:
-        tried.append(tokens)
-        return 1e-3, per_token * (0.1 if self.checkpointing else 1.0)
+    def measure(self: Any, budget: int) -> Measured:
+        tried.append(budget)
+        tokens = max(budget, 10)  # the longest row has ten
+        return Measured(1e-3, tokens, always + per_token * tokens // (10 if self.checkpointing else 1))
 
     monkeypatch.setattr(budget.Probe, "measure", measure)
     return tried
@@ -72,11 +73,11 @@ def test_short_runs_are_not_probed(tiny: LanguageModel, random_rows: Rows, monke
 
 @pytest.mark.usefixtures("small_budgets")
 def test_speed_decides_nothing(tiny: LanguageModel, long_run: Planned, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However busy the machine is: what suits the device is taken, and one row is all that is measured."""
+    """However busy the machine is: what suits the device is taken, and few rows are all that is measured."""
     tried = pretend(monkeypatch)
     record = find(tiny, long_run)
     assert (record.token_budget, record.checkpointing) == (512, False)
-    assert set(tried) == {1}
+    assert set(tried) == {1, budget.FEW_TOKENS}
 
 
 def test_a_longer_row_gets_a_larger_budget(tiny: LanguageModel, random_rows: Rows) -> None:
@@ -103,6 +104,32 @@ def test_memory_bounds_the_budget_and_checkpointing_comes_last(
     monkeypatch.setattr(budget, "available_bytes", lambda device: 1_300_000)  # 80 % are 1.04 MB, less the gradients
     record = find(tiny, long_run)
     assert (record.token_budget, record.checkpointing) == (chosen, checkpointing)
+
+
+@pytest.mark.usefixtures("small_budgets")
+def test_what_a_pull_takes_is_not_taken_again_for_every_token(
+    tiny: LanguageModel, long_run: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 kB beside every batch were 30 kB a token of a row of ten, and 15 MB of a batch of 512."""
+    pretend(monkeypatch, per_token=1000, always=300_000)
+    monkeypatch.setattr(budget, "optimizer_bytes", lambda parameters: 0)
+    monkeypatch.setattr(budget, "available_bytes", lambda device: 1_300_000)
+    record = find(tiny, long_run)
+    assert (record.token_budget, record.checkpointing) == (512, False)
+    assert record.why == "what suits the device; 812.0 kB of activations"
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "bytes_of_100"),
+    [
+        ((10, 1000), (110, 2000), 1900),  # a line
+        ((10, 1000), (110, 900), 1000),  # by chance less: nothing for a token
+        ((10, 1000), (10, 1000), 10_000),  # one size: all of it is the tokens'
+        ((10, 100), (110, 2100), 2000),  # by chance less than nothing beside tokens
+    ],
+)
+def test_memory_by_tokens(small: tuple[int, int], large: tuple[int, int], bytes_of_100: int) -> None:
+    assert Taken.of(Measured(1.0, *small), Measured(1.0, *large)).by(100) == bytes_of_100
 
 
 @pytest.mark.parametrize("config", [LoraConfig(rank=2, dropout=0.1), FullConfig()], ids=["lora", "full"])
