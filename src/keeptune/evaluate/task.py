@@ -125,6 +125,7 @@ class Task:
     sha256: str = ""
     adapter: HarnessAdapter | None = None  # where items are asked in a way of their own
     _chances: dict[str, float | None] = field(default_factory=dict, compare=False, repr=False)
+    _longest: dict[tuple[str, bool], int] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def digest(self) -> str:
@@ -169,10 +170,13 @@ class Task:
 
     def longest_answer(self, encoder: Encoder) -> int:
         """Tokens of the longest completion of 500 rows of each part, its end token among them."""
-        wordings = self.wordings(encoder.chat)
-        parts = (self.splits.train, self.splits.validation, self.splits.test)
-        rows = [row for part in parts for row in sorted(part, key=lambda example: example.id)[:_LOOKED_AT]]
-        return max(len(encoder.choice(wordings.fixed(row).completion)) + 1 for row in rows)
+        key = (encoder.name, encoder.chat)
+        if key not in self._longest:  # asked with every evaluation
+            wordings = self.wordings(encoder.chat)
+            parts = (self.splits.train, self.splits.validation, self.splits.test)
+            rows = [row for part in parts for row in sorted(part, key=lambda example: example.id)[:_LOOKED_AT]]
+            self._longest[key] = max(len(encoder.choice(wordings.fixed(row).completion)) + 1 for row in rows)
+        return self._longest[key]
 
     def chance(self, part: str = "test") -> float | None:
         """Score of guessing on a part; None where guessing scores nothing.
