@@ -128,7 +128,7 @@ def found(case: Case, summary: Summary) -> Found:
 
 
 def _worst(arm: ArmSummary) -> str:
-    measured = [suite for suite in arm.suites if suite.interval is not None]
+    measured = [suite for suite in arm.suites if suite.interval is not None and suite.verdict != "Not measurable"]
     suite = min(measured, key=lambda each: each.change / each.margin)
     interval: Interval | None = suite.interval
     assert interval is not None
