@@ -307,7 +307,7 @@ def headline() -> str:
         [f"a whole study, `{name}`", "", times(found["ratio"]), "a script of TRL, peft, lm-eval and transformers"]
         for report in reports("study")
         for name, found in report["questions"].items()
-        if "ratio" in found
+        if "ratio" in found and report["hardware"] == many["hardware"]
     ]
     for each in sorted(full["sets"], key=lambda each: each["sharing"]):
         shared = (

@@ -15,6 +15,11 @@ def default_threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
+def _whole_path(text: str) -> Path:
+    """Where a report goes, also after a benchmark went to another folder."""
+    return Path(text).absolute()
+
+
 def base_parser(description: str | None) -> argparse.ArgumentParser:
     """Model, device, precision, threads and where the report goes."""
     parser = argparse.ArgumentParser(
@@ -26,7 +31,7 @@ def base_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=default_threads(), help="of both sides")
     parser.add_argument("--seed", type=int, default=0, help="of weights and of the order of rows")
-    parser.add_argument("--json", type=Path, help="file for the full report; in a folder, its name is made")
+    parser.add_argument("--json", type=_whole_path, help="file for the full report; in a folder, its name is made")
     parser.add_argument("--quick", action="store_true", help="smaller defaults: an impression within minutes")
     return parser
 
