@@ -11,8 +11,6 @@ were run. What was finished is not run again. `--quick` trains three steps: its 
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from keeptune.core.errors import KeeptuneError
 from keeptune.core.records import ItemRecord, Record, Summary, read_json, read_records, write_json
 from keeptune.recommend.pick import Candidate, gap, pick_kept
 from keeptune.study.records import Checkpoint, TrialRecord
 from keeptune.study.tuning import candidate_of
-from scripts import fill, machine, markdown, options, study
+from scripts import fill, leave, machine, markdown, options, study
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, RECORD = DOCS / "performance.md", DOCS / "halving.json"
@@ -201,8 +198,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeeptuneError as error:
-        print(f"{shlex.quote(sys.argv[0])}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    leave(main)

@@ -1,4 +1,4 @@
-"""What tasks.py and halving.py have in common: options, studies of changed recipes, tables in pages."""
+"""What tasks.py and halving.py have in common: options, studies of changed recipes, tables in pages, exits."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import argparse
 import os
 import runpy
 import shlex
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
 from keeptune.api.study import load_recipe
+from keeptune.core.errors import KeeptuneError
 from keeptune.core.records import Manifest, Summary
 
 HERE = Path(__file__).parent
@@ -53,3 +56,12 @@ def fill(page: Path, begin: str, end: str, body: str) -> None:
     """Write a fresh body between the markers of a page."""
     head, rest = page.read_text(encoding="utf-8").split(begin)
     page.write_text(f"{head}{begin}\n\n{body}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
+
+
+def leave(main: Callable[[], int]) -> NoReturn:
+    """Run a script and exit; an error that was foreseen is one line."""
+    try:
+        sys.exit(main())
+    except KeeptuneError as error:
+        print(f"{shlex.quote(sys.argv[0])}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -10,21 +10,18 @@ nothing, and are not kept.
 
 from __future__ import annotations
 
-import shlex
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from keeptune.core.errors import KeeptuneError
 from keeptune.core.records import ArmSummary, Interval, Record, Score, Summary, read_json, write_json
 from keeptune.core.units import human_seconds, points
 from keeptune.report.arms import verdict_counts
 from keeptune.report.formatting import change_with_interval, score_text
-from scripts import fill, machine, markdown, options, study
+from scripts import fill, leave, machine, markdown, options, study
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, RECORD = DOCS / "search.md", DOCS / "search.json"
@@ -228,8 +225,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeeptuneError as error:
-        print(f"{shlex.quote(sys.argv[0])}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    leave(main)
