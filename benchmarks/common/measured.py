@@ -21,7 +21,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "encode": ("data/encode", "data/storage"),
     "large": ("data", "inspect"),
     "leaks": ("data/splits",),
-    "startup": ("cli", "study"),
+    "startup": ("cli", "methods", "models", "recipe", "study"),
     "checkpoints": ("train",),
     "plan": (*ENGINE, "methods", "planning", "train"),
     "scaling": ("planning",),
